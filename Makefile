@@ -1,0 +1,47 @@
+# The commands a person types. make demo shows the main job; make test runs
+# every test. Both install by themselves what they need (Debian, as root).
+
+GO      ?= go
+FUZZ    ?= 10m
+STATICCHECK = $(GO) tool -modfile=tools/go.mod staticcheck
+
+.PHONY: build demo test check race fuzz faults scale bench lambda clean
+
+build:
+	$(GO) build -trimpath -ldflags '-s -w' -o bin/mintmark ./cmd/mintmark
+
+# The Lambda bundles, one zip for each architecture.
+lambda:
+	scripts/lambda.sh
+
+demo: build
+	scripts/demo.sh
+
+test:
+	scripts/test-tools.sh
+	$(GO) vet ./...
+	$(GO) test -timeout 15m ./...
+
+check:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(STATICCHECK) ./...
+
+race:
+	scripts/test-tools.sh
+	$(GO) test -race -timeout 60m ./...
+
+# Every fuzz target for FUZZ, one after the other.
+fuzz:
+	scripts/fuzz.sh $(FUZZ)
+
+# Crashes and broken disks for longer than make test takes.
+faults:
+	scripts/test-tools.sh
+	MINTMARK_LONG=1 $(GO) test -count=1 -timeout 60m -run 'Kill|Crash|Fault|Disk|Trace' ./internal/... ./issuer/... ./cmd/...
+
+bench: build
+	bin/mintmark bench --json-out bench.json
+
+clean:
+	rm -rf bin demo bench.json

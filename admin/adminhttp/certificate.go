@@ -1,0 +1,49 @@
+package adminhttp
+
+import (
+	"encoding/hex"
+	"net/http"
+
+	"mintmark/admin"
+	"mintmark/internal/ledger"
+)
+
+func (h *handler) listCertificates(w http.ResponseWriter, r *http.Request) error {
+	p := query(r, "device", "profile", "issuer", "requester", "purpose", "state", "key", "expires_before", "after", "limit")
+	q := ledger.Query{
+		Device: p.text("device"), Profile: p.text("profile"), Issuer: p.text("issuer"), Requester: p.text("requester"),
+		Purpose: ledger.Purpose(p.oneOf("purpose", "device", "server", "verification", "responder", "officer", "ca")),
+		State:   ledger.State(p.oneOf("state", "open", "valid", "revoked", "void")),
+		Key:     p.hash("key"), ExpiresBefore: p.time("expires_before"), After: p.serial("after"), Limit: p.limit(),
+	}
+	if p.err != nil {
+		return p.err
+	}
+	page, err := h.Ledger.Certificates(r.Context(), q)
+	if err != nil {
+		return err
+	}
+	out := admin.Certificates{Certificates: make([]admin.Certificate, 0, len(page.Certificates)), Next: string(page.Next)}
+	for _, c := range page.Certificates {
+		out.Certificates = append(out.Certificates, wireCertificate(c))
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+func (h *handler) showCertificate(w http.ResponseWriter, r *http.Request) error {
+	serial, err := parseSerial(r.PathValue("serial"))
+	if err != nil {
+		return fail(http.StatusBadRequest, "serial", "%v", err)
+	}
+	record, err := h.Ledger.Certificate(r.Context(), serial)
+	if err != nil {
+		return err
+	}
+	out := wireCertificate(record)
+	if len(record.DER) > 0 {
+		out.PEM = encodePEM("CERTIFICATE", record.DER)
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+func hexOf(b []byte) string { return hex.EncodeToString(b) }

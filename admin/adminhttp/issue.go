@@ -1,0 +1,91 @@
+package adminhttp
+
+import (
+	"encoding/pem"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"mintmark/admin"
+	"mintmark/internal/ledger"
+	"mintmark/issuer"
+)
+
+func (h *handler) issue(w http.ResponseWriter, r *http.Request) error {
+	var in admin.Issue
+	if err := decode(r, &in); err != nil {
+		return err
+	}
+	der, err := requestDER(in.CSR)
+	if err != nil {
+		return err
+	}
+	if !h.issuable(in.Profile) {
+		return issuer.ErrNoProfile
+	}
+	answer, err := h.RA.Enroll(r.Context(), issuer.Request{
+		Profile: in.Profile, Issuer: in.Issuer, CSR: der, Requester: h.requester(r),
+	})
+	if err != nil {
+		return err
+	}
+	record, err := h.Ledger.Certificate(r.Context(), answer.Serial)
+	if err != nil {
+		return err
+	}
+	out := admin.Issued{Certificate: wireCertificate(record), Prior: answer.Prior}
+	out.Certificate.PEM = encodePEM("CERTIFICATE", answer.Certificate.Raw)
+	for _, c := range answer.Chain {
+		out.Chain += encodePEM("CERTIFICATE", c.Raw)
+	}
+	return writeJSON(w, http.StatusCreated, out)
+}
+
+// issuable reports whether a profile is one of the configuration. Those that
+// the server issues for itself are nobody else's.
+func (h *handler) issuable(profile string) bool {
+	p, ok := h.RA.Profiles[profile]
+	return ok && (p.Purpose == ledger.ForDevice || p.Purpose == ledger.ForServer)
+}
+
+// profiles lists the issuable ones.
+func (h *handler) profiles() []string {
+	names := []string{}
+	for _, name := range slices.Sorted(maps.Keys(h.RA.Profiles)) {
+		if h.issuable(name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// requestDER reads a certification request in PEM.
+func requestDER(text string) ([]byte, error) {
+	block, rest := pem.Decode([]byte(text))
+	if block == nil || (block.Type != "CERTIFICATE REQUEST" && block.Type != "NEW CERTIFICATE REQUEST") {
+		return nil, fail(http.StatusBadRequest, "csr-pem", "csr is not a certification request in PEM (BEGIN CERTIFICATE REQUEST)")
+	}
+	if strings.TrimSpace(string(rest)) != "" {
+		return nil, fail(http.StatusBadRequest, "csr-pem", "csr holds more than one certification request")
+	}
+	return block.Bytes, nil
+}
+
+// wireCertificate puts a record on the wire, without the certificate itself.
+func wireCertificate(c ledger.Certificate) admin.Certificate {
+	out := admin.Certificate{
+		Serial: string(c.Serial), State: string(c.State), Issuer: c.Issuer, Profile: c.Profile, Label: c.Label,
+		Purpose: string(c.Purpose), Device: c.Device, Subject: c.Subject,
+		Requester: admin.Requester{Kind: c.Requester.Kind, Name: c.Requester.Name},
+		Key:       hexOf(c.Key[:]), NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(),
+		IssuedAt: utc(c.IssuedAt), RevokedAt: utc(c.RevokedAt), RevokedBy: c.RevokedBy,
+	}
+	if c.Requester.Address.IsValid() {
+		out.Requester.Address = c.Requester.Address.String()
+	}
+	if c.State == ledger.Revoked {
+		out.Reason = c.Reason.String()
+	}
+	return out
+}

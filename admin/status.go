@@ -1,0 +1,36 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Status says who answers and what it has.
+type Status struct {
+	Version string    `json:"version"`
+	Server  string    `json:"server"`
+	Time    time.Time `json:"time"`
+	// Actor is the principal that the caller is taken for.
+	Actor string `json:"actor"`
+	// Ledger is "ok", or why nothing can be recorded at the moment.
+	Ledger string `json:"ledger"`
+	// Authorities counts the authorities; Waiting those among them whose
+	// request waits for a certificate.
+	Authorities int `json:"authorities"`
+	Waiting     int `json:"waiting"`
+	// Profiles are the names of the profiles that can be issued.
+	Profiles []string `json:"profiles"`
+	// AWSTargets are the names of the configured AWS targets.
+	AWSTargets []string `json:"aws_targets"`
+	// Backlog counts what has not been told to the outside yet, by kind.
+	Backlog map[string]int `json:"backlog"`
+	// UnlistedRevocations counts, by authority, revocations that the latest
+	// CRL does not show yet.
+	UnlistedRevocations map[string]int `json:"unlisted_revocations"`
+}
+
+// Status asks for the state of the server.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	return call[Status](ctx, c, http.MethodGet, "/v1/status", nil, nil)
+}

@@ -1,0 +1,150 @@
+package awsreg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"mintmark/internal/reconcile"
+)
+
+// A resource is one thing at AWS that has a desired state.
+type resource struct {
+	// examine reads what is there and returns what is to be done about it. The
+	// action is nil when nothing is, or nothing can be. It makes no change.
+	examine func(context.Context) (reconcile.Change, action, error)
+}
+
+// action makes one change. It is run right after the examination that returned
+// it, and followed by another, so that it may leave work for the next one. It
+// treats as success what an earlier call of its own, whose answer was lost, would
+// have left.
+type action func(context.Context) error
+
+// settling is how often AWS may fail to show a change after it accepted it.
+const settling = 6
+
+// Plan reads the target and returns what Apply would do. What can never be done,
+// because AWS would refuse it or because a registration cannot be changed that
+// way, is in it as refused.
+func (r *Registrar) Plan(ctx context.Context, t Target) (reconcile.Plan, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Deadline)
+	defer cancel()
+	s, err := r.session(ctx, t, true)
+	if err != nil {
+		return reconcile.Plan{}, err
+	}
+	resources, err := r.resources(ctx, s)
+	if err != nil {
+		return reconcile.Plan{}, err
+	}
+	return s.plan(ctx, resources)
+}
+
+// Apply makes the target what it should be and returns what it did; on an error,
+// what it had done by then. It changes nothing if the plan has a refusal. A run
+// that was cut off is continued by the next one. Progress is called for each
+// resource when it is as desired, and may be nil.
+func (r *Registrar) Apply(ctx context.Context, t Target, progress func(reconcile.Change)) (reconcile.Plan, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Deadline)
+	defer cancel()
+	s, err := r.session(ctx, t, true)
+	if err != nil {
+		return reconcile.Plan{}, err
+	}
+	resources, err := r.resources(ctx, s)
+	if err != nil {
+		return reconcile.Plan{}, err
+	}
+	plan, err := s.plan(ctx, resources)
+	if err != nil {
+		return reconcile.Plan{}, err
+	}
+	if err := refusals(plan); err != nil {
+		return reconcile.Plan{Target: t.Name}, err
+	}
+	done := reconcile.Plan{Target: t.Name}
+	for _, res := range resources {
+		change, err := res.converge(ctx)
+		if err != nil {
+			return done, fmt.Errorf("AWS target %q: %w", t.Name, err)
+		}
+		done.Changes = append(done.Changes, change)
+		if change.Mutates() {
+			r.cfg.Logger.Info("changed AWS", "target", t.Name, "kind", change.Kind, "subject", change.Subject, "action", change.Action, "after", change.After)
+		}
+		if progress != nil {
+			progress(change)
+		}
+	}
+	return done, nil
+}
+
+func (s *session) plan(ctx context.Context, resources []resource) (reconcile.Plan, error) {
+	plan := reconcile.Plan{Target: s.target.Name}
+	for _, res := range resources {
+		var change reconcile.Change
+		err := retry(ctx, func() (err error) {
+			change, _, err = res.examine(ctx)
+			return err
+		})
+		if err != nil {
+			return reconcile.Plan{}, fmt.Errorf("AWS target %q: %w", s.target.Name, err)
+		}
+		plan.Changes = append(plan.Changes, change)
+	}
+	return plan, nil
+}
+
+// refusals is an error that names everything in a plan that cannot be done.
+func refusals(plan reconcile.Plan) error {
+	refused := plan.Refused()
+	if len(refused) == 0 {
+		return nil
+	}
+	lines := make([]string, 0, len(refused))
+	for _, c := range refused {
+		lines = append(lines, fmt.Sprintf("%s %s: %s", c.Kind, c.Subject, c.After))
+	}
+	return fmt.Errorf("AWS target %q: nothing was changed, because this cannot be done:\n%s", plan.Target, strings.Join(lines, "\n"))
+}
+
+// converge examines and acts until nothing is left to do, and returns the first
+// change found. What it returns without an error has been read back from AWS.
+func (res resource) converge(ctx context.Context) (reconcile.Change, error) {
+	var first *reconcile.Change
+	acted := 0
+	err := retry(ctx, func() error {
+		for {
+			change, act, err := res.examine(ctx)
+			if err != nil {
+				return err
+			}
+			if first == nil || first.Action == reconcile.None {
+				first = &change
+			}
+			if change.Action == reconcile.Refuse {
+				return errors.New(change.After)
+			}
+			if act == nil {
+				return nil
+			}
+			if acted++; acted > settling {
+				return fmt.Errorf("%s %s: AWS accepts the change from %q to %q, but does not show it", change.Kind, change.Subject, change.Before, change.After)
+			}
+			if err := act(ctx); err != nil {
+				return err
+			}
+			if acted > 1 { // reads may lag behind writes
+				if err := pause(ctx, acted); err != nil {
+					return err
+				}
+			}
+		}
+	})
+	if err != nil {
+		return reconcile.Change{}, err
+	}
+	return *first, nil
+}

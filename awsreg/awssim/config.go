@@ -1,0 +1,147 @@
+package awssim
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"regexp"
+	"time"
+)
+
+// Config says what the simulator stands in for. The zero value is not usable:
+// at least one account is needed.
+type Config struct {
+	// Accounts are the AWS accounts that exist. Requests are signed with their
+	// keys and act in their account. Must be set.
+	Accounts []Account
+
+	// Region is the region of the broker for clients that send no SNI, and the one
+	// that functions run in unless a rule of another region calls them. The control
+	// plane answers for any region in the credential scope. Default "eu-central-1".
+	Region string
+
+	// Control is the listen address of the HTTP control plane.
+	// Default "127.0.0.1:0".
+	Control string
+
+	// Broker is the listen address of the mTLS MQTT broker. Default "127.0.0.1:0".
+	Broker string
+
+	// AllowRemote permits listen addresses that are not loopback.
+	AllowRemote bool
+
+	// Functions are the Lambda functions that topic rules may call, by name. They
+	// exist in every account and region.
+	Functions map[string]Function
+
+	// StateDir, when set, is an existing directory into which the trust anchor of
+	// the broker's server certificate is written as amazon-root.pem.
+	StateDir string
+
+	// Logger receives one line per control-plane request and per refused
+	// connection. Default: discarded.
+	Logger *slog.Logger
+
+	// Now is the clock of certificate validity, signature age and timestamps.
+	// Default time.Now.
+	Now func() time.Time
+}
+
+// Account is an AWS account and the one access key that signs for it.
+type Account struct {
+	ID              string // 12 digits
+	AccessKeyID     string
+	SecretAccessKey string
+}
+
+// Function is a Lambda function of the provided.al2023 runtime.
+type Function struct {
+	Path string   // the bootstrap executable
+	Env  []string // further environment, KEY=VALUE
+}
+
+var (
+	accountID  = regexp.MustCompile(`^[0-9]{12}$`)
+	regionName = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]$`)
+	fnName     = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+)
+
+// withDefaults returns cfg with its defaults filled in, or an error that names
+// the field that is wrong.
+func (cfg Config) withDefaults() (Config, error) {
+	if cfg.Region == "" {
+		cfg.Region = "eu-central-1"
+	}
+	if cfg.Control == "" {
+		cfg.Control = "127.0.0.1:0"
+	}
+	if cfg.Broker == "" {
+		cfg.Broker = "127.0.0.1:0"
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if !regionName.MatchString(cfg.Region) {
+		return cfg, fmt.Errorf("region %q is not an AWS region name", cfg.Region)
+	}
+	if err := cfg.checkAccounts(); err != nil {
+		return cfg, err
+	}
+	for name, fn := range cfg.Functions {
+		if !fnName.MatchString(name) {
+			return cfg, fmt.Errorf("function name %q: want 1 to 64 letters, digits, hyphens or underscores", name)
+		}
+		if st, err := os.Stat(fn.Path); err != nil {
+			return cfg, fmt.Errorf("function %q: %w", name, err)
+		} else if st.IsDir() {
+			return cfg, fmt.Errorf("function %q: %s is a directory, want the bootstrap executable", name, fn.Path)
+		}
+	}
+	for field, addr := range map[string]string{"control": cfg.Control, "broker": cfg.Broker} {
+		if err := checkListen(addr, cfg.AllowRemote); err != nil {
+			return cfg, fmt.Errorf("%s address: %w", field, err)
+		}
+	}
+	return cfg, nil
+}
+
+func (cfg Config) checkAccounts() error {
+	if len(cfg.Accounts) == 0 {
+		return errors.New("no account: the simulator needs at least one")
+	}
+	ids, keys := map[string]bool{}, map[string]bool{}
+	for _, a := range cfg.Accounts {
+		switch {
+		case !accountID.MatchString(a.ID):
+			return fmt.Errorf("account id %q: want 12 digits", a.ID)
+		case a.AccessKeyID == "" || a.SecretAccessKey == "":
+			return fmt.Errorf("account %s: access key id and secret access key must be set", a.ID)
+		case ids[a.ID]:
+			return fmt.Errorf("account %s is given twice", a.ID)
+		case keys[a.AccessKeyID]:
+			return fmt.Errorf("access key id %q belongs to two accounts", a.AccessKeyID)
+		}
+		ids[a.ID], keys[a.AccessKeyID] = true, true
+	}
+	return nil
+}
+
+// checkListen refuses addresses that other machines can reach.
+func checkListen(addr string, remote bool) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("parsing %q: %w", addr, err)
+	}
+	if remote || host == "localhost" {
+		return nil
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return fmt.Errorf("%q is not a loopback address; set AllowRemote if other machines shall reach the simulator", addr)
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+package awssim
+
+import (
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// event is one thing that happened, as CloudTrail and the IoT logs would show
+// it. The kinds are listed in docs/aws-simulator.md.
+type event struct {
+	Seq     int64             `json:"seq"`
+	Time    time.Time         `json:"time"`
+	Account string            `json:"account,omitempty"`
+	Region  string            `json:"region,omitempty"`
+	Kind    string            `json:"kind"`
+	Message string            `json:"message,omitempty"`
+	Details map[string]string `json:"details,omitempty"`
+}
+
+// eventLog keeps the last maxEvents events.
+type eventLog struct {
+	now  func() time.Time
+	mu   sync.Mutex
+	seq  int64
+	ring []event
+}
+
+func (l *eventLog) add(e event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seq++
+	e.Seq, e.Time = l.seq, l.now().UTC()
+	if len(l.ring) < maxEvents {
+		l.ring = append(l.ring, e)
+		return
+	}
+	l.ring[int((l.seq-1)%maxEvents)] = e
+}
+
+// list returns the events in order, those after ?since=SEQ and of ?kind=KIND if
+// these are given.
+func (l *eventLog) list(q url.Values) []event {
+	since, _ := strconv.ParseInt(q.Get("since"), 10, 64)
+	kind := q.Get("kind")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := []event{}
+	first := l.seq - int64(len(l.ring))
+	for i := first; i < l.seq; i++ {
+		e := l.ring[int(i%maxEvents)]
+		if e.Seq > since && (kind == "" || e.Kind == kind) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// note records an event of this world. pairs are alternating names and values.
+func (w *world) note(kind, message string, pairs ...string) {
+	e := event{Account: w.account.ID, Region: w.region, Kind: kind, Message: message}
+	if len(pairs) > 0 {
+		e.Details = map[string]string{}
+		for i := 0; i+1 < len(pairs); i += 2 {
+			e.Details[pairs[i]] = clip(pairs[i+1], 4096)
+		}
+	}
+	w.sim.events.add(e)
+	w.sim.cfg.Logger.Debug(kind, "account", w.account.ID, "region", w.region, "message", message)
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		return s[:n] + "..."
+	}
+	return s
+}

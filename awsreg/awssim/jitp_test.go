@@ -1,0 +1,157 @@
+package awssim
+
+import (
+	"crypto/x509/pkix"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iot"
+	"github.com/aws/aws-sdk-go-v2/service/iot/types"
+)
+
+const jitpTemplate = `{
+	"Parameters": {
+		"AWS::IoT::Certificate::CommonName": {"Type": "String"},
+		"AWS::IoT::Certificate::Country": {"Type": "String"},
+		"AWS::IoT::Certificate::Id": {"Type": "String"}
+	},
+	"Resources": {
+		"thing": {"Type": "AWS::IoT::Thing", "Properties": {
+			"ThingName": {"Fn::Join": ["-", ["unit", {"Ref": "AWS::IoT::Certificate::CommonName"}]]},
+			"AttributePayload": {"country": {"Ref": "AWS::IoT::Certificate::Country"}}}},
+		"certificate": {"Type": "AWS::IoT::Certificate", "Properties": {
+			"CertificateId": {"Ref": "AWS::IoT::Certificate::Id"}, "Status": "Active"}},
+		"policy": {"Type": "AWS::IoT::Policy", "Properties": {"PolicyDocument": {
+			"Version": "2012-10-17", "Statement": [
+				{"Effect": "Allow", "Action": "iot:Connect", "Resource": "arn:aws:iot:eu-central-1:111122223333:client/${iot:Connection.Thing.ThingName}"},
+				{"Effect": "Allow", "Action": "iot:Publish", "Resource": "arn:aws:iot:eu-central-1:111122223333:topic/data/${iot:Connection.Thing.ThingName}"}]}}}
+	}
+}`
+
+func TestJustInTimeProvisioning(t *testing.T) {
+	s := startSim(t)
+	c := s.client(first, region)
+	ca := newCA(t, "JITP CA")
+	ca.mustRegister(t, c, func(in *iot.RegisterCACertificateInput) {
+		in.RegistrationConfig = &types.RegistrationConfig{
+			TemplateBody: aws.String(jitpTemplate), RoleArn: aws.String("arn:aws:iam::111122223333:role/provisioning"),
+		}
+	})
+
+	// Every declared parameter must be in the subject.
+	poor := ca.issue(t, pkix.Name{CommonName: "no-country"})
+	if _, err := connect(t, s, poor, "x", sni(first)); err == nil {
+		t.Fatal("a certificate that was just registered could connect")
+	}
+	wait(t, "JITP to fail", func() bool { return len(eventsOf(t, s, "jitp.failed")) > 0 })
+	e := eventsOf(t, s, "jitp.failed")[0]
+	if want := "Cannot resolve reference value: {Ref=AWS::IoT::Certificate::Country}"; e.Message != want || e.Details["errorCode"] != "InvalidRequestException" {
+		t.Errorf("event %+v, want %q", e, want)
+	}
+	if out, _ := c.ListThings(ctx, &iot.ListThingsInput{}); len(out.Things) != 0 {
+		t.Errorf("the failed run left things: %+v", out.Things)
+	}
+
+	rich := ca.issue(t, pkix.Name{CommonName: "17", Country: []string{"KR"}})
+	id := certificateID(rich.cert)
+	if _, err := connect(t, s, rich, "unit-17", sni(first)); err == nil {
+		t.Fatal("a certificate that was just registered could connect")
+	}
+	wait(t, "JITP to succeed", func() bool { return len(eventsOf(t, s, "jitp.succeeded")) > 0 })
+	d, err := c.DescribeThing(ctx, &iot.DescribeThingInput{ThingName: aws.String("unit-17")})
+	if err != nil || d.Attributes["country"] != "KR" {
+		t.Errorf("thing: %+v %v", d, err)
+	}
+	cert, err := c.DescribeCertificate(ctx, &iot.DescribeCertificateInput{CertificateId: &id})
+	if err != nil || cert.CertificateDescription.Status != "ACTIVE" {
+		t.Errorf("certificate: %+v %v", cert, err)
+	}
+	if _, err := connect(t, s, rich, "unit-18", sni(first)); err == nil {
+		t.Error("another client id than the thing's name could connect")
+	}
+	dev, err := connect(t, s, rich, "unit-17", sni(first))
+	if err != nil {
+		t.Fatalf("connecting after JITP: %v", err)
+	}
+	dev.Disconnect(0)
+}
+
+func TestTemplateFunctions(t *testing.T) {
+	env := &templateEnv{
+		doc: &templateDoc{
+			Parameters: map[string]templateParameter{"Serial": {Type: "String"}, "Empty": {Type: "String"}},
+			Mappings:   map[string]map[string]map[string]any{"Site": {"north": {"code": "N1"}}},
+		},
+		params: map[string]string{"Serial": "a-b-c"},
+	}
+	tests := []struct{ in, want, err string }{
+		{`"plain"`, "plain", ""},
+		{`{"Ref":"Serial"}`, "a-b-c", ""},
+		{`{"Ref":"Empty"}`, "", "{Ref=Empty}"},
+		{`{"Ref":"Other"}`, "", "{Ref=Other}"},
+		{`{"Fn::Join":["",["x-",{"Ref":"Serial"}]]}`, "x-a-b-c", ""},
+		{`{"Fn::Select":["1",{"Fn::Split":["-",{"Ref":"Serial"}]}]}`, "b", ""},
+		{`{"Fn::Select":["7",{"Fn::Split":["-",{"Ref":"Serial"}]}]}`, "", "Fn::Select"},
+		{`{"Fn::FindInMap":["Site","north","code"]}`, "N1", ""},
+		{`{"Fn::FindInMap":["Site","south","code"]}`, "", "Fn::FindInMap"},
+		{`{"Fn::Sub":"id-${Serial}"}`, "id-a-b-c", ""},
+		{`{"Fn::Sub":["id-${X}",{"X":"1"}]}`, "id-1", ""},
+		{`{"Fn::Sub":"id-${Other}"}`, "", "{Ref=Other}"},
+		{`{"Fn::GetAtt":["a","b"]}`, "", "Fn::GetAtt"},
+		{`["a","b"]`, "", "want a string"},
+		{`7`, "", "cannot evaluate"},
+	}
+	for _, tt := range tests {
+		var v any
+		if err := json.Unmarshal([]byte(tt.in), &v); err != nil {
+			t.Fatal(err)
+		}
+		got, err := env.text(v)
+		if got != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%s = %q, %v; want %q, %q", tt.in, got, err, tt.want, tt.err)
+		}
+	}
+}
+
+func TestTemplateRefusals(t *testing.T) {
+	cert := `"c":{"Type":"AWS::IoT::Certificate","Properties":{}}`
+	for name, body := range map[string]string{
+		"not JSON":            `{`,
+		"no resources":        `{"Parameters":{}}`,
+		"no certificate":      `{"Resources":{"t":{"Type":"AWS::IoT::Thing","Properties":{}}}}`,
+		"unknown resource":    `{"Resources":{` + cert + `,"x":{"Type":"AWS::IoT::Shadow"}}}`,
+		"parameter type":      `{"Parameters":{"p":{"Type":"Number"}},"Resources":{` + cert + `}}`,
+		"unknown member":      `{"Outputs":{},"Resources":{` + cert + `}}`,
+		"override setting":    `{"Resources":{"c":{"Type":"AWS::IoT::Certificate","OverrideSettings":{"Status":"MAYBE"}}}}`,
+		"text after document": `{"Resources":{` + cert + `}} x`,
+	} {
+		if _, err := parseTemplate(body); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if _, err := parseTemplate(jitpTemplate); err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzTemplate(f *testing.F) {
+	f.Add(jitpTemplate)
+	f.Add(`{"Resources":{"c":{"Type":"AWS::IoT::Certificate","Properties":{"CertificateId":{"Fn::Sub":["${x}",{"x":{"Ref":"y"}}]}}}}}`)
+	f.Fuzz(func(t *testing.T, body string) {
+		doc, err := parseTemplate(body)
+		if err != nil {
+			if doc != nil {
+				t.Error("a template together with an error")
+			}
+			return
+		}
+		env := &templateEnv{doc: doc, params: map[string]string{jitpCertificateID: "id"}}
+		for _, r := range doc.Resources {
+			for _, v := range r.Properties {
+				env.text(v)
+			}
+		}
+	})
+}

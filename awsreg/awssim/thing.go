@@ -1,0 +1,285 @@
+package awssim
+
+import (
+	"maps"
+	"regexp"
+	"sort"
+	"strconv"
+)
+
+// maxAttributes is how many attributes a thing without a thing type may have (API
+// reference, AttributePayload).
+const maxAttributes = 3
+
+var (
+	thingName      = regexp.MustCompile(`^[a-zA-Z0-9:_-]{1,128}$`)
+	attributeName  = regexp.MustCompile(`^[a-zA-Z0-9_.,@/:#-]{1,128}$`)
+	attributeValue = regexp.MustCompile(`^[a-zA-Z0-9_.,@/:#=\[\]-]{0,800}$`)
+)
+
+type thing struct {
+	seq        int64
+	id         string
+	name       string
+	attributes map[string]string
+	version    int64
+	principals map[string]bool // certificate id -> attached exclusively
+}
+
+type attributePayload struct {
+	Attributes map[string]string `json:"attributes"`
+	Merge      bool              `json:"merge"`
+}
+
+func (w *world) thingARN(name string) string { return w.arn("iot", "thing/"+name) }
+
+func (w *world) findThing(name string) (*thing, error) {
+	if th, ok := w.things[name]; ok {
+		return th, nil
+	}
+	return nil, notFound("Thing %s not found", clip(name, 128))
+}
+
+// thingsOf lists the things that a certificate is attached to, oldest first.
+func (w *world) thingsOf(certID string) []*thing {
+	var out []*thing
+	for _, th := range w.things {
+		if _, ok := th.principals[certID]; ok {
+			out = append(out, th)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].seq < out[j].seq })
+	return out
+}
+
+func createThing(c *call) (any, error) {
+	var in struct {
+		AttributePayload *attributePayload `json:"attributePayload"`
+	}
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	attrs := map[string]string{}
+	if in.AttributePayload != nil {
+		attrs = in.AttributePayload.Attributes
+	}
+	th, err := c.w.addThing(c.path["thingName"], attrs)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{"thingName": th.name, "thingArn": c.w.thingARN(th.name), "thingId": th.id}, nil
+}
+
+// addThing creates a thing. The same name with the same configuration succeeds
+// again, with another one it does not (API reference, CreateThing).
+func (w *world) addThing(name string, attrs map[string]string) (*thing, error) {
+	if !thingName.MatchString(name) {
+		return nil, invalid("thingName %q: want 1 to 128 letters, digits or :_-", clip(name, 160))
+	}
+	if err := checkAttributes(attrs); err != nil {
+		return nil, err
+	}
+	if old, ok := w.things[name]; ok {
+		if maps.Equal(old.attributes, attrs) {
+			return old, nil
+		}
+		return nil, alreadyExists(name, w.thingARN(name), "Thing %s already exists in account with different attributes", name)
+	}
+	if err := room(w.things, "things"); err != nil {
+		return nil, err
+	}
+	th := &thing{seq: w.next(), id: randomID(), name: name, attributes: maps.Clone(attrs), version: 1, principals: map[string]bool{}}
+	if th.attributes == nil {
+		th.attributes = map[string]string{}
+	}
+	w.things[name] = th
+	return th, nil
+}
+
+func checkAttributes(attrs map[string]string) error {
+	if len(attrs) > maxAttributes {
+		return invalid("a thing without a thing type has at most %d attributes, not %d", maxAttributes, len(attrs))
+	}
+	for k, v := range attrs {
+		if !attributeName.MatchString(k) || !attributeValue.MatchString(v) {
+			return invalid("attribute %q has a character that is not allowed, or is too long", clip(k, 128))
+		}
+	}
+	return nil
+}
+
+func (w *world) thingMembers(th *thing) map[string]any {
+	return map[string]any{
+		"thingName": th.name, "thingArn": w.thingARN(th.name), "attributes": th.attributes, "version": th.version,
+	}
+}
+
+func describeThing(c *call) (any, error) {
+	th, err := c.w.findThing(c.path["thingName"])
+	if err != nil {
+		return nil, err
+	}
+	out := c.w.thingMembers(th)
+	out["thingId"], out["defaultClientId"] = th.id, th.name
+	return out, nil
+}
+
+func updateThing(c *call) (any, error) {
+	var in struct {
+		AttributePayload *attributePayload `json:"attributePayload"`
+		ExpectedVersion  int64             `json:"expectedVersion"`
+	}
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	th, err := c.w.findThing(c.path["thingName"])
+	if err != nil {
+		return nil, err
+	}
+	if in.ExpectedVersion != 0 && in.ExpectedVersion != th.version {
+		return nil, iotError("VersionConflictException", "the version of %s is %d, not %d", th.name, th.version, in.ExpectedVersion)
+	}
+	next := map[string]string{}
+	if in.AttributePayload == nil || in.AttributePayload.Merge {
+		next = maps.Clone(th.attributes)
+	}
+	if in.AttributePayload != nil {
+		for k, v := range in.AttributePayload.Attributes {
+			if next[k] = v; v == "" { // an empty value removes (API reference, AttributePayload)
+				delete(next, k)
+			}
+		}
+	}
+	if err := checkAttributes(next); err != nil {
+		return nil, err
+	}
+	th.attributes = next
+	th.version++
+	return nil, nil
+}
+
+// deleteThing succeeds for a thing that does not exist (API reference,
+// DeleteThing), and refuses one with principals.
+func deleteThing(c *call) (any, error) {
+	th, ok := c.w.things[c.path["thingName"]]
+	if !ok {
+		return nil, nil
+	}
+	if v := c.query.Get("expectedVersion"); v != "" && v != strconv.FormatInt(th.version, 10) {
+		return nil, iotError("VersionConflictException", "the version of %s is %d, not %s", th.name, th.version, v)
+	}
+	if len(th.principals) > 0 {
+		return nil, invalid("Cannot delete. Thing %s is still attached to one or more principals", th.name)
+	}
+	delete(c.w.things, th.name)
+	return nil, nil
+}
+
+func listThings(c *call) (any, error) {
+	if c.query.Get("thingTypeName") != "" {
+		return nil, noOperation("thing types")
+	}
+	if c.query.Get("usePrefixAttributeValue") == "true" {
+		return nil, noOperation("usePrefixAttributeValue")
+	}
+	name, value := c.query.Get("attributeName"), c.query.Get("attributeValue")
+	var list []*thing
+	for _, th := range sorted(c.w.things, func(t *thing) int64 { return t.seq }) {
+		if have, ok := th.attributes[name]; name == "" || ok && have == value {
+			list = append(list, th)
+		}
+	}
+	page, token, err := paginate(c, list, func(t *thing) int64 { return t.seq }, "maxResults", "nextToken", true)
+	if err != nil {
+		return nil, err
+	}
+	out := []map[string]any{}
+	for _, th := range page {
+		out = append(out, c.w.thingMembers(th))
+	}
+	return withMarker(map[string]any{"things": out}, "nextToken", token), nil
+}
+
+func (c *call) thingAndPrincipal() (*thing, *certificate, error) {
+	th, err := c.w.findThing(c.path["thingName"])
+	if err != nil {
+		return nil, nil, err
+	}
+	cert, err := c.w.certByARN(c.r.Header.Get("x-amzn-principal"))
+	return th, cert, err
+}
+
+// attachThingPrincipal is idempotent. An exclusive attachment allows no other one
+// of the same principal (API reference, AttachThingPrincipal).
+func attachThingPrincipal(c *call) (any, error) {
+	th, cert, err := c.thingAndPrincipal()
+	if err != nil {
+		return nil, err
+	}
+	exclusive := false
+	switch v := c.query.Get("thingPrincipalType"); v {
+	case "", "NON_EXCLUSIVE_THING":
+	case "EXCLUSIVE_THING":
+		exclusive = true
+	default:
+		return nil, invalid("thingPrincipalType must be EXCLUSIVE_THING or NON_EXCLUSIVE_THING, not %q", v)
+	}
+	return nil, c.w.attachThing(th, cert, exclusive)
+}
+
+func (w *world) attachThing(th *thing, cert *certificate, exclusive bool) error {
+	for _, other := range w.thingsOf(cert.id) {
+		if other != th && (exclusive || other.principals[cert.id]) {
+			return invalid("The principal is attached to the thing %s, and one of the two attachments is exclusive", other.name)
+		}
+	}
+	th.principals[cert.id] = exclusive
+	return nil
+}
+
+func detachThingPrincipal(c *call) (any, error) {
+	th, cert, err := c.thingAndPrincipal()
+	if err != nil {
+		return nil, err
+	}
+	delete(th.principals, cert.id)
+	return nil, nil
+}
+
+func listThingPrincipals(c *call) (any, error) {
+	th, err := c.w.findThing(c.path["thingName"])
+	if err != nil {
+		return nil, err
+	}
+	var list []*certificate
+	for _, cert := range sorted(c.w.certs, func(x *certificate) int64 { return x.seq }) {
+		if _, ok := th.principals[cert.id]; ok {
+			list = append(list, cert)
+		}
+	}
+	page, token, err := paginate(c, list, func(x *certificate) int64 { return x.seq }, "maxResults", "nextToken", true)
+	if err != nil {
+		return nil, err
+	}
+	out := []string{}
+	for _, cert := range page {
+		out = append(out, c.w.certARN(cert.id))
+	}
+	return withMarker(map[string]any{"principals": out}, "nextToken", token), nil
+}
+
+func listPrincipalThings(c *call) (any, error) {
+	cert, err := c.w.certByARN(c.r.Header.Get("x-amzn-principal"))
+	if err != nil {
+		return nil, err
+	}
+	page, token, err := paginate(c, c.w.thingsOf(cert.id), func(t *thing) int64 { return t.seq }, "maxResults", "nextToken", true)
+	if err != nil {
+		return nil, err
+	}
+	out := []string{}
+	for _, th := range page {
+		out = append(out, th.name)
+	}
+	return withMarker(map[string]any{"things": out}, "nextToken", token), nil
+}

@@ -1,0 +1,198 @@
+package awsreg
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/iot"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
+	"golang.org/x/time/rate"
+)
+
+// Most control-plane operations of AWS IoT Core allow 10 calls a second in an
+// account and region. All of ours, of whatever operation, share one bucket.
+// https://docs.aws.amazon.com/general/latest/gr/iot-core.html
+const (
+	callsPerSecond = 8
+	callsBurst     = 4
+)
+
+// iotAPI is the part of *iot.Client that is used. No call is retried inside it.
+type iotAPI interface {
+	caAPI
+	policyAPI
+	ruleAPI
+	certificateAPI
+}
+
+type caAPI interface {
+	GetRegistrationCode(context.Context, *iot.GetRegistrationCodeInput, ...func(*iot.Options)) (*iot.GetRegistrationCodeOutput, error)
+	RegisterCACertificate(context.Context, *iot.RegisterCACertificateInput, ...func(*iot.Options)) (*iot.RegisterCACertificateOutput, error)
+	DescribeCACertificate(context.Context, *iot.DescribeCACertificateInput, ...func(*iot.Options)) (*iot.DescribeCACertificateOutput, error)
+	UpdateCACertificate(context.Context, *iot.UpdateCACertificateInput, ...func(*iot.Options)) (*iot.UpdateCACertificateOutput, error)
+}
+
+type policyAPI interface {
+	GetPolicy(context.Context, *iot.GetPolicyInput, ...func(*iot.Options)) (*iot.GetPolicyOutput, error)
+	CreatePolicy(context.Context, *iot.CreatePolicyInput, ...func(*iot.Options)) (*iot.CreatePolicyOutput, error)
+	CreatePolicyVersion(context.Context, *iot.CreatePolicyVersionInput, ...func(*iot.Options)) (*iot.CreatePolicyVersionOutput, error)
+	ListPolicyVersions(context.Context, *iot.ListPolicyVersionsInput, ...func(*iot.Options)) (*iot.ListPolicyVersionsOutput, error)
+	DeletePolicyVersion(context.Context, *iot.DeletePolicyVersionInput, ...func(*iot.Options)) (*iot.DeletePolicyVersionOutput, error)
+}
+
+type ruleAPI interface {
+	GetTopicRule(context.Context, *iot.GetTopicRuleInput, ...func(*iot.Options)) (*iot.GetTopicRuleOutput, error)
+	ListTopicRules(context.Context, *iot.ListTopicRulesInput, ...func(*iot.Options)) (*iot.ListTopicRulesOutput, error)
+	CreateTopicRule(context.Context, *iot.CreateTopicRuleInput, ...func(*iot.Options)) (*iot.CreateTopicRuleOutput, error)
+	ReplaceTopicRule(context.Context, *iot.ReplaceTopicRuleInput, ...func(*iot.Options)) (*iot.ReplaceTopicRuleOutput, error)
+}
+
+type certificateAPI interface {
+	DescribeCertificate(context.Context, *iot.DescribeCertificateInput, ...func(*iot.Options)) (*iot.DescribeCertificateOutput, error)
+	UpdateCertificate(context.Context, *iot.UpdateCertificateInput, ...func(*iot.Options)) (*iot.UpdateCertificateOutput, error)
+	RegisterCertificate(context.Context, *iot.RegisterCertificateInput, ...func(*iot.Options)) (*iot.RegisterCertificateOutput, error)
+}
+
+// dynamoAPI is the part of *dynamodb.Client that is used.
+type dynamoAPI interface {
+	DescribeTable(context.Context, *dynamodb.DescribeTableInput, ...func(*dynamodb.Options)) (*dynamodb.DescribeTableOutput, error)
+	CreateTable(context.Context, *dynamodb.CreateTableInput, ...func(*dynamodb.Options)) (*dynamodb.CreateTableOutput, error)
+	GetItem(context.Context, *dynamodb.GetItemInput, ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error)
+	PutItem(context.Context, *dynamodb.PutItemInput, ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error)
+	BatchWriteItem(context.Context, *dynamodb.BatchWriteItemInput, ...func(*dynamodb.Options)) (*dynamodb.BatchWriteItemOutput, error)
+}
+
+// stsAPI says who we are.
+type stsAPI interface {
+	GetCallerIdentity(context.Context, *sts.GetCallerIdentityInput, ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error)
+}
+
+// sessionKey is everything that the clients of a target depend on.
+type sessionKey struct{ name, account, region, profile, role, endpoint string }
+
+// session is the clients of one target.
+type session struct {
+	target Target
+	iot    iotAPI
+	dynamo dynamoAPI
+	sts    stsAPI
+	// credentials are asked for before the first call, so that their absence is
+	// told from a call that failed on the way.
+	credentials aws.CredentialsProvider
+
+	mu       sync.Mutex
+	verified bool // the credentials are known to be the target's account's
+}
+
+// session returns the clients of a target, after making sure that their
+// credentials belong to its account; again says to ask even if it was asked
+// before, as a change to the account deserves.
+func (r *Registrar) session(ctx context.Context, t Target, again bool) (*session, error) {
+	if err := t.Validate(); err != nil {
+		return nil, err
+	}
+	key := sessionKey{t.Name, t.AccountID, t.Region, t.Profile, t.RoleARN, t.Endpoint}
+	r.mu.Lock()
+	s := r.sessions[key]
+	r.mu.Unlock()
+	if s == nil {
+		fresh, err := r.connect(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		r.mu.Lock()
+		if s = r.sessions[key]; s == nil {
+			s = fresh
+			r.sessions[key] = s
+		}
+		r.mu.Unlock()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.verified && !again {
+		return s, nil
+	}
+	s.verified = false
+	if _, err := s.credentials.Retrieve(ctx); err != nil {
+		return nil, fmt.Errorf("AWS target %q: no usable AWS credentials: %w", t.Name, err)
+	}
+	if err := retry(ctx, func() error { return s.checkAccount(ctx) }); err != nil {
+		return nil, fmt.Errorf("AWS target %q: %w", t.Name, err)
+	}
+	s.verified = true
+	return s, nil
+}
+
+// connect makes the clients. It reads the shared AWS configuration, and makes no
+// call.
+func (r *Registrar) connect(ctx context.Context, t Target) (*session, error) {
+	options := []func(*config.LoadOptions) error{
+		config.WithRegion(t.Region),
+		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
+		config.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, args ...any) {
+			r.cfg.Logger.Debug("AWS SDK: "+fmt.Sprintf(format, args...), "target", t.Name)
+		})),
+	}
+	if t.Profile != "" {
+		options = append(options, config.WithSharedConfigProfile(t.Profile))
+	}
+	if r.cfg.Credentials != nil {
+		options = append(options, config.WithCredentialsProvider(r.cfg.Credentials))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return nil, fmt.Errorf("AWS target %q: loading the AWS configuration: %w", t.Name, err)
+	}
+	if t.Endpoint != "" {
+		cfg.BaseEndpoint = aws.String(t.Endpoint)
+	}
+	if t.RoleARN != "" {
+		role := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), t.RoleARN, func(o *stscreds.AssumeRoleOptions) {
+			o.RoleSessionName = "mintmark"
+		})
+		cfg.Credentials = aws.NewCredentialsCache(role)
+	}
+	limiter := rate.NewLimiter(rate.Limit(r.cfg.CallsPerSecond), callsBurst)
+	return &session{
+		target: t,
+		iot: iot.NewFromConfig(cfg, func(o *iot.Options) {
+			o.APIOptions = append(o.APIOptions, limit(limiter))
+		}),
+		dynamo: dynamodb.NewFromConfig(cfg),
+		sts:    sts.NewFromConfig(cfg),
+
+		credentials: cfg.Credentials,
+	}, nil
+}
+
+// limit makes each call wait for its turn before anything else happens to it, so
+// that a signature is never old when it is sent.
+func limit(limiter *rate.Limiter) func(*middleware.Stack) error {
+	wait := middleware.InitializeMiddlewareFunc("mintmark-rate", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+		if err := limiter.Wait(ctx); err != nil {
+			return middleware.InitializeOutput{}, middleware.Metadata{}, fmt.Errorf("waiting for the rate limit: %w", err)
+		}
+		return next.HandleInitialize(ctx, in)
+	})
+	return func(stack *middleware.Stack) error { return stack.Initialize.Add(wait, middleware.Before) }
+}
+
+// checkAccount refuses credentials of another account than the target's.
+func (s *session) checkAccount(ctx context.Context) error {
+	out, err := s.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return explain("asking AWS who we are", err)
+	}
+	if got := aws.ToString(out.Account); got != s.target.AccountID {
+		return fmt.Errorf("the credentials belong to account %s (%s), the target is account %s: nothing was changed; set the profile or role of the right account",
+			got, aws.ToString(out.Arn), s.target.AccountID)
+	}
+	return nil
+}

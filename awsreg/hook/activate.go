@@ -1,0 +1,249 @@
+// Package hook decides what mintmark's Lambda functions decide, without Lambda.
+//
+// A Lambda cannot ask the factory, which may be offline. Everything it relies on
+// was pushed before: the manifest, a DynamoDB table that only mintmark writes,
+// with an entry for each certificate, a mark for each revocation, and a head that
+// says how old all of it is. What cannot be decided from the manifest is not
+// activated.
+package hook
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iot"
+	"github.com/aws/aws-sdk-go-v2/service/iot/types"
+)
+
+// DefaultMaxAge is how old the manifest may be unless something shorter is set.
+const DefaultMaxAge = 24 * time.Hour
+
+// clockSkew is how far the head may lie in the future. A factory whose clock
+// runs further ahead would make its manifest fresh for longer than allowed.
+const clockSkew = 5 * time.Minute
+
+// IoT is the part of AWS IoT Core that activating a certificate takes. *iot.Client
+// implements it.
+type IoT interface {
+	DescribeCertificate(context.Context, *iot.DescribeCertificateInput, ...func(*iot.Options)) (*iot.DescribeCertificateOutput, error)
+	CreateThing(context.Context, *iot.CreateThingInput, ...func(*iot.Options)) (*iot.CreateThingOutput, error)
+	AttachPolicy(context.Context, *iot.AttachPolicyInput, ...func(*iot.Options)) (*iot.AttachPolicyOutput, error)
+	AttachThingPrincipal(context.Context, *iot.AttachThingPrincipalInput, ...func(*iot.Options)) (*iot.AttachThingPrincipalOutput, error)
+	UpdateCertificate(context.Context, *iot.UpdateCertificateInput, ...func(*iot.Options)) (*iot.UpdateCertificateOutput, error)
+}
+
+// Store is the manifest. Reads must see every write that was acknowledged before
+// they began.
+type Store interface {
+	// Entry returns ErrUnknown for a certificate that was never pushed. Of a
+	// revoked one only CertificateID and State can be relied upon.
+	Entry(ctx context.Context, certificateID string) (Entry, error)
+	// Head returns ErrUnknown if nothing was ever pushed.
+	Head(ctx context.Context) (Head, error)
+}
+
+// Activator activates certificates that arrived by just-in-time registration. It
+// keeps nothing between calls and may be used concurrently.
+type Activator struct {
+	IoT    IoT
+	Store  Store
+	Policy string           // IoT policy that is attached to each certificate
+	MaxAge time.Duration    // how old the manifest may be; DefaultMaxAge if zero. The head can only shorten it
+	Now    func() time.Time // time.Now if nil
+	Logger *slog.Logger     // discarded if nil
+}
+
+// Handle brings one certificate to the state that the manifest gives it: thing,
+// policy, and last of all ACTIVE; or REVOKED. A certificate that is not proved to
+// be expected keeps its status, and the error, a *Refusal where the manifest or
+// the certificate is the reason, says why.
+//
+// Calls may repeat, run at the same time, and be cut off between any two steps:
+// each step does nothing when it was done before, and the one that lets the
+// device in comes last.
+func (a *Activator) Handle(ctx context.Context, e Event) error {
+	log := a.logger().With("certificate", e.CertificateID, "ca", e.CACertificateID, "address", e.SourceIP)
+	if err := e.validate(); err != nil {
+		return fmt.Errorf("registration event: %w", err)
+	}
+	if err := a.handle(ctx, log, e); err != nil {
+		var refusal *Refusal
+		if errors.As(err, &refusal) {
+			log = log.With("reason", refusal.Reason)
+		}
+		log.Error("certificate not activated", "error", err)
+		return err
+	}
+	return nil
+}
+
+func (a *Activator) handle(ctx context.Context, log *slog.Logger, e Event) error {
+	out, err := a.IoT.DescribeCertificate(ctx, &iot.DescribeCertificateInput{CertificateId: aws.String(e.CertificateID)})
+	if err != nil {
+		return fmt.Errorf("describing certificate %s: %w", e.CertificateID, err)
+	}
+	if out.CertificateDescription == nil {
+		return fmt.Errorf("describing certificate %s: AWS answered without a description", e.CertificateID)
+	}
+	d := out.CertificateDescription
+
+	entry, err := a.Store.Entry(ctx, e.CertificateID)
+	if errors.Is(err, ErrUnknown) {
+		return refuse(NotInManifest, e, "the manifest does not know it: either it has not been pushed yet, or mintmark did not issue it; search it with `mintmark cert list`, and treat a certificate under your CA that mintmark does not know as a compromised key")
+	}
+	if err != nil {
+		return fmt.Errorf("looking up certificate %s: %w", e.CertificateID, err)
+	}
+	if entry.State == Revoked {
+		return a.revoke(ctx, log, e.CertificateID, d.Status)
+	}
+
+	switch d.Status {
+	case types.CertificateStatusPendingActivation:
+	case types.CertificateStatusActive:
+		log.Info("certificate is active already")
+		return nil
+	default:
+		// Somebody took it out of service at AWS. A late or repeated event must
+		// not put it back.
+		log.Warn("certificate left as it is", "status", d.Status)
+		return nil
+	}
+	if err := a.check(ctx, e, d, entry); err != nil {
+		return err
+	}
+	if err := a.activate(ctx, aws.ToString(d.CertificateArn), entry); err != nil {
+		return err
+	}
+	log.Info("certificate activated", "device", entry.Device, "thing", entry.Thing, "serial", entry.Serial)
+	return nil
+}
+
+// check refuses whatever is not exactly the certificate that the manifest
+// expects, while it expects it.
+func (a *Activator) check(ctx context.Context, e Event, d *types.CertificateDescription, entry Entry) error {
+	block, _ := pem.Decode([]byte(aws.ToString(d.CertificatePem)))
+	if block == nil || block.Type != "CERTIFICATE" {
+		return refuse(WrongCertificate, e, "AWS returned no certificate in PEM")
+	}
+	// AWS does not document how it makes the id. The manifest's entry is found by
+	// it, so the id is worth something only if it really is the hash.
+	if sum := sha256.Sum256(block.Bytes); id(sum) != e.CertificateID {
+		return refuse(WrongCertificate, e, "the certificate that AWS holds has the SHA-256 %s", id(sum))
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return refuse(WrongCertificate, e, "it does not parse: %v", err)
+	}
+	if serial := hexSerial(certificate); serial != entry.Serial {
+		return refuse(WrongCertificate, e, "its serial number is %s, the manifest expects %s", serial, entry.Serial)
+	}
+	if ca := aws.ToString(d.CaCertificateId); ca != e.CACertificateID || ca != entry.CA {
+		return refuse(WrongCA, e, "AWS registered it under CA %s, the event names %s, the manifest expects %s", ca, e.CACertificateID, entry.CA)
+	}
+	now := a.now()
+	if !now.Before(entry.NotAfter) || now.After(certificate.NotAfter) {
+		return refuse(Expired, e, "it expired at %s", entry.NotAfter.Format(time.RFC3339))
+	}
+	return a.fresh(ctx, e, now)
+}
+
+// fresh refuses everything while the manifest is too old: a revocation that has
+// not been pushed would be missed.
+func (a *Activator) fresh(ctx context.Context, e Event, now time.Time) error {
+	head, err := a.Store.Head(ctx)
+	if errors.Is(err, ErrUnknown) {
+		return refuse(StaleManifest, e, "the manifest has no head: mintmark has never finished pushing it")
+	}
+	if err != nil {
+		return fmt.Errorf("reading the manifest's head: %w", err)
+	}
+	limit := a.MaxAge
+	if limit <= 0 {
+		limit = DefaultMaxAge
+	}
+	if head.MaxAge > 0 && head.MaxAge < limit {
+		limit = head.MaxAge
+	}
+	switch age := now.Sub(head.PushedAt); {
+	case age > limit:
+		return refuse(StaleManifest, e, "the manifest was last complete at %s, %s ago, and may be %s old: is server %q running, and can it reach AWS?",
+			head.PushedAt.Format(time.RFC3339), age.Round(time.Second), limit, head.Server)
+	case age < -clockSkew:
+		return refuse(StaleManifest, e, "the manifest's head lies in the future, at %s: the clock of server %q is wrong", head.PushedAt.Format(time.RFC3339), head.Server)
+	}
+	return nil
+}
+
+// activate runs the steps that let the device in; the order is the point.
+//
+// A revocation at the same moment is safe: mintmark writes the mark first and
+// sets the certificate REVOKED second. If the mark came too late for this call to
+// see it, AWS knew the certificate already (the call began by describing it), so
+// that REVOKED is set there too, before or after ACTIVE; and it is final.
+func (a *Activator) activate(ctx context.Context, arn string, entry Entry) error {
+	// CreateThing answers success for the same thing with the same settings and
+	// ResourceAlreadyExists for other ones, such as attributes that somebody
+	// added: either way the thing is there.
+	_, err := a.IoT.CreateThing(ctx, &iot.CreateThingInput{ThingName: aws.String(entry.Thing)})
+	var exists *types.ResourceAlreadyExistsException
+	if err != nil && !errors.As(err, &exists) {
+		return fmt.Errorf("creating thing %q: %w", entry.Thing, err)
+	}
+	if _, err := a.IoT.AttachPolicy(ctx, &iot.AttachPolicyInput{PolicyName: aws.String(a.Policy), Target: aws.String(arn)}); err != nil {
+		return fmt.Errorf("attaching policy %q: %w", a.Policy, err)
+	}
+	if _, err := a.IoT.AttachThingPrincipal(ctx, &iot.AttachThingPrincipalInput{ThingName: aws.String(entry.Thing), Principal: aws.String(arn)}); err != nil {
+		return fmt.Errorf("attaching the certificate to thing %q: %w", entry.Thing, err)
+	}
+	if err := a.update(ctx, entry.CertificateID, types.CertificateStatusActive); err != nil {
+		return fmt.Errorf("setting certificate %s ACTIVE: %w", entry.CertificateID, err)
+	}
+	return nil
+}
+
+// revoke sets a certificate REVOKED that the manifest says is revoked, whatever
+// its status: mintmark's revocation is final and so is AWS's, and a certificate
+// that stayed pending would raise this event on every connect for ever. It does
+// not wait for a fresh head: nothing makes a revocation untrue.
+func (a *Activator) revoke(ctx context.Context, log *slog.Logger, certificateID string, status types.CertificateStatus) error {
+	if status == types.CertificateStatusRevoked {
+		log.Info("certificate is revoked already")
+		return nil
+	}
+	if err := a.update(ctx, certificateID, types.CertificateStatusRevoked); err != nil {
+		return fmt.Errorf("setting certificate %s REVOKED: %w", certificateID, err)
+	}
+	log.Warn("certificate is revoked, set REVOKED", "was", status)
+	return nil
+}
+
+func (a *Activator) update(ctx context.Context, certificateID string, status types.CertificateStatus) error {
+	_, err := a.IoT.UpdateCertificate(ctx, &iot.UpdateCertificateInput{CertificateId: aws.String(certificateID), NewStatus: status})
+	return err
+}
+
+func (a *Activator) now() time.Time {
+	if a.Now != nil {
+		return a.Now()
+	}
+	return time.Now()
+}
+
+func (a *Activator) logger() *slog.Logger {
+	if a.Logger != nil {
+		return a.Logger
+	}
+	return slog.New(slog.DiscardHandler)
+}
+
+// hexSerial writes a serial number as mintmark does everywhere.
+func hexSerial(c *x509.Certificate) string { return hex.EncodeToString(c.SerialNumber.Bytes()) }

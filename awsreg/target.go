@@ -1,0 +1,246 @@
+package awsreg
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// The modes of a CA certificate at AWS. A region takes a CA in DEFAULT mode from
+// one account only, after a proof of possession; in SNI_ONLY mode from any
+// number of accounts, without one.
+// https://docs.aws.amazon.com/iot/latest/developerguide/manage-your-CA-certs.html
+const (
+	ModeDefault = "DEFAULT"
+	ModeSNIOnly = "SNI_ONLY"
+)
+
+// What a registered CA is used for.
+const (
+	UseJITR = "jitr"
+	UseJITP = "jitp"
+	UseNone = "none" // registered and active, no automatic registration of devices
+)
+
+// Target is the desired state of one account in one region.
+type Target struct {
+	Name      string
+	AccountID string
+	Region    string
+	Profile   string // of the shared AWS configuration; empty for the default chain
+	RoleARN   string // role to assume; empty for none
+	Endpoint  string // replaces every AWS endpoint, for the simulator: https, or http to loopback
+	CAs       []CA
+	JITR      *JITR // where the CAs of UseJITR land; must be set if there is one
+}
+
+// CA is one issuing CA as a target has it.
+type CA struct {
+	Issuer string // name of the authority
+	Mode   string // ModeDefault or ModeSNIOnly
+	Use    string // UseJITR, UseJITP or UseNone
+	JITP   *JITP  // must be set with UseJITP, and only then
+}
+
+// JITP says what AWS makes of a device under this CA on its first connection.
+type JITP struct {
+	// RoleARN is the role that AWS assumes to provision; it trusts
+	// iot.amazonaws.com and has the policy AWSIoTThingsRegistration.
+	RoleARN string
+	// Policy is the name of the IoT policy that devices get.
+	Policy string
+	// PolicyDocument is the policy itself; DevicePolicy if empty.
+	PolicyDocument string
+	// ThingName is the subject attribute that names the thing: CommonName (if
+	// empty) or SerialNumber.
+	ThingName string
+}
+
+// JITR is what the activating Lambda needs around it.
+type JITR struct {
+	Function string // ARN of the Lambda function
+	Rule     string // prefix of the topic rules' names; "mintmark_jitr" if empty
+	Table    string // DynamoDB table of the manifest; "mintmark-devices" if empty
+	Policy   string // name of the IoT policy that devices get; "mintmark-device" if empty
+	// PolicyDocument is the policy itself; DevicePolicy if empty.
+	PolicyDocument string
+	// MaxAge is how old the manifest may be for the Lambda to trust it; 24 hours
+	// if zero. It goes into the manifest's head; the Lambda's own limit holds if
+	// it is shorter.
+	MaxAge time.Duration
+}
+
+const (
+	defaultRule   = "mintmark_jitr"
+	defaultTable  = "mintmark-devices"
+	defaultPolicy = "mintmark-device"
+	defaultMaxAge = 24 * time.Hour
+)
+
+func (j JITR) rule() string   { return or(j.Rule, defaultRule) }
+func (j JITR) table() string  { return or(j.Table, defaultTable) }
+func (j JITR) policy() string { return or(j.Policy, defaultPolicy) }
+
+func (j JITR) maxAge() time.Duration {
+	if j.MaxAge > 0 {
+		return j.MaxAge
+	}
+	return defaultMaxAge
+}
+
+// ruleName is the name of the topic rule of one CA. The name of a rule takes
+// letters, digits and underscores.
+func (j JITR) ruleName(certificateID string) string {
+	return j.rule() + "_" + certificateID[:16]
+}
+
+var (
+	accountPattern = regexp.MustCompile(`^[0-9]{12}$`)
+	regionPattern  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]+$`)
+)
+
+// Validate reports what is wrong with a target on its own. What AWS would refuse
+// is for Preflight.
+func (t Target) Validate() error {
+	switch {
+	case t.Name == "":
+		return errors.New("AWS target without a name")
+	case !accountPattern.MatchString(t.AccountID):
+		return fmt.Errorf("AWS target %q: account id %q is not 12 digits", t.Name, t.AccountID)
+	case !regionPattern.MatchString(t.Region):
+		return fmt.Errorf("AWS target %q: region %q is not the name of a region", t.Name, t.Region)
+	}
+	if err := checkEndpoint(t.Endpoint); err != nil {
+		return fmt.Errorf("AWS target %q: %w", t.Name, err)
+	}
+	seen := make(map[string]bool)
+	for _, ca := range t.CAs {
+		if err := ca.validate(); err != nil {
+			return fmt.Errorf("AWS target %q: CA %q: %w", t.Name, ca.Issuer, err)
+		}
+		if seen[ca.Issuer] {
+			return fmt.Errorf("AWS target %q: CA %q is listed twice; a registration is for one use", t.Name, ca.Issuer)
+		}
+		seen[ca.Issuer] = true
+		if ca.Use == UseJITR && t.JITR == nil {
+			return fmt.Errorf("AWS target %q: CA %q is for just-in-time registration, but the target has no jitr section to say which function decides", t.Name, ca.Issuer)
+		}
+	}
+	return nil
+}
+
+func (ca CA) validate() error {
+	switch {
+	case ca.Issuer == "":
+		return errors.New("no issuer named")
+	case ca.Mode != ModeDefault && ca.Mode != ModeSNIOnly:
+		return fmt.Errorf("mode %q is neither %s nor %s", ca.Mode, ModeDefault, ModeSNIOnly)
+	case ca.Use != UseJITR && ca.Use != UseJITP && ca.Use != UseNone:
+		return fmt.Errorf("use %q is none of %s, %s, %s", ca.Use, UseJITR, UseJITP, UseNone)
+	case ca.Use == UseJITP && ca.JITP == nil:
+		return errors.New("use is jitp, but there is no jitp section")
+	case ca.Use != UseJITP && ca.JITP != nil:
+		return fmt.Errorf("has a jitp section, but use is %s: the template belongs to the registration, so a CA is for one way only", ca.Use)
+	case ca.JITP != nil && ca.JITP.thingName() != "CommonName" && ca.JITP.thingName() != "SerialNumber":
+		return fmt.Errorf("thing name from %q: use CommonName or SerialNumber", ca.JITP.ThingName)
+	case ca.JITP != nil && ca.JITP.Policy == "":
+		return errors.New("jitp section names no policy")
+	}
+	return nil
+}
+
+// ValidateTargets checks each target, and what they must not do together.
+func ValidateTargets(targets []Target) error {
+	names := make(map[string]bool)
+	type claim struct{ issuer, region, endpoint string }
+	claims := make(map[claim]Target)
+	for _, t := range targets {
+		if err := t.Validate(); err != nil {
+			return err
+		}
+		if names[t.Name] {
+			return fmt.Errorf("two AWS targets are called %q", t.Name)
+		}
+		names[t.Name] = true
+		for _, ca := range t.CAs {
+			if ca.Mode != ModeDefault {
+				continue
+			}
+			c := claim{ca.Issuer, t.Region, t.Endpoint}
+			other, taken := claims[c]
+			if taken && other.AccountID != t.AccountID {
+				return fmt.Errorf("AWS targets %q and %q both register CA %q in %s mode in region %s: one account of a region may; use %s in the others",
+					other.Name, t.Name, ca.Issuer, ModeDefault, t.Region, ModeSNIOnly)
+			}
+			if taken {
+				return fmt.Errorf("AWS targets %q and %q are the same account and region and both register CA %q", other.Name, t.Name, ca.Issuer)
+			}
+			claims[c] = t
+		}
+	}
+	return nil
+}
+
+// checkEndpoint allows plain HTTP to this machine only: requests are signed, not
+// encrypted, and their answers are neither.
+func checkEndpoint(endpoint string) error {
+	if endpoint == "" {
+		return nil
+	}
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return fmt.Errorf("parsing endpoint: %w", err)
+	}
+	switch {
+	case u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return fmt.Errorf("endpoint %q is not https://host[:port]", u.Redacted())
+	case u.Scheme == "https":
+		return nil
+	case u.Scheme != "http":
+		return fmt.Errorf("endpoint %q is not https://host[:port]", endpoint)
+	}
+	if ip := net.ParseIP(u.Hostname()); u.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("endpoint %q: plain http is for the simulator on this machine only; use https", endpoint)
+}
+
+// partition is the first part of the region's ARNs.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
+func (t Target) partition() string {
+	switch {
+	case strings.HasPrefix(t.Region, "cn-"):
+		return "aws-cn"
+	case strings.HasPrefix(t.Region, "us-gov-"):
+		return "aws-us-gov"
+	}
+	return "aws"
+}
+
+// arn names a resource of the target's account and region.
+func (t Target) arn(service, resource string) string {
+	return fmt.Sprintf("arn:%s:%s:%s:%s:%s", t.partition(), service, t.Region, t.AccountID, resource)
+}
+
+// CertificateID computes the id that AWS gives a certificate: the SHA-256 of its
+// DER encoding. AWS does not document this, so it is verified wherever AWS
+// answers with a certificate or an id.
+func CertificateID(der []byte) string {
+	sum := sha256.Sum256(der)
+	return hex.EncodeToString(sum[:])
+}
+
+func (j JITP) thingName() string { return or(j.ThingName, "CommonName") }
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}

@@ -1,0 +1,123 @@
+package ca
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+)
+
+func emptyCRL() CRL {
+	return CRL{Number: big.NewInt(1), ThisUpdate: testNow, NextUpdate: testNow.AddDate(0, 0, 7)}
+}
+
+func manyEntries(n int) []x509.RevocationListEntry {
+	entries := make([]x509.RevocationListEntry, n)
+	base := new(big.Int).Lsh(one, 140)
+	for i := range entries {
+		entries[i] = x509.RevocationListEntry{
+			SerialNumber:   new(big.Int).Add(base, big.NewInt(int64(i))),
+			RevocationTime: testNow.Add(-time.Duration(i) * time.Second),
+			ReasonCode:     i % 6,
+		}
+	}
+	return entries
+}
+
+func TestSignCRL(t *testing.T) {
+	_, issuing, key := hierarchy(t, "P-256")
+	der, err := issuing.SignCRL(background, emptyCRL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := x509.ParseRevocationList(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := parsed.CheckSignatureFrom(issuing.Certificate()); err != nil {
+		t.Error(err)
+	}
+
+	big100k := emptyCRL()
+	big100k.Entries = manyEntries(100_000)
+	start := time.Now()
+	der, err = issuing.SignCRL(background, big100k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("100,000 entries: %d bytes in %v", len(der), time.Since(start))
+	if parsed, err = x509.ParseRevocationList(der); err != nil || len(parsed.RevokedCertificateEntries) != 100_000 {
+		t.Errorf("a CRL of 100,000 entries does not parse: %v", err)
+	}
+
+	calls := key.calls.Load()
+	entry := func(serial *big.Int, at time.Time, reason int) func(*CRL) {
+		return func(c *CRL) {
+			c.Entries = append(c.Entries, x509.RevocationListEntry{SerialNumber: serial, RevocationTime: at, ReasonCode: reason})
+		}
+	}
+	before := testNow.Add(-time.Hour)
+	for _, tt := range []struct {
+		name, want string
+		spoil      func(*CRL)
+	}{
+		{"no number", "CRL number", func(c *CRL) { c.Number = nil }},
+		{"negative number", "negative", func(c *CRL) { c.Number = big.NewInt(-1) }},
+		{"number of 21 octets", "20 octets", func(c *CRL) { c.Number = new(big.Int).Lsh(one, 160) }},
+		{"no nextUpdate", "required", func(c *CRL) { c.NextUpdate = time.Time{} }},
+		{"nextUpdate at thisUpdate", "is not after", func(c *CRL) { c.NextUpdate = c.ThisUpdate }},
+		{"no serial number", "not a positive", entry(nil, before, 0)},
+		{"serial number 0", "not a positive", entry(new(big.Int), before, 0)},
+		{"serial number twice", "listed twice", func(c *CRL) { entry(one, before, 0)(c); entry(one, before, 1)(c) }},
+		{"reason code 7", "reason code 7", entry(one, before, 7)},
+		{"removeFromCRL in a full CRL", "reason code 8", entry(one, before, 8)},
+		{"revoked in the future", "after thisUpdate", entry(one, testNow.Add(time.Hour), 1)},
+		{"no revocation time", "RevocationTime", entry(one, time.Time{}, 1)},
+	} {
+		crl := emptyCRL()
+		tt.spoil(&crl)
+		if der, err := issuing.SignCRL(background, crl); err == nil || der != nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error %v, want %q", tt.name, err, tt.want)
+		}
+	}
+	if n := key.calls.Load() - calls; n != 0 {
+		t.Errorf("%d signatures for bad CRLs", n)
+	}
+	canceled, cancel := context.WithCancel(background)
+	cancel()
+	if _, err := issuing.SignCRL(canceled, emptyCRL()); !errors.Is(err, context.Canceled) {
+		t.Errorf("in a canceled context: %v", err)
+	}
+}
+
+func TestCRLLintRefuses(t *testing.T) {
+	_, issuing, _ := hierarchy(t, "P-256")
+	der, err := issuing.SignCRL(background, emptyCRL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lintCRL(der); err != nil {
+		t.Errorf("a good CRL: %v", err)
+	}
+	if err := lintCRL(der[:40]); err == nil {
+		t.Error("half a CRL passed lint")
+	}
+	if n := len(crlLints()); n < 8 {
+		t.Errorf("only %d lints for CRLs", n)
+	}
+}
+
+func BenchmarkSignCRL100k(b *testing.B) {
+	_, issuing, _ := hierarchy(b, "P-256")
+	crl := emptyCRL()
+	crl.Entries = manyEntries(100_000)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := issuing.SignCRL(background, crl); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

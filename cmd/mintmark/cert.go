@@ -1,0 +1,152 @@
+package main
+
+import (
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mintmark/admin"
+)
+
+func newCert(a *app) *cobra.Command {
+	c := a.group("cert", "List, show and revoke certificates", "Cert works on what was issued.",
+		"  mintmark cert list --device press-0042 --dir ./factory\n  mintmark cert show 1a2b3c --dir ./factory")
+	c.AddCommand(newCertList(a), newCertShow(a), newCertRevoke(a))
+	return c
+}
+
+func newCertList(a *app) *cobra.Command {
+	var q admin.Query
+	var expires string
+	var all bool
+	c := a.command("list [flags]", "List certificates",
+		`List shows what the ledger knows, in the order of serial numbers, which is that of
+issuance. Filters narrow it down. It shows one page, or with --all every page.`,
+		`  mintmark cert list --state valid --expires-before 30d --dir ./factory
+  mintmark cert list --device press-0042 --json --dir ./factory`,
+		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+			if expires != "" {
+				var err error
+				if q.ExpiresBefore, err = parseMoment(expires, time.Now()); err != nil {
+					return usagef("--expires-before: %w", err)
+				}
+			}
+			if q.Key != "" {
+				if b, err := hex.DecodeString(q.Key); err != nil || len(b) != 32 {
+					return usagef("--key %q is not a SHA-256 in 64 hexadecimal digits", q.Key)
+				}
+			}
+			if q.After != "" {
+				var err error
+				if q.After, err = parseSerial(q.After); err != nil {
+					return usagef("--after: %w", err)
+				}
+			}
+			if all {
+				q.Limit = admin.MaxPage
+			}
+			return a.withClient(c.Context(), func(client *admin.Client) error {
+				var list admin.Certificates
+				for {
+					page, err := client.Certificates(c.Context(), q)
+					if err != nil {
+						return err
+					}
+					list.Certificates = append(list.Certificates, page.Certificates...)
+					list.Next, q.After = page.Next, page.Next
+					if !all || page.Next == "" {
+						break
+					}
+				}
+				return a.printCertificates(list)
+			})
+		})
+	f := c.Flags()
+	f.StringVar(&q.Device, "device", "", "of this device")
+	f.StringVar(&q.Profile, "profile", "", "of this profile")
+	f.StringVar(&q.Issuer, "issuer", "", "of this issuing CA")
+	f.StringVar(&q.Requester, "requester", "", "asked for by this `name`")
+	f.StringVar(&q.Purpose, "purpose", "", "for this `purpose`: device, server, verification, responder, officer, ca")
+	f.StringVar(&q.State, "state", "", "in this `state`: open, valid, revoked, void")
+	f.StringVar(&q.Key, "key", "", "of the public key with this `SHA-256`")
+	f.StringVar(&expires, "expires-before", "", "that expire before this `date`, or within this time, as in 30d")
+	f.StringVar(&q.After, "after", "", "that come after this `serial` number")
+	f.IntVar(&q.Limit, "limit", admin.DefaultPage, fmt.Sprintf("at most so `many`, up to %d", admin.MaxPage))
+	f.BoolVar(&all, "all", false, "every page")
+	c.MarkFlagsMutuallyExclusive("limit", "all")
+	return c
+}
+
+func (a *app) printCertificates(list admin.Certificates) error {
+	if list.Certificates == nil {
+		list.Certificates = []admin.Certificate{}
+	}
+	if a.json {
+		return a.printJSON(list)
+	}
+	t := newTable(a.out, "SERIAL", "STATE", "PROFILE", "ISSUER", "DEVICE", "SUBJECT", "NOT AFTER")
+	for _, one := range list.Certificates {
+		t.row(one.Serial, one.State, one.Profile, one.Issuer, one.Device, one.Subject, day(&one.NotAfter))
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	if list.Next != "" {
+		a.say("there are more: add --after %s, or --all", list.Next)
+	}
+	return nil
+}
+
+func newCertShow(a *app) *cobra.Command {
+	return a.command("show SERIAL", "Show one certificate", "Show prints what the ledger knows of a serial number, and the certificate.",
+		"  mintmark cert show 1a:2b:3c --dir ./factory", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
+			serial, err := parseSerial(args[0])
+			if err != nil {
+				return usagef("%w", err)
+			}
+			return a.withClient(c.Context(), func(client *admin.Client) error {
+				one, err := client.Certificate(c.Context(), serial)
+				if admin.IsNotFound(err) {
+					return fmt.Errorf("certificate %s is not in the ledger: %w", serial, err)
+				}
+				if err != nil {
+					return err
+				}
+				if a.json {
+					return a.printJSON(one)
+				}
+				return a.printCertificate(one)
+			})
+		})
+}
+
+func (a *app) printCertificate(one admin.Certificate) error {
+	t := newTable(a.out)
+	t.field("serial", one.Serial)
+	t.field("state", one.State)
+	t.field("subject", one.Subject)
+	t.field("device", one.Device)
+	t.field("purpose", one.Purpose)
+	t.field("profile", one.Profile)
+	t.field("issuer", one.Issuer)
+	t.field("label", one.Label)
+	requester := one.Requester.Kind + " " + one.Requester.Name
+	if one.Requester.Address != "" {
+		requester += " from " + one.Requester.Address
+	}
+	t.field("requester", requester)
+	t.field("key sha-256", one.Key)
+	t.field("not before", date(one.NotBefore))
+	t.field("not after", date(one.NotAfter))
+	t.field("issued", dateOf(one.IssuedAt))
+	t.field("revoked", dateOf(one.RevokedAt))
+	t.field("reason", one.Reason)
+	t.field("revoked by", one.RevokedBy)
+	if err := t.flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprint(a.out, one.PEM)
+	return err
+}

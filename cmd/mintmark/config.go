@@ -1,0 +1,34 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"mintmark/internal/server"
+)
+
+func newConfig(a *app) *cobra.Command {
+	c := a.group("config", "Check the configuration", "Config works on mintmark.yaml in the state directory.",
+		"  mintmark config check --dir ./factory")
+	c.AddCommand(a.command("check", "Say what is wrong with the configuration, and what is unwise",
+		`Check reads mintmark.yaml as the server would, and holds it against the CAs that
+exist. What would stop the server is an error; what is unwise is a warning.`,
+		"  mintmark config check --dir ./factory",
+		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+			warnings, err := server.CheckConfig(c.Context(), a.dir)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(struct {
+					Valid    bool     `json:"valid"`
+					Warnings []string `json:"warnings"`
+				}{true, append([]string{}, warnings...)})
+			}
+			for _, w := range warnings {
+				a.say("warning: %s", w)
+			}
+			a.say("the configuration is valid")
+			return nil
+		}))
+	return c
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"mintmark/admin"
+)
+
+func newCertRevoke(a *app) *cobra.Command {
+	var in admin.Revocation
+	var yes bool
+	c := a.command("revoke (SERIAL | --device ID) [flags]", "Revoke a certificate, or all of a device",
+		`Revoke puts a certificate on the CRL of its issuer, or every valid certificate of a
+device. It cannot be undone. The CRL is signed at once.`,
+		`  mintmark cert revoke 1a2b3c --reason superseded --dir ./factory
+  mintmark cert revoke --device press-0042 --reason keyCompromise --yes --dir ./factory`,
+		cobra.MaximumNArgs(1), func(c *cobra.Command, args []string) error {
+			if (len(args) == 1) == (in.Device != "") {
+				return usagef("name either a serial number or --device")
+			}
+			what := fmt.Sprintf("every valid certificate of device %q", in.Device)
+			if len(args) == 1 {
+				var err error
+				if in.Serial, err = parseSerial(args[0]); err != nil {
+					return usagef("%w", err)
+				}
+				what = "certificate " + in.Serial
+			}
+			if !yes {
+				if err := a.confirm(fmt.Sprintf("Revoking %s cannot be undone.", what), "--yes"); err != nil {
+					return err
+				}
+			}
+			return a.withClient(c.Context(), func(client *admin.Client) error {
+				revoked, err := client.Revoke(c.Context(), in)
+				if err != nil {
+					return fmt.Errorf("revoking %s: %w", what, err)
+				}
+				if revoked.Warning != "" {
+					a.say("warning: %s", revoked.Warning)
+				}
+				if a.json {
+					return a.printJSON(revoked)
+				}
+				if len(revoked.Serials) == 0 {
+					a.say("nothing to do: revoked before")
+				}
+				for _, serial := range revoked.Serials {
+					if _, err := fmt.Fprintf(a.out, "revoked %s\n", serial); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		})
+	f := c.Flags()
+	f.StringVar(&in.Device, "device", "", "revoke every valid certificate of this `device`")
+	f.StringVar(&in.Reason, "reason", "unspecified", "unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation or privilegeWithdrawn")
+	f.BoolVar(&in.Authority, "authority", false, "the serial number is that of an authority, and that is meant")
+	f.BoolVar(&yes, "yes", false, "do not ask")
+	return c
+}

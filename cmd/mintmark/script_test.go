@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"mintmark": main})
+}
+
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"start": start,
+			"stop":  stop,
+			"exits": exits,
+			"serial": func(ts *testscript.TestScript, neg bool, args []string) {
+				certificates, err := readCertificates(ts.MkAbs(args[1]))
+				ts.Check(err)
+				ts.Setenv(args[0], describeEnrolled(certificates[0]).Serial)
+			},
+		},
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("MINTMARK_DIR", filepath.Join(e.WorkDir, "factory"))
+			e.Values["running"] = make(map[string]*exec.Cmd)
+			return nil
+		},
+	})
+}
+
+// startLimit bounds how long a server may take to listen, and to end.
+const startLimit = time.Minute
+
+// start runs mintmark in the background: start NAME WORDS ARGS... It returns
+// when the program prints a line that begins with WORDS, and sets for each line
+// "x listening on y" the variable NAME_x (blanks as underscores) to y.
+func start(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: start name words args...")
+	}
+	name, words := args[0], args[1]
+	c := exec.Command("mintmark", args[2:]...)
+	c.Dir = ts.MkAbs(".")
+	c.Env = append(os.Environ(), "MINTMARK_DIR="+ts.Getenv("MINTMARK_DIR"), "HOME="+ts.Getenv("HOME"))
+	log, err := os.Create(ts.MkAbs(name + ".err"))
+	ts.Check(err)
+	c.Stderr = log
+	out, err := c.StdoutPipe()
+	ts.Check(err)
+	ts.Check(c.Start())
+	log.Close()
+	running := ts.Value("running").(map[string]*exec.Cmd)
+	running[name] = c
+	ts.Defer(func() {
+		if running[name] != nil {
+			c.Process.Kill()
+			c.Wait()
+		}
+	})
+	watchdog := time.AfterFunc(startLimit, func() { c.Process.Kill() })
+	defer watchdog.Stop()
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if what, where, ok := strings.Cut(lines.Text(), " listening on "); ok {
+			ts.Setenv(name+"_"+strings.ReplaceAll(what, " ", "_"), where)
+		}
+		if strings.HasPrefix(lines.Text(), words) {
+			return
+		}
+	}
+	ts.Fatalf("%s ended without saying %q:\n%s", name, words, ts.ReadFile(name+".err"))
+}
+
+// stop sends SIGTERM to what start started: it must end with exit code 0.
+func stop(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: stop name")
+	}
+	running := ts.Value("running").(map[string]*exec.Cmd)
+	c := running[args[0]]
+	if c == nil {
+		ts.Fatalf("%s does not run", args[0])
+	}
+	ts.Check(c.Process.Signal(syscall.SIGTERM))
+	watchdog := time.AfterFunc(startLimit, func() { c.Process.Kill() })
+	defer watchdog.Stop()
+	err := c.Wait()
+	delete(running, args[0])
+	if err != nil {
+		ts.Fatalf("%s: %v\n%s", args[0], err, ts.ReadFile(args[0]+".err"))
+	}
+}
+
+// exits runs a command that must end with the exit code: exits CODE COMMAND...
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits code command...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}

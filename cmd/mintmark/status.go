@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"mintmark/admin"
+)
+
+func newStatus(a *app) *cobra.Command {
+	return a.command("status", "Say how the CA is doing",
+		"Status shows whether the ledger writes, what waits to be told to the clouds, and\nwhich revocations are not on a CRL yet.",
+		"  mintmark status --dir ./factory", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+			return a.withClient(c.Context(), func(client *admin.Client) error {
+				s, err := client.Status(c.Context())
+				if err != nil {
+					return err
+				}
+				if a.json {
+					return a.printJSON(s)
+				}
+				t := newTable(a.out)
+				t.field("version", s.Version)
+				t.field("server", s.Server)
+				t.field("time", date(s.Time))
+				t.field("actor", s.Actor)
+				t.field("ledger", s.Ledger)
+				t.field("authorities", fmt.Sprintf("%d, of which %d wait for a certificate", s.Authorities, s.Waiting))
+				t.field("profiles", strings.Join(s.Profiles, ", "))
+				t.field("aws targets", strings.Join(s.AWSTargets, ", "))
+				for _, kind := range slices.Sorted(maps.Keys(s.Backlog)) {
+					t.field("untold "+kind, fmt.Sprint(s.Backlog[kind]))
+				}
+				for _, name := range slices.Sorted(maps.Keys(s.UnlistedRevocations)) {
+					t.field("not on the CRL of "+name, fmt.Sprint(s.UnlistedRevocations[name]))
+				}
+				return t.flush()
+			})
+		})
+}

@@ -1,0 +1,201 @@
+// Package bench measures how many certificates a second one server core can
+// enroll, against what that core can sign at all.
+//
+// The server is the real one in a process of its own, bound to one core, with
+// durable storage and lint on; the load comes from this process on another
+// core, in closed loops over loopback. Rates swing with the machine from hour
+// to hour: what counts is the ratio to the raw rate, measured on the server's
+// core just before and after each run.
+package bench
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"mintmark/internal/server"
+)
+
+// Options say what to run.
+type Options struct {
+	// Binary is the mintmark binary that serves.
+	Binary string
+	// Duration is how long each load runs; 8 s if zero.
+	Duration time.Duration
+	// Out gets the table, JSON the file with the figures.
+	Out  io.Writer
+	JSON string
+	// Profile makes the server write a CPU profile there; empty for none.
+	Profile string
+}
+
+// Figure is one line of the result.
+type Figure struct {
+	Name       string        `json:"name"`
+	Value      float64       `json:"value"`
+	Unit       string        `json:"unit"`
+	RatioToRaw float64       `json:"ratio_to_raw"`
+	P50, P99   time.Duration `json:"-"`
+	Handshakes int64         `json:"-"`
+}
+
+// loads are the runs: keep-alive connections, and a new full handshake with
+// client certificate for each enrollment.
+var loads = []struct {
+	name      string
+	clients   int
+	keepAlive bool
+}{
+	{"est_keepalive_8", 8, true},
+	{"est_keepalive_64", 64, true},
+	{"est_newtls_8", 8, false},
+	{"est_newtls_64", 64, false},
+}
+
+// Run measures and reports. It needs two cores.
+func Run(ctx context.Context, o Options) error {
+	if o.Duration == 0 {
+		o.Duration = 8 * time.Second
+	}
+	cores, err := allowedCores()
+	if err != nil {
+		return err
+	}
+	if len(cores) < 2 {
+		return errors.New("bench needs two cores: one for the server, one for the load")
+	}
+	serverCore, loadCore := cores[0], cores[1]
+
+	dir, err := os.MkdirTemp("", "mintmark-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	state := filepath.Join(dir, "state")
+	quiet := slog.New(slog.DiscardHandler)
+	if err := server.Init(ctx, server.InitOptions{Dir: state, Names: []string{"localhost", "127.0.0.1"}}, quiet, io.Discard); err != nil {
+		return fmt.Errorf("making a state directory: %w", err)
+	}
+	address, stop, err := start(ctx, o, state, serverCore)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if err := bindProcess(loadCore); err != nil {
+		return err
+	}
+	runtime.GOMAXPROCS(1)
+
+	fleet, err := newFleet(state, address)
+	if err != nil {
+		return err
+	}
+	if err := fleet.enroll(ctx, 64); err != nil {
+		return fmt.Errorf("enrolling the clients: %w", err)
+	}
+
+	var figures []Figure
+	var raws []float64
+	before, err := raw(serverCore)
+	if err != nil {
+		return err
+	}
+	raws = append(raws, before)
+	for _, load := range loads {
+		result, err := fleet.run(ctx, load.clients, load.keepAlive, o.Duration)
+		if err != nil {
+			return fmt.Errorf("%s: %w", load.name, err)
+		}
+		after, err := raw(serverCore)
+		if err != nil {
+			return err
+		}
+		raws = append(raws, after)
+		reference := (before + after) / 2
+		before = after
+		figures = append(figures, Figure{
+			Name: load.name, Value: result.rate, Unit: "certificates/s", RatioToRaw: result.rate / reference,
+			P50: result.p50, P99: result.p99, Handshakes: result.handshakes,
+		})
+	}
+	figures = append([]Figure{{Name: "raw", Value: mean(raws), Unit: "certificates/s", RatioToRaw: 1}}, figures...)
+	if err := stop(); err != nil {
+		return fmt.Errorf("stopping the server: %w", err)
+	}
+	if err := report(o.Out, figures); err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(figures, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(o.JSON, append(data, '\n'), 0o644)
+}
+
+func report(out io.Writer, figures []Figure) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "\tcertificates/s\tratio to raw\tp50 ms\tp99 ms\tfull handshakes\t")
+	for _, f := range figures {
+		if f.P50 == 0 {
+			fmt.Fprintf(w, "%s\t%.0f\t%.2f\t\t\t\t\n", f.Name, f.Value, f.RatioToRaw)
+			continue
+		}
+		fmt.Fprintf(w, "%s\t%.0f\t%.2f\t%.1f\t%.1f\t%d\t\n", f.Name, f.Value, f.RatioToRaw,
+			float64(f.P50.Microseconds())/1000, float64(f.P99.Microseconds())/1000, f.Handshakes)
+	}
+	return w.Flush()
+}
+
+func mean(values []float64) float64 {
+	var sum float64
+	for _, v := range values {
+		sum += v
+	}
+	return sum / float64(len(values))
+}
+
+// start runs the server on one core and returns its EST address. stop ends it
+// and may be called twice.
+func start(ctx context.Context, o Options, state string, core int) (address string, stop func() error, err error) {
+	cmd := exec.CommandContext(ctx, o.Binary, "serve", "--dir", state, "--listen", "127.0.0.1:0")
+	if o.Profile != "" {
+		cmd.Env = append(os.Environ(), "MINTMARK_CPUPROFILE="+o.Profile)
+	}
+	cmd.Stderr = os.Stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := startOn(core, cmd); err != nil {
+		return "", nil, fmt.Errorf("starting %s: %w", o.Binary, err)
+	}
+	stopped := false
+	stop = func() error {
+		if stopped {
+			return nil
+		}
+		stopped = true
+		cmd.Process.Signal(syscall.SIGTERM)
+		return cmd.Wait()
+	}
+	lines := bufio.NewScanner(stdout)
+	for lines.Scan() {
+		if a, ok := strings.CutPrefix(lines.Text(), "est listening on "); ok {
+			go io.Copy(io.Discard, stdout)
+			return a, stop, nil
+		}
+	}
+	return "", nil, errors.Join(errors.New("the server did not come up"), stop())
+}

@@ -1,0 +1,258 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mintmark/internal/cms"
+)
+
+const path = "/.well-known/est/simpleenroll"
+
+// fleet is the devices that make the load.
+type fleet struct {
+	address string
+	roots   *x509.CertPool
+	basic   string // Authorization header of the bootstrap credential
+	devices []*device
+}
+
+// device renews its own certificate with a new key each time, as devices do.
+type device struct {
+	name string
+	tls  *tls.Config
+}
+
+func newFleet(state, address string) (*fleet, error) {
+	f := &fleet{address: address, roots: x509.NewCertPool()}
+	root, err := os.ReadFile(filepath.Join(state, "root.pem"))
+	if err != nil {
+		return nil, err
+	}
+	f.roots.AppendCertsFromPEM(root)
+	credential, err := os.ReadFile(filepath.Join(state, "secrets", "enroll"))
+	if err != nil {
+		return nil, err
+	}
+	f.basic = "Basic " + base64.StdEncoding.EncodeToString(bytes.TrimSpace(credential))
+	return f, nil
+}
+
+// enroll gives each device its first certificate.
+func (f *fleet) enroll(ctx context.Context, n int) error {
+	for i := range n {
+		name := fmt.Sprintf("bench-%03d", i)
+		key, body, err := request(name)
+		if err != nil {
+			return err
+		}
+		plain := &tls.Config{RootCAs: f.roots, ServerName: "localhost"}
+		conn, err := f.dial(ctx, plain)
+		if err != nil {
+			return err
+		}
+		answer, err := f.post(conn, body, f.basic, true)
+		conn.conn.Close()
+		if err != nil {
+			return err
+		}
+		certificate, err := decode(answer)
+		if err != nil {
+			return err
+		}
+		f.devices = append(f.devices, &device{name: name, tls: &tls.Config{
+			RootCAs: f.roots, ServerName: "localhost", SessionTicketsDisabled: true,
+			Certificates: []tls.Certificate{{Certificate: [][]byte{certificate.Raw}, PrivateKey: key, Leaf: certificate}},
+		}})
+	}
+	return nil
+}
+
+// request makes a key and the body of an enrollment for it.
+func request(name string) (*ecdsa.PrivateKey, []byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: name}}, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	return key, []byte(base64.StdEncoding.EncodeToString(csr)), nil
+}
+
+// result is what one load measured.
+type result struct {
+	rate       float64
+	p50, p99   time.Duration
+	handshakes int64
+}
+
+// run lets the devices enroll in closed loops. The requests are made before
+// the clock starts, each with a key of its own: a repeated key would get the
+// earlier certificate back.
+func (f *fleet) run(ctx context.Context, clients int, keepAlive bool, duration time.Duration) (result, error) {
+	perClient := int(duration.Seconds()*3500)/clients + 1
+	bodies := make([][][]byte, clients)
+	for i := range bodies {
+		for range perClient {
+			_, body, err := request(f.devices[i].name)
+			if err != nil {
+				return result{}, err
+			}
+			bodies[i] = append(bodies[i], body)
+		}
+	}
+	var (
+		wait       sync.WaitGroup
+		mu         sync.Mutex
+		latencies  []time.Duration
+		errs       []error
+		handshakes atomic.Int64
+	)
+	ctx, cancel := context.WithTimeout(ctx, duration)
+	defer cancel()
+	start := time.Now()
+	for i := range clients {
+		wait.Go(func() {
+			own, err := f.loop(ctx, f.devices[i], bodies[i], keepAlive, &handshakes)
+			mu.Lock()
+			defer mu.Unlock()
+			latencies = append(latencies, own...)
+			if err != nil {
+				errs = append(errs, err)
+			}
+		})
+	}
+	wait.Wait()
+	elapsed := time.Since(start)
+	if len(errs) > 0 {
+		return result{}, fmt.Errorf("%d clients failed, the first: %w", len(errs), errs[0])
+	}
+	slices.Sort(latencies)
+	n := len(latencies)
+	return result{
+		rate: float64(n) / elapsed.Seconds(), p50: latencies[n/2], p99: latencies[n*99/100], handshakes: handshakes.Load(),
+	}, nil
+}
+
+// loop enrolls until the time or the requests run out. One answer in 64 is
+// decoded and verified.
+func (f *fleet) loop(ctx context.Context, d *device, bodies [][]byte, keepAlive bool, handshakes *atomic.Int64) ([]time.Duration, error) {
+	var latencies []time.Duration
+	var conn *connection
+	defer func() {
+		if conn != nil {
+			conn.conn.Close()
+		}
+	}()
+	for i, body := range bodies {
+		if ctx.Err() != nil {
+			return latencies, nil
+		}
+		start := time.Now()
+		if conn == nil {
+			var err error
+			if conn, err = f.dial(context.WithoutCancel(ctx), d.tls); err != nil {
+				return nil, err
+			}
+			if conn.conn.ConnectionState().DidResume {
+				return nil, errors.New("a session was resumed")
+			}
+			handshakes.Add(1)
+		}
+		answer, err := f.post(conn, body, "", keepAlive)
+		if err != nil {
+			return nil, err
+		}
+		latencies = append(latencies, time.Since(start))
+		if !keepAlive {
+			conn.conn.Close()
+			conn = nil
+		}
+		if i%64 == 0 {
+			certificate, err := decode(answer)
+			if err != nil {
+				return nil, err
+			}
+			if certificate.Subject.CommonName != d.name {
+				return nil, fmt.Errorf("device %s got a certificate for %s", d.name, certificate.Subject.CommonName)
+			}
+		}
+	}
+	return latencies, errors.New("the requests ran out before the time: raise the estimate")
+}
+
+// connection speaks HTTP/1.1 with as little of its own as possible, because it
+// shares the machine with what it measures.
+type connection struct {
+	conn *tls.Conn
+	in   *bufio.Reader
+}
+
+func (f *fleet) dial(ctx context.Context, config *tls.Config) (*connection, error) {
+	conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", f.address)
+	if err != nil {
+		return nil, err
+	}
+	return &connection{conn.(*tls.Conn), bufio.NewReader(conn)}, nil
+}
+
+func (f *fleet) post(c *connection, body []byte, authorization string, keepAlive bool) ([]byte, error) {
+	var head strings.Builder
+	fmt.Fprintf(&head, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/pkcs10\r\nContent-Length: %d\r\n", path, len(body))
+	if authorization != "" {
+		head.WriteString("Authorization: " + authorization + "\r\n")
+	}
+	if !keepAlive {
+		head.WriteString("Connection: close\r\n")
+	}
+	head.WriteString("\r\n")
+	if _, err := c.conn.Write(append([]byte(head.String()), body...)); err != nil {
+		return nil, err
+	}
+	response, err := http.ReadResponse(c.in, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("status %s: %s", response.Status, answer)
+	}
+	return answer, nil
+}
+
+func decode(answer []byte) (*x509.Certificate, error) {
+	der, err := base64.StdEncoding.DecodeString(string(answer))
+	if err != nil {
+		return nil, err
+	}
+	certificates, err := cms.ParseCertsOnly(der)
+	if err != nil {
+		return nil, err
+	}
+	return certificates[0], nil
+}

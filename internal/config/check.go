@@ -1,0 +1,154 @@
+package config
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+)
+
+var (
+	name      = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
+	accountID = regexp.MustCompile(`^[0-9]{12}$`)
+)
+
+// check finds what the types cannot: every finding names the key. What only
+// the ledger can tell (whether an authority exists) is checked at start.
+func (c *Config) check() error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
+	}
+	if !name.MatchString(c.Server) {
+		bad("server", "%q must match %s", c.Server, name)
+	}
+	if c.PublicURL != "" {
+		if u, err := url.Parse(c.PublicURL); err != nil || u.Scheme != "http" || u.Host == "" || u.Path != "" {
+			bad("public_url", "%q must be http://host or http://host:port", c.PublicURL)
+		}
+	}
+	for _, l := range []struct{ field, address string }{{"est", c.Listen.EST}, {"http", c.Listen.HTTP}, {"metrics", c.Listen.Metrics}} {
+		if _, _, err := net.SplitHostPort(l.address); err != nil {
+			bad("listen."+l.field, "%q is not host:port", l.address)
+		}
+	}
+	if c.CRL.Period <= 0 || c.CRL.Lifetime < 2*c.CRL.Period {
+		bad("crl.lifetime", "%v is less than twice crl.period (%v): one missed CRL would stop relying parties", c.CRL.Lifetime, c.CRL.Period)
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		bad("log.format", "%q is neither text nor json", c.Log.Format)
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		bad("log.level", "%q is none of debug, info, warn, error", c.Log.Level)
+	}
+	if c.TLS.Issuer == "" || c.TLS.Profile == "" || len(c.TLS.Names) == 0 {
+		bad("tls", "issuer, profile and names must be set: the EST server needs a certificate")
+	}
+	if p, ok := c.Profiles[c.TLS.Profile]; c.TLS.Profile != "" && (!ok || p.Preset != "server") {
+		bad("tls.profile", "%q is not a profile with preset server", c.TLS.Profile)
+	}
+	c.checkLabels(bad)
+	c.checkAWS(bad)
+	return errors.Join(errs...)
+}
+
+func (c *Config) checkLabels(bad func(field, format string, args ...any)) {
+	seen := make(map[string]bool)
+	for i, l := range c.Labels {
+		field := fmt.Sprintf("labels[%d]", i)
+		if seen[l.Name] {
+			bad(field+".name", "%q is defined twice", l.Name)
+		}
+		seen[l.Name] = true
+		if p, ok := c.Profiles[l.Profile]; !ok {
+			bad(field+".profile", "there is no profile %q", l.Profile)
+		} else if p.Preset == "server" {
+			bad(field+".profile", "%q is for servers: devices could pose as one", l.Profile)
+		}
+		if l.Issuer == "" {
+			bad(field+".issuer", "must be set")
+		}
+		if l.Authorize != "trusted" {
+			bad(field+".authorize", "%q is not a rule that this version knows; it knows trusted", l.Authorize)
+		}
+		if len(l.Passwords) == 0 && len(l.Own) == 0 && l.Maker == nil {
+			bad(field, "nobody can enroll: set passwords, own or maker")
+		}
+		users := make(map[string]bool)
+		for j, p := range l.Passwords {
+			if users[p.User] {
+				bad(fmt.Sprintf("%s.passwords[%d].user", field, j), "%q is listed twice", p.User)
+			}
+			users[p.User] = true
+			if b, err := hex.DecodeString(p.SHA256); err != nil || len(b) != 32 {
+				bad(fmt.Sprintf("%s.passwords[%d].sha256", field, j), "is not 64 hexadecimal digits: mintmark est secret makes one")
+			}
+		}
+		for _, own := range l.Own {
+			if p, ok := c.Profiles[own]; !ok || p.Preset == "server" {
+				bad(field+".own", "%q is not a profile for devices", own)
+			}
+		}
+		if l.Maker != nil && l.Maker.Device != "commonName" && l.Maker.Device != "serialNumber" {
+			bad(field+".maker.device", "%q is neither commonName nor serialNumber", l.Maker.Device)
+		}
+	}
+}
+
+func (c *Config) checkAWS(bad func(field, format string, args ...any)) {
+	seen := make(map[string]bool)
+	for i, t := range c.AWS.Targets {
+		field := fmt.Sprintf("aws.targets[%d]", i)
+		if !name.MatchString(t.Name) {
+			bad(field+".name", "%q must match %s", t.Name, name)
+		}
+		if seen[t.Name] {
+			bad(field+".name", "%q is defined twice", t.Name)
+		}
+		seen[t.Name] = true
+		if !accountID.MatchString(t.AccountID) {
+			bad(field+".account_id", "%q is not twelve digits", t.AccountID)
+		}
+		if t.Region == "" {
+			bad(field+".region", "must be set")
+		}
+		if t.Endpoint != "" {
+			if u, err := url.Parse(t.Endpoint); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+				bad(field+".endpoint", "%q is not a URL", t.Endpoint)
+			}
+		}
+		jitr := false
+		for j, a := range t.CAs {
+			f := fmt.Sprintf("%s.cas[%d]", field, j)
+			if a.Issuer == "" {
+				bad(f+".issuer", "must be set")
+			}
+			if a.Mode != "DEFAULT" && a.Mode != "SNI_ONLY" {
+				bad(f+".mode", "%q is neither DEFAULT nor SNI_ONLY", a.Mode)
+			}
+			switch a.Use {
+			case "jitr":
+				jitr = true
+			case "jitp":
+				if a.JITP != nil && c.Profiles[a.JITP.Profile].Preset != "aws-jitp" {
+					bad(f+".jitp.profile", "%q is not a profile with preset aws-jitp", a.JITP.Profile)
+				}
+			case "none":
+			default:
+				bad(f+".use", "%q is none of jitr, jitp, none", a.Use)
+			}
+			if (a.Use == "jitp") != (a.JITP != nil) {
+				bad(f+".jitp", "must be set exactly when use is jitp: a registration is for JITR or for JITP, never both")
+			}
+		}
+		if jitr != (t.JITR != nil) {
+			bad(field+".jitr", "must be set exactly when a CA's use is jitr")
+		}
+		if t.JITR != nil && (t.JITR.Function == "" || t.JITR.Policy == "") {
+			bad(field+".jitr", "function and policy must be set")
+		}
+	}
+}

@@ -1,0 +1,264 @@
+// Package config reads mintmark's one configuration file.
+//
+// It is strict: a key that it does not know is an error that names the line,
+// because a misspelt limit is a limit that is not there. Only the composition
+// root and the commands import it; every other package takes its own Config.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"mintmark/issuer"
+)
+
+// File is the name of the configuration file in the state directory.
+const File = "mintmark.yaml"
+
+// maxSize bounds the configuration file.
+const maxSize = 1 << 20
+
+// Config is the configuration file. Comments on the fields are its reference.
+type Config struct {
+	// Dir is the state directory that the file was read from; relative paths
+	// in the file start there. Not a key.
+	Dir string `yaml:"-"`
+
+	// Server is this server's name in the ledger, in logs and in leases.
+	Server string `yaml:"server"`
+	// PublicURL is the plain-HTTP address under which devices and relying
+	// parties reach CRLs and CA certificates: http://host[:port].
+	PublicURL string `yaml:"public_url"`
+
+	Listen   Listen                          `yaml:"listen"`
+	TLS      TLS                             `yaml:"tls"`
+	Keys     Keys                            `yaml:"keys"`
+	Profiles map[string]issuer.ProfileConfig `yaml:"profiles"`
+	Labels   []Label                         `yaml:"labels"`
+	CRL      CRL                             `yaml:"crl"`
+	AWS      AWS                             `yaml:"aws"`
+	Log      Log                             `yaml:"log"`
+}
+
+// Listen holds the addresses, host:port.
+type Listen struct {
+	// EST serves RFC 7030 over TLS.
+	EST string `yaml:"est"`
+	// HTTP serves CRLs and CA certificates without TLS.
+	HTTP string `yaml:"http"`
+	// Metrics serves /metrics, /healthz and /readyz; keep it off the devices'
+	// network.
+	Metrics string `yaml:"metrics"`
+}
+
+// TLS says how the EST listener gets its own certificate.
+type TLS struct {
+	// Issuer and Profile issue it.
+	Issuer  string `yaml:"issuer"`
+	Profile string `yaml:"profile"`
+	// Names are the DNS names and IP addresses that devices dial.
+	Names []string `yaml:"names"`
+}
+
+// Keys says where the secrets are that open CA keys.
+type Keys struct {
+	// PassphraseFile opens encrypted key files; mode 0400. Left out, the
+	// systemd credential "mintmark-passphrase" is used.
+	PassphraseFile string `yaml:"passphrase_file"`
+}
+
+// Label is one EST label: what enrolls there, how it authenticates, what it
+// gets.
+type Label struct {
+	// Name is the path segment; empty for the path without a label.
+	Name    string `yaml:"name"`
+	Profile string `yaml:"profile"`
+	Issuer  string `yaml:"issuer"`
+	// Authorize is the rule that decides whether an authenticated requester
+	// may have the certificate: trusted (any identity that the credentials of
+	// this label vouch for).
+	Authorize string `yaml:"authorize"`
+	// Passwords are HTTP Basic credentials that vouch for any device which the
+	// profile allows.
+	Passwords []Password `yaml:"passwords"`
+	// Own lists the profiles whose certificates may enroll and re-enroll here.
+	Own []string `yaml:"own"`
+	// Maker trusts the certificates of a manufacturer (IDevID).
+	Maker *Maker `yaml:"maker"`
+}
+
+// Password is one HTTP Basic credential. The secret is not stored: only its
+// SHA-256, which is enough for a generated secret (mintmark est secret).
+type Password struct {
+	User   string `yaml:"user"`
+	SHA256 string `yaml:"sha256"`
+}
+
+// Maker is trust in a maker CA.
+type Maker struct {
+	// Anchors is a PEM file of the maker's roots.
+	Anchors string `yaml:"anchors"`
+	// Device is the attribute of the maker's certificates that identifies the
+	// device: commonName or serialNumber.
+	Device string `yaml:"device"`
+}
+
+// CRL is the schedule of the certificate revocation lists.
+type CRL struct {
+	// Period is how often a CRL is issued when nothing is revoked.
+	Period time.Duration `yaml:"period"`
+	// Lifetime is from thisUpdate to nextUpdate: at least twice the period, so
+	// that one missed issue does no harm.
+	Lifetime time.Duration `yaml:"lifetime"`
+}
+
+// Log says how to log to standard error.
+type Log struct {
+	Format string `yaml:"format"` // text or json
+	Level  string `yaml:"level"`  // debug, info, warn or error
+}
+
+// AWS lists the accounts and regions to keep in step.
+type AWS struct {
+	Targets []AWSTarget `yaml:"targets"`
+}
+
+// AWSTarget is AWS IoT Core of one account in one region.
+type AWSTarget struct {
+	Name      string `yaml:"name"`
+	AccountID string `yaml:"account_id"`
+	Region    string `yaml:"region"`
+	// Profile names a profile of the shared AWS configuration; left out, the
+	// SDK's default chain is used. Keys never stand in this file.
+	Profile string `yaml:"profile"`
+	// RoleARN is assumed before any call.
+	RoleARN string `yaml:"role_arn"`
+	// Endpoint replaces AWS's own addresses: for mintmark sim aws.
+	Endpoint string   `yaml:"endpoint"`
+	CAs      []AWSCA  `yaml:"cas"`
+	JITR     *AWSJITR `yaml:"jitr"`
+}
+
+// AWSCA is one issuing CA to register.
+type AWSCA struct {
+	Issuer string `yaml:"issuer"`
+	// Mode is DEFAULT (one account a region, needs the proof of possession) or
+	// SNI_ONLY.
+	Mode string `yaml:"mode"`
+	// Use is jitr, jitp or none.
+	Use string `yaml:"use"`
+	// JITP must be set exactly when Use is jitp.
+	JITP *AWSJITP `yaml:"jitp"`
+}
+
+// AWSJITP is the just-in-time provisioning template of a CA.
+type AWSJITP struct {
+	// Profile is the profile that devices of this CA are issued under; the
+	// template declares exactly the parameters that it always sets.
+	Profile string `yaml:"profile"`
+	// RoleARN is the role that AWS IoT assumes to provision.
+	RoleARN string `yaml:"role_arn"`
+	// Policy is attached to each certificate.
+	Policy string `yaml:"policy"`
+	// PolicyFile replaces the generated policy document.
+	PolicyFile string `yaml:"policy_file"`
+}
+
+// AWSJITR is the landing of just-in-time registration.
+type AWSJITR struct {
+	// Function is the ARN of the activator Lambda.
+	Function string `yaml:"function"`
+	// Table is the DynamoDB table that the activator reads.
+	Table string `yaml:"table"`
+	// Policy is created and attached to each activated certificate.
+	Policy string `yaml:"policy"`
+	// PolicyFile replaces the generated policy document.
+	PolicyFile string `yaml:"policy_file"`
+	// MaxAge is how old the table's contents may be before the activator
+	// refuses everything.
+	MaxAge time.Duration `yaml:"max_age"`
+}
+
+// Load reads and checks DIR/mintmark.yaml.
+func Load(dir string) (*Config, error) {
+	path := filepath.Join(dir, File)
+	info, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s does not exist: run mintmark init --dir %s first, or name the state directory with --dir", path, dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxSize {
+		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxSize)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	c, err := Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if c.Dir, err = filepath.Abs(dir); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Parse reads and checks a configuration.
+func Parse(data []byte) (*Config, error) {
+	c := &Config{
+		Server: "mintmark",
+		Listen: Listen{EST: ":8443", HTTP: ":8080", Metrics: "127.0.0.1:9464"},
+		CRL:    CRL{Period: 24 * time.Hour, Lifetime: 7 * 24 * time.Hour},
+		Log:    Log{Format: "text", Level: "info"},
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict(), yaml.DisallowUnknownField(),
+		yaml.CustomUnmarshaler(func(d *time.Duration, text []byte) (err error) {
+			*d, err = ParseDuration(strings.Trim(strings.TrimSpace(string(text)), `"'`))
+			return err
+		}))
+	if err := decoder.Decode(c); err != nil {
+		return nil, fmt.Errorf("reading the configuration:\n%s", yaml.FormatError(err, false, true))
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Path makes a path of the file absolute.
+func (c *Config) Path(name string) string {
+	if name == "" || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(c.Dir, name)
+}
+
+var duration = regexp.MustCompile(`^([0-9]+)d$`)
+
+// ParseDuration reads Go's durations and whole days, as in 36h or 730d.
+func ParseDuration(text string) (time.Duration, error) {
+	if m := duration.FindStringSubmatch(text); m != nil {
+		days, err := strconv.Atoi(m[1])
+		if err != nil || days > 100*365 {
+			return 0, fmt.Errorf("duration %q is longer than 100 years", text)
+		}
+		return time.Duration(days) * 24 * time.Hour, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, fmt.Errorf("duration %q: write it as 90d, 36h or 15m", text)
+	}
+	return d, nil
+}

@@ -1,0 +1,161 @@
+// Package keystore opens and creates the private keys that URIs name: the
+// encrypted files and hardware tokens in which the keys of the authorities,
+// of the server and of the officers are.
+//
+// The URIs are those of go.step.sm/crypto/kms. This build has two kinds:
+//
+//	softkms:path=keys/issuing.pem
+//	    a PKCS #8 file, encrypted with the passphrase of the store
+//	pkcs11:module-path=/usr/lib/softhsm/libsofthsm2.so;token=factory;object=issuing;id=%a1%02?pin-source=/etc/mintmark/pin
+//	    a key in a token (RFC 7512), in builds with cgo
+//
+// Passphrases and PINs come from functions and files, are wiped after use and
+// never reach a log or an error text.
+package keystore
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+)
+
+var (
+	// ErrNotFound is returned by Signer when there is no such key.
+	ErrNotFound = errors.New("there is no such key")
+
+	// ErrExists is returned by Create when there is such a key already.
+	ErrExists = errors.New("there is such a key already")
+
+	// ErrPassphrase is returned when an encrypted file does not open.
+	ErrPassphrase = errors.New("the passphrase is wrong or the file is damaged")
+
+	// ErrPIN is returned when a token refused the PIN. The same PIN is not
+	// tried again, because tokens lock after a few wrong ones.
+	ErrPIN = errors.New("the token refused the PIN")
+
+	// ErrClosed is returned by a store after Close.
+	ErrClosed = errors.New("the key store is closed")
+)
+
+// Config is what Open makes a Store of.
+type Config struct {
+	// Dir is where key files with a relative path are. Required for those.
+	Dir string
+
+	// Passphrase returns the passphrase of the encrypted files. It is called
+	// each time a file is opened or written; what it returns is wiped after
+	// use. Without it no file can be opened.
+	Passphrase func() ([]byte, error)
+
+	// PIN returns the user PIN of a token, for URIs that have neither
+	// pin-source nor pin-value; the result is wiped after use. Optional.
+	PIN func(token string) ([]byte, error)
+
+	// Logger receives what an operator should see. Optional.
+	Logger *slog.Logger
+}
+
+// Store opens and creates keys. It may be used concurrently, and so may the
+// signers it returns.
+type Store struct {
+	cfg    Config
+	log    *slog.Logger
+	tokens tokens
+
+	mu     sync.RWMutex
+	closed bool
+}
+
+// Open returns a store. It opens no key and loads no library yet.
+func Open(cfg Config) (*Store, error) {
+	s := &Store{cfg: cfg, log: cfg.Logger}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	return s, nil
+}
+
+// Create makes a new key of the kind alg ("P-256", "P-384", "P-521",
+// "RSA-2048", "RSA-3072", "RSA-4096") where uri says, durably. It never
+// overwrites a key: ErrExists if there is one. It returns the URI to open the
+// key with, which is uri with what Create added, such as the id of a key in a
+// token.
+func (s *Store) Create(ctx context.Context, uri, alg string) (string, crypto.Signer, error) {
+	final, signer, err := s.create(ctx, uri, alg)
+	if err != nil {
+		return "", nil, fmt.Errorf("creating key %s: %w", Redact(uri), err)
+	}
+	s.log.Info("key created", "key", Redact(final), "algorithm", alg)
+	return final, signer, nil
+}
+
+// Signer opens the key that uri names: ErrNotFound if there is none.
+func (s *Store) Signer(ctx context.Context, uri string) (crypto.Signer, error) {
+	signer, err := s.open(ctx, uri)
+	if err != nil {
+		return nil, fmt.Errorf("opening key %s: %w", Redact(uri), err)
+	}
+	return signer, nil
+}
+
+func (s *Store) create(ctx context.Context, uri, alg string) (string, crypto.Signer, error) {
+	u, err := s.begin(ctx, uri)
+	if err != nil {
+		return "", nil, err
+	}
+	defer s.mu.RUnlock()
+	if !known(alg) {
+		return "", nil, fmt.Errorf("unknown key algorithm %q: known are %s", alg, strings.Join(algorithms, ", "))
+	}
+	if u.scheme == schemePKCS11 {
+		return s.createInToken(u, alg)
+	}
+	signer, err := s.createFile(u, alg)
+	return uri, signer, err
+}
+
+func (s *Store) open(ctx context.Context, uri string) (crypto.Signer, error) {
+	u, err := s.begin(ctx, uri)
+	if err != nil {
+		return nil, err
+	}
+	defer s.mu.RUnlock()
+	if u.scheme == schemePKCS11 {
+		return s.openInToken(u)
+	}
+	return s.openFile(u)
+}
+
+// begin parses uri and, unless it fails, holds off Close until s.mu is
+// unlocked for reading.
+func (s *Store) begin(ctx context.Context, uri string) (*keyURI, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	u, err := parseURI(uri)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.RLock()
+	if s.closed {
+		s.mu.RUnlock()
+		return nil, ErrClosed
+	}
+	return u, nil
+}
+
+// Close ends the sessions with all tokens. Signers of tokens are of no use
+// after it; signers of files are.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	return s.tokens.close()
+}

@@ -1,0 +1,115 @@
+package keystore
+
+import (
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"go.step.sm/crypto/kms/uri"
+)
+
+const (
+	schemeSoft   = "softkms"
+	schemePKCS11 = "pkcs11"
+)
+
+// keyURI is a parsed key URI.
+type keyURI struct {
+	*uri.URI
+	scheme string
+	raw    string
+}
+
+func parseURI(raw string) (*keyURI, error) {
+	scheme, _, ok := strings.Cut(raw, ":")
+	if !ok {
+		return nil, fmt.Errorf("a key is named by a URI such as softkms:path=keys/issuing.pem")
+	}
+	scheme = strings.ToLower(scheme)
+	switch scheme {
+	case schemeSoft, schemePKCS11:
+	case "awskms", "azurekms", "cloudkms", "tpmkms":
+		return nil, fmt.Errorf("this build has no keys of the scheme %q: it has softkms and pkcs11", scheme)
+	default:
+		return nil, fmt.Errorf("unknown scheme %q: this build has softkms and pkcs11", scheme)
+	}
+	// The errors of the library repeat the URI, with a PIN that is in it.
+	u, err := uri.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("the key URI cannot be parsed")
+	}
+	return &keyURI{URI: u, scheme: scheme, raw: raw}, nil
+}
+
+// path returns the file that a softkms URI names: path=..., or all of it.
+func (u *keyURI) path(dir string) (string, error) {
+	p := u.Get("path")
+	if p == "" {
+		if p = u.Path; p == "" {
+			p = u.Opaque
+		}
+	}
+	switch {
+	case p == "":
+		return "", fmt.Errorf("the URI names no file: write softkms:path=keys/issuing.pem")
+	case filepath.IsAbs(p):
+		return filepath.Clean(p), nil
+	case !filepath.IsLocal(p):
+		return "", fmt.Errorf("the path %q leaves the key directory: write an absolute path if that is meant", p)
+	case dir == "":
+		return "", fmt.Errorf("the path %q is relative, and no key directory is configured", p)
+	}
+	return filepath.Join(dir, p), nil
+}
+
+// without returns the URI without the attributes named.
+func (u *keyURI) without(names ...string) string {
+	return mapAttributes(u.raw, func(name, attribute string) (string, bool) {
+		for _, n := range names {
+			if strings.EqualFold(n, name) {
+				return "", false
+			}
+		}
+		return attribute, true
+	})
+}
+
+// Redact returns uri without the PIN that is in it, for logs.
+func Redact(uri string) string {
+	return mapAttributes(uri, func(name, attribute string) (string, bool) {
+		if strings.EqualFold(name, "pin-value") {
+			return "pin-value=redacted", true
+		}
+		return attribute, true
+	})
+}
+
+// mapAttributes rewrites the attributes of a URI, those of its path and those
+// of its query, and drops those for which keep returns false. It works on text
+// that does not parse too.
+func mapAttributes(raw string, keep func(name, attribute string) (string, bool)) string {
+	scheme, rest, ok := strings.Cut(raw, ":")
+	if !ok {
+		return raw
+	}
+	path, query, _ := strings.Cut(rest, "?")
+	list := func(s, separator string) string {
+		var kept []string
+		for _, attribute := range strings.FieldsFunc(s, func(r rune) bool { return r == ';' || r == '&' || r == '?' || r == '#' }) {
+			name, _, _ := strings.Cut(attribute, "=")
+			if decoded, err := url.QueryUnescape(name); err == nil {
+				name = decoded
+			}
+			if attribute, ok := keep(strings.TrimSpace(name), attribute); ok {
+				kept = append(kept, attribute)
+			}
+		}
+		return strings.Join(kept, separator)
+	}
+	out := scheme + ":" + list(path, ";")
+	if q := list(query, "&"); q != "" {
+		out += "?" + q
+	}
+	return out
+}

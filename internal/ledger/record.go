@@ -1,0 +1,238 @@
+package ledger
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Serial is a certificate's serial number: hexadecimal, lower case, no
+// separators, an even number of digits.
+type Serial string
+
+// Purpose says why something was signed. Only devices are inventory.
+type Purpose string
+
+const (
+	ForDevice       Purpose = "device"
+	ForServer       Purpose = "server"
+	ForVerification Purpose = "verification"
+	ForResponder    Purpose = "responder"
+	ForOfficer      Purpose = "officer"
+	ForCA           Purpose = "ca"
+)
+
+// State is where a serial number stands. Open and Void serials have no
+// certificate that could have left.
+type State string
+
+const (
+	Open    State = "open"
+	Valid   State = "valid"
+	Revoked State = "revoked"
+	Voided  State = "void"
+)
+
+// Requester is who asked, as authenticated in step 1.
+type Requester struct {
+	// Kind is how it was authenticated: password, certificate (of our own),
+	// maker (a maker CA's certificate), admin, server, or cas.
+	Kind string
+	// Name is the credential's user, the certificate's serial, or the
+	// principal: never a secret.
+	Name string
+	// Address is the peer's, without port; zero for local callers.
+	Address netip.Addr
+}
+
+// Bootstrap reports whether the requester is only introducing a device and is
+// not the device itself under a certificate of ours.
+func (r Requester) Bootstrap() bool { return r.Kind != "certificate" }
+
+// Epoch is one server's turn at issuing: its intents are void once it lapses.
+type Epoch struct {
+	Server string
+	Number int64
+}
+
+// Intent is what will be signed: step 6 of the issuance cycle.
+type Intent struct {
+	Epoch     Epoch
+	Serial    Serial
+	Issuer    string // name of the authority that signs
+	Profile   string
+	Label     string // EST label, empty for none
+	Purpose   Purpose
+	Device    string // device identifier, set when Purpose is ForDevice
+	Subject   string // RFC 4514 text, for people and searches
+	Requester Requester
+	Key       [32]byte // SHA-256 of the SubjectPublicKeyInfo
+	TBS       []byte   // DER of the TBSCertificate
+	NotBefore time.Time
+	NotAfter  time.Time
+	At        time.Time
+
+	// Repeat is the window in which the same key and device under the same
+	// profile and issuer get the earlier certificate again; zero for never.
+	Repeat time.Duration
+	// SecondKey allows another key for a device that has one in force.
+	SecondKey bool
+}
+
+// Issued is what was signed: step 9.
+type Issued struct {
+	Serial Serial
+	DER    []byte
+	Tasks  []Task
+	At     time.Time
+}
+
+// Certificate is everything that is known of a serial number.
+type Certificate struct {
+	Serial    Serial
+	Issuer    string
+	Profile   string
+	Label     string
+	Purpose   Purpose
+	Device    string
+	Subject   string
+	Requester Requester
+	Key       [32]byte
+	NotBefore time.Time
+	NotAfter  time.Time
+	State     State
+	DER       []byte // nil while Open and when Voided
+	IntentAt  time.Time
+	IssuedAt  time.Time // zero unless Valid or Revoked
+	RevokedAt time.Time // zero unless Revoked or Voided
+	Reason    Reason
+	RevokedBy string
+}
+
+// InForce reports whether the certificate is valid, neither expired nor early.
+func (c Certificate) InForce(now time.Time) bool {
+	return c.State == Valid && !now.Before(c.NotBefore) && !now.After(c.NotAfter)
+}
+
+// Query selects certificates; zero fields do not restrict.
+type Query struct {
+	Device        string
+	Profile       string
+	Issuer        string
+	Requester     string
+	Purpose       Purpose
+	State         State
+	Key           [32]byte
+	ExpiresBefore time.Time
+	After         Serial // keyset: only serials greater than this one
+	Limit         int    // at most 1000; 0 means 100
+}
+
+// Page is one answer to a Query. Next is empty on the last page.
+type Page struct {
+	Certificates []Certificate
+	Next         Serial
+}
+
+// Device is one device as its certificates show it.
+type Device struct {
+	ID           string
+	FirstSeen    time.Time
+	LastIssued   time.Time
+	Certificates int    // recorded with a certificate, revoked ones included
+	Current      Serial // the newest valid one, empty for none
+}
+
+// Selector names certificates to revoke; exactly one field is set.
+type Selector struct {
+	Serial Serial
+	Device string // all valid certificates of the device
+}
+
+// Reason is a CRLReason of RFC 5280, Section 5.3.1.
+type Reason int
+
+const (
+	Unspecified          Reason = 0
+	KeyCompromise        Reason = 1
+	AffiliationChanged   Reason = 3
+	Superseded           Reason = 4
+	CessationOfOperation Reason = 5
+	PrivilegeWithdrawn   Reason = 9
+)
+
+var reasons = map[Reason]string{
+	Unspecified:          "unspecified",
+	KeyCompromise:        "keyCompromise",
+	AffiliationChanged:   "affiliationChanged",
+	Superseded:           "superseded",
+	CessationOfOperation: "cessationOfOperation",
+	PrivilegeWithdrawn:   "privilegeWithdrawn",
+}
+
+// String returns the name of RFC 5280.
+func (r Reason) String() string {
+	if name, ok := reasons[r]; ok {
+		return name
+	}
+	return fmt.Sprintf("reason(%d)", int(r))
+}
+
+// ParseReason reads a name of RFC 5280.
+func ParseReason(name string) (Reason, error) {
+	for r, n := range reasons {
+		if n == name {
+			return r, nil
+		}
+	}
+	return 0, fmt.Errorf("unknown revocation reason %q: use unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation or privilegeWithdrawn", name)
+}
+
+// CRLEntry is one line of a CRL.
+type CRLEntry struct {
+	Serial Serial
+	At     time.Time
+	Reason Reason
+}
+
+// CRLWork is what a CRL to be signed must hold.
+type CRLWork struct {
+	Number  int64
+	Entries []CRLEntry
+}
+
+// CRL is a signed one.
+type CRL struct {
+	Issuer     string
+	Number     int64
+	ThisUpdate time.Time
+	NextUpdate time.Time
+	DER        []byte
+}
+
+// Authority is a certification authority as stored; its key is elsewhere.
+type Authority struct {
+	Name        string
+	Certificate []byte   // DER; empty while a CSR waits for its certificate
+	Chain       [][]byte // DER of the issuers up to and including the root
+	KeyURI      string   // go.step.sm/crypto/kms URI, without secrets; empty for a trust anchor kept elsewhere
+	CreatedAt   time.Time
+}
+
+// Fence proves that its holder runs a job now.
+type Fence struct {
+	Job    string
+	Holder string
+	Token  int64
+}
+
+// Task is one thing to tell the outside.
+type Task struct {
+	ID       int64
+	Kind     string // which worker takes it, for example "aws/line-a"
+	Key      string // a task with the same kind and key replaces an undelivered older one
+	Payload  []byte
+	Due      time.Time
+	Attempts int
+	LastErr  string
+}

@@ -1,0 +1,203 @@
+package sqldb
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"mintmark/internal/ledger"
+)
+
+// maxDER bounds what one certificate may hold; none comes near it.
+const maxDER = 1 << 20
+
+const (
+	sqlInsertIntent = `INSERT INTO certificates (serial, issuer, profile, label, purpose, device, subject, requester_kind, requester, address,
+	spki, not_before, not_after, state, intent_at, epoch_server, epoch_number, tbs)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'open', $14, $15, $16, $17)
+	ON CONFLICT (serial) DO NOTHING`
+
+	rivalColumns    = `SELECT serial, state, spki, profile, issuer, not_before, issued_at, epoch_server, epoch_number FROM certificates`
+	sqlDeviceRivals = rivalColumns + ` WHERE device = $1 AND device <> '' AND not_after >= $2 AND state IN ('open', 'valid')`
+	sqlKeyRivals    = rivalColumns + ` WHERE spki = $1 AND device = '' AND not_after >= $2 AND state IN ('open', 'valid')`
+)
+
+// Announce implements ledger.Issuance.
+func (s *Store) Announce() (done func()) { return s.queue.announce() }
+
+// Begin implements ledger.Issuance.
+func (s *Store) Begin(ctx context.Context, intents []ledger.Intent) ([]error, error) {
+	if len(intents) == 0 {
+		return nil, nil
+	}
+	intents = slices.Clone(intents) // the caller may leave before it is written
+	serials := make([][]byte, len(intents))
+	for i := range intents {
+		var err error
+		if serials[i], err = checkIntent(&intents[i]); err != nil {
+			return nil, fmt.Errorf("recording intent: %w", err)
+		}
+	}
+	var results []error
+	o := &op{items: len(intents), issuance: true}
+	o.run = func(t *tx) error {
+		// Every epoch first: a lapsed one fails the call before it writes.
+		for i := range intents {
+			if err := t.inForce(intents[i].Epoch, intents[i].At); err != nil {
+				return err
+			}
+		}
+		results = make([]error, len(intents))
+		for i := range intents {
+			var err error
+			if results[i], err = t.begin(&intents[i], serials[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	o.orphans = func() [][]byte { return serials }
+	// Whoever has left signs nothing: the intents would stand in the way of
+	// the next attempt.
+	o.unheard = func() {
+		left := &op{orphans: func() [][]byte {
+			var mine [][]byte
+			for i, err := range results {
+				if err == nil {
+					mine = append(mine, serials[i])
+				}
+			}
+			return mine
+		}}
+		s.orphan(left)
+		s.sweep()
+	}
+	if err := s.write(ctx, o); err != nil {
+		return nil, fmt.Errorf("recording intent: %w", err)
+	}
+	return results, nil
+}
+
+func checkIntent(i *ledger.Intent) ([]byte, error) {
+	serial, err := serialBytes(i.Serial)
+	switch {
+	case err != nil:
+		return nil, err
+	case i.Epoch.Server == "" || i.Epoch.Number == 0:
+		return nil, errors.New("intent has no epoch")
+	case i.Purpose == ledger.ForDevice && i.Device == "":
+		return nil, errors.New("intent for a device names no device")
+	case i.Purpose != ledger.ForDevice && i.Device != "":
+		return nil, fmt.Errorf("intent for purpose %q names a device", i.Purpose)
+	case i.At.IsZero():
+		return nil, errors.New("intent has no time")
+	case len(i.TBS) == 0 || len(i.TBS) > maxDER:
+		return nil, fmt.Errorf("intent to sign %d bytes", len(i.TBS))
+	}
+	return serial, nil
+}
+
+// inForce returns ErrLapsed unless the epoch is in force. It asks once a
+// transaction.
+func (t *tx) inForce(epoch ledger.Epoch, now time.Time) error {
+	end, ok := t.ends[epoch]
+	if !ok {
+		err := t.query(`SELECT ends_at FROM epochs WHERE server = $1 AND number = $2`, scanInto(&end), epoch.Server, epoch.Number)
+		if err != nil {
+			return err
+		}
+		t.ends[epoch] = end
+	}
+	if micros(now) >= end {
+		return fmt.Errorf("epoch %d of server %q: %w", epoch.Number, epoch.Server, ledger.ErrLapsed)
+	}
+	return nil
+}
+
+// begin records one intent or says why not; the second error is the
+// database's.
+func (t *tx) begin(i *ledger.Intent, serial []byte) (refusal, err error) {
+	if refusal, err = t.rival(i); refusal != nil || err != nil {
+		return refusal, err
+	}
+	address := ""
+	if i.Requester.Address.IsValid() {
+		address = i.Requester.Address.String()
+	}
+	n, err := t.exec(sqlInsertIntent, serial, i.Issuer, i.Profile, i.Label, string(i.Purpose), i.Device, i.Subject, i.Requester.Kind, i.Requester.Name, address,
+		i.Key[:], micros(i.NotBefore), micros(i.NotAfter), micros(i.At), i.Epoch.Server, i.Epoch.Number, i.TBS)
+	if err != nil {
+		return nil, err
+	}
+	if n == 0 {
+		return fmt.Errorf("%s: %w", i.Serial, ledger.ErrTaken), nil
+	}
+	t.record(ledger.Event{Kind: ledger.EventIntent, At: i.At, Intent: i})
+	return nil, nil
+}
+
+// rival looks for certificates and open intents that stand against an intent,
+// in one query.
+func (t *tx) rival(i *ledger.Intent) (refusal, err error) {
+	text, by := sqlDeviceRivals, any(i.Device)
+	if i.Device == "" {
+		if i.Repeat == 0 {
+			return nil, nil
+		}
+		text, by = sqlKeyRivals, i.Key[:]
+	}
+	var prior, clone []byte
+	var priorAt int64
+	inFlight := false
+	err = t.query(text, func(rows *sql.Rows) error {
+		var serial, key, profile, issuer, server sql.RawBytes
+		var state string
+		var notBefore, issuedAt, number int64
+		if err := rows.Scan(&serial, &state, &key, &profile, &issuer, &notBefore, &issuedAt, &server, &number); err != nil {
+			return err
+		}
+		open := state == string(ledger.Open)
+		if open && (number != i.Epoch.Number || string(server) != i.Epoch.Server) {
+			return nil // of another server or of a lapsed epoch
+		}
+		same := bytes.Equal(key, i.Key[:])
+		again := same && i.Repeat > 0 && string(profile) == i.Profile && string(issuer) == i.Issuer
+		switch {
+		case again && open:
+			inFlight = true
+		case again && notBefore <= micros(i.At) && i.At.Sub(fromMicros(issuedAt)) <= i.Repeat && (prior == nil || issuedAt > priorAt):
+			prior, priorAt = bytes.Clone(serial), issuedAt
+		case !same && clone == nil:
+			clone = bytes.Clone(serial)
+		}
+		return nil
+	}, by, micros(i.At))
+	switch {
+	case err != nil:
+		return nil, err
+	case prior != nil:
+		c, err := t.certificate(prior)
+		return &ledger.PriorError{Certificate: c}, err
+	case inFlight:
+		return ledger.ErrInFlight, nil
+	case clone != nil && i.Device != "" && i.Requester.Bootstrap() && !i.SecondKey:
+		return &ledger.CloneError{Device: i.Device, Serial: serialOf(clone)}, nil
+	}
+	return nil, nil
+}
+
+// certificate reads one inside the transaction.
+func (t *tx) certificate(serial []byte) (c ledger.Certificate, err error) {
+	err = t.query(sqlCertificate, func(rows *sql.Rows) (err error) {
+		c, err = scanCertificate(rows)
+		return err
+	}, serial)
+	if err == nil && c.Serial == "" {
+		err = ledger.ErrNotFound
+	}
+	return c, err
+}

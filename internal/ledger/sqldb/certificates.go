@@ -1,0 +1,164 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+
+	"mintmark/internal/ledger"
+)
+
+const (
+	sqlCertificate = `SELECT ` + certificateColumns + ` FROM certificates WHERE serial = $1`
+	deviceColumns  = `SELECT id, first_seen, last_issued, certificates, current_serial FROM devices`
+	sqlDevice      = deviceColumns + ` WHERE id = $1`
+	sqlDevices     = deviceColumns + ` WHERE id > $1 ORDER BY id LIMIT $2`
+)
+
+// Certificate implements ledger.Certificates.
+func (s *Store) Certificate(ctx context.Context, serial ledger.Serial) (ledger.Certificate, error) {
+	b, err := serialBytes(serial)
+	if err != nil {
+		return ledger.Certificate{}, fmt.Errorf("%w: %w", ledger.ErrNotFound, err)
+	}
+	c, err := scanCertificate(s.readers.QueryRowContext(ctx, sqlCertificate, b))
+	if err != nil {
+		return ledger.Certificate{}, reading("certificate "+string(serial), err)
+	}
+	return c, nil
+}
+
+// reading wraps the error of a query; no row is ErrNotFound.
+func reading(what string, err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		err = ledger.ErrNotFound
+	}
+	return fmt.Errorf("reading %s: %w", what, err)
+}
+
+// Certificates implements ledger.Certificates.
+func (s *Store) Certificates(ctx context.Context, query ledger.Query) (ledger.Page, error) {
+	limit := query.Limit
+	if limit <= 0 {
+		limit = 100
+	}
+	limit = min(limit, 1000)
+	text, args, err := selectCertificates(query, limit+1)
+	if err != nil {
+		return ledger.Page{}, fmt.Errorf("listing certificates: %w", err)
+	}
+	rows, err := s.readers.QueryContext(ctx, text, args...)
+	if err != nil {
+		return ledger.Page{}, fmt.Errorf("listing certificates: %w", err)
+	}
+	defer rows.Close()
+	var page ledger.Page
+	for rows.Next() {
+		if len(page.Certificates) == limit {
+			page.Next = page.Certificates[limit-1].Serial
+			break
+		}
+		c, err := scanCertificate(rows)
+		if err != nil {
+			return ledger.Page{}, fmt.Errorf("listing certificates: %w", err)
+		}
+		page.Certificates = append(page.Certificates, c)
+	}
+	if err := rows.Err(); err != nil {
+		return ledger.Page{}, fmt.Errorf("listing certificates: %w", err)
+	}
+	return page, nil
+}
+
+// selectCertificates writes the query. Its conditions are chosen so that each
+// finds its index; see the migration.
+func selectCertificates(q ledger.Query, limit int) (string, []any, error) {
+	var where []string
+	var args []any
+	and := func(condition string, value any) {
+		args = append(args, value)
+		where = append(where, fmt.Sprintf("%s $%d", condition, len(args)))
+	}
+	if q.Device != "" {
+		and("device <> '' AND device =", q.Device)
+	}
+	if q.Key != [32]byte{} {
+		and("spki =", q.Key[:])
+	}
+	if q.Requester != "" {
+		and("requester =", q.Requester)
+	}
+	if q.Profile != "" {
+		and("profile =", q.Profile)
+	}
+	if q.Issuer != "" {
+		and("issuer =", q.Issuer)
+	}
+	if q.Purpose != "" {
+		and("purpose =", string(q.Purpose))
+	}
+	if q.State == ledger.Valid {
+		and("state =", string(q.State))
+	} else if q.State != "" {
+		and("state <> 'valid' AND state =", string(q.State))
+	}
+	if !q.ExpiresBefore.IsZero() {
+		and("not_after <", micros(q.ExpiresBefore))
+	}
+	if q.After != "" {
+		after, err := serialBytes(q.After)
+		if err != nil {
+			return "", nil, err
+		}
+		and("serial >", after)
+	}
+	text := `SELECT ` + certificateColumns + ` FROM certificates`
+	if len(where) > 0 {
+		text += ` WHERE ` + strings.Join(where, ` AND `)
+	}
+	args = append(args, limit)
+	return text + fmt.Sprintf(` ORDER BY serial LIMIT $%d`, len(args)), args, nil
+}
+
+// Device implements ledger.Certificates.
+func (s *Store) Device(ctx context.Context, id string) (ledger.Device, error) {
+	d, err := scanDevice(s.readers.QueryRowContext(ctx, sqlDevice, id))
+	if err != nil {
+		return ledger.Device{}, reading(fmt.Sprintf("device %q", id), err)
+	}
+	return d, nil
+}
+
+// Devices implements ledger.Certificates.
+func (s *Store) Devices(ctx context.Context, after string, limit int) ([]ledger.Device, error) {
+	rows, err := s.readers.QueryContext(ctx, sqlDevices, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("listing devices: %w", err)
+	}
+	defer rows.Close()
+	var all []ledger.Device
+	for rows.Next() {
+		d, err := scanDevice(rows)
+		if err != nil {
+			return nil, fmt.Errorf("listing devices: %w", err)
+		}
+		all = append(all, d)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("listing devices: %w", err)
+	}
+	return all, nil
+}
+
+func scanDevice(r row) (ledger.Device, error) {
+	var d ledger.Device
+	var first, last int64
+	var current []byte
+	if err := r.Scan(&d.ID, &first, &last, &d.Certificates, &current); err != nil {
+		return ledger.Device{}, err
+	}
+	d.FirstSeen, d.LastIssued, d.Current = fromMicros(first), fromMicros(last), serialOf(current)
+	return d, nil
+}

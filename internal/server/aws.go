@@ -1,0 +1,217 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"mintmark/awsreg"
+	"mintmark/internal/config"
+	"mintmark/internal/ledger"
+	"mintmark/internal/outbox"
+	"mintmark/internal/reconcile"
+)
+
+// awsName translates a profile's subject attributes into the parameters of
+// just-in-time provisioning (AWS IoT developer guide, jit-provisioning). An
+// attribute without a parameter is not in the map.
+var awsName = map[string]string{
+	"commonName":         "CommonName",
+	"serialNumber":       "SerialNumber",
+	"country":            "Country",
+	"stateOrProvince":    "StateName",
+	"organization":       "Organization",
+	"organizationalUnit": "OrganizationalUnit",
+	"dnQualifier":        "DistinguishedNameQualifier",
+}
+
+// targets are the AWS accounts and regions of the configuration.
+type targets struct {
+	s         *Server
+	list      []awsreg.Target
+	registrar *awsreg.Registrar
+	pokes     map[string]poke
+}
+
+func newTargets(s *Server) (*targets, error) {
+	t := &targets{s: s, pokes: make(map[string]poke)}
+	for i, c := range s.config.AWS.Targets {
+		target, err := t.target(c)
+		if err != nil {
+			return nil, fmt.Errorf("aws.targets[%d]: %w", i, err)
+		}
+		t.list = append(t.list, target)
+		t.pokes[target.Name] = make(poke, 1)
+	}
+	if err := awsreg.ValidateTargets(t.list); err != nil {
+		return nil, err
+	}
+	var err error
+	t.registrar, err = awsreg.New(awsreg.Config{
+		Issuer: t.issuer, Verification: s.ra.Verification, Server: s.config.Server, Now: s.ra.Now, Logger: s.log,
+	})
+	return t, err
+}
+
+// target translates one target of the configuration.
+func (t *targets) target(c config.AWSTarget) (awsreg.Target, error) {
+	target := awsreg.Target{Name: c.Name, AccountID: c.AccountID, Region: c.Region, Profile: c.Profile, RoleARN: c.RoleARN, Endpoint: c.Endpoint}
+	for _, a := range c.CAs {
+		converted := awsreg.CA{Issuer: a.Issuer, Mode: a.Mode, Use: a.Use}
+		if a.JITP != nil {
+			profile := t.s.ra.Profiles[a.JITP.Profile]
+			document, err := t.read(a.JITP.PolicyFile)
+			if err != nil {
+				return target, err
+			}
+			converted.JITP = &awsreg.JITP{
+				RoleARN: a.JITP.RoleARN, Policy: a.JITP.Policy, PolicyDocument: document,
+				ThingName: awsName[profile.DeviceID()],
+			}
+		}
+		target.CAs = append(target.CAs, converted)
+	}
+	if c.JITR != nil {
+		document, err := t.read(c.JITR.PolicyFile)
+		if err != nil {
+			return target, err
+		}
+		target.JITR = &awsreg.JITR{
+			Function: c.JITR.Function, Table: c.JITR.Table, Policy: c.JITR.Policy, PolicyDocument: document, MaxAge: c.JITR.MaxAge,
+		}
+	}
+	return target, nil
+}
+
+func (t *targets) read(name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	data, err := os.ReadFile(t.s.config.Path(name))
+	return string(data), err
+}
+
+// issuer is what awsreg must know of an issuing CA: its certificate, and the
+// subject attributes that every certificate under it has.
+func (t *targets) issuer(_ context.Context, name string) (awsreg.Issuer, error) {
+	authority, err := t.s.ra.Authority(name)
+	if err != nil {
+		return awsreg.Issuer{}, err
+	}
+	var subject []string
+	for _, c := range t.s.config.AWS.Targets {
+		for _, a := range c.CAs {
+			if a.Issuer == name && a.JITP != nil {
+				for _, attribute := range t.s.ra.Profiles[a.JITP.Profile].AlwaysInSubject() {
+					if n, ok := awsName[attribute]; ok {
+						subject = append(subject, n)
+					}
+				}
+				return awsreg.Issuer{Name: name, Certificate: authority.Certificate(), Subject: subject}, nil
+			}
+		}
+	}
+	return awsreg.Issuer{Name: name, Certificate: authority.Certificate()}, nil
+}
+
+// check refuses to start with a target that names an authority which is not
+// there: its registrations would never come.
+func (t *targets) check() error {
+	for i, target := range t.list {
+		for j, a := range target.CAs {
+			if _, err := t.s.ra.Authority(a.Issuer); err != nil {
+				return fmt.Errorf("aws.targets[%d].cas[%d].issuer: %w: create it with mintmark ca create", i, j, err)
+			}
+		}
+	}
+	return nil
+}
+
+// Targets lists the names of the configured targets.
+func (t *targets) Targets() []string {
+	names := make([]string, len(t.list))
+	for i, target := range t.list {
+		names[i] = target.Name
+	}
+	return names
+}
+
+func (t *targets) find(name string) (awsreg.Target, error) {
+	for _, target := range t.list {
+		if target.Name == name {
+			return target, nil
+		}
+	}
+	return awsreg.Target{}, fmt.Errorf("AWS target %q: %w", name, ledger.ErrNotFound)
+}
+
+// Plan says what Apply would do to a target.
+func (t *targets) Plan(ctx context.Context, name string) (reconcile.Plan, error) {
+	target, err := t.find(name)
+	if err != nil {
+		return reconcile.Plan{}, err
+	}
+	return t.registrar.Plan(ctx, target)
+}
+
+// Apply brings a target to the configured state.
+func (t *targets) Apply(ctx context.Context, name string, progress func(reconcile.Change)) (reconcile.Plan, error) {
+	target, err := t.find(name)
+	if err != nil {
+		return reconcile.Plan{}, err
+	}
+	plan, err := t.registrar.Apply(ctx, target, progress)
+	if err == nil {
+		// What was enqueued before there was a table can go now.
+		t.pokes[name].Set()
+	}
+	return plan, err
+}
+
+// Status says what AWS has of a target.
+func (t *targets) Status(ctx context.Context, name string) (awsreg.Status, error) {
+	target, err := t.find(name)
+	if err != nil {
+		return awsreg.Status{}, err
+	}
+	return t.registrar.Status(ctx, target)
+}
+
+// run delivers what each target must be told, until ctx ends.
+func (t *targets) run(ctx context.Context) {
+	var wait sync.WaitGroup
+	for _, target := range t.list {
+		if target.JITR == nil {
+			continue
+		}
+		wait.Go(func() {
+			outbox.Run(ctx, outbox.Config{
+				Ledger: t.s.ledger, Kind: awsreg.TaskKind(target.Name), Poke: t.pokes[target.Name], Now: t.s.ra.Now, Logger: t.s.log,
+			}, func(ctx context.Context, tasks []ledger.Task) []error { return t.registrar.Deliver(ctx, target, tasks) })
+		})
+		wait.Go(func() { t.beat(ctx, target) })
+	}
+	wait.Wait()
+}
+
+// beat tells a target that its manifest is complete, for as long as it is: the
+// activator trusts a manifest no longer than its maximum age.
+func (t *targets) beat(ctx context.Context, target awsreg.Target) {
+	const interval = time.Minute
+	for {
+		backlog, err := t.s.ledger.Backlog(ctx)
+		if err == nil && backlog[awsreg.TaskKind(target.Name)] == 0 {
+			err = t.registrar.Beat(ctx, target)
+		}
+		if err != nil && ctx.Err() == nil {
+			t.s.log.Warn("telling AWS that the manifest is current", "target", target.Name, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(interval):
+		}
+	}
+}

@@ -1,0 +1,231 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509/pkix"
+	_ "embed"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+	"time"
+
+	"mintmark/ca"
+	"mintmark/internal/config"
+	"mintmark/internal/ledger"
+	"mintmark/issuer"
+)
+
+// InitOptions describe a new state directory. Only Dir must be set.
+type InitOptions struct {
+	Dir          string
+	Organization string       // in the subject of root and issuing CA; "mintmark" if empty
+	Server       string       // name of the server; "mintmark" if empty
+	Names        []string     // what devices dial; host name, localhost and 127.0.0.1 if empty
+	PublicURL    string       // base of CRL URLs; made of the first name and port 8080 if empty
+	Key          ca.Algorithm // of the CA keys; P-256 if empty
+	// PKCS11 is the key URI of a token, without an object: CA keys are made
+	// there. Empty for encrypted files.
+	PKCS11 string
+	// PassphraseFile opens the encrypted files. Empty for a generated one.
+	PassphraseFile string
+	// Bare leaves the hierarchy to mintmark ca create: only the configuration
+	// is written.
+	Bare bool
+}
+
+//go:embed mintmark.yaml.tmpl
+var configTemplate string
+
+const (
+	rootLife    = 25 * 365 * 24 * time.Hour
+	issuingLife = 10 * 365 * 24 * time.Hour
+	// enrollSecret holds the bootstrap credential as user:secret, the form
+	// that curl reads with --config or -u "$(cat ...)".
+	enrollSecret = "secrets/enroll"
+)
+
+// Init makes a state directory: configuration, passphrase, a root and an
+// issuing CA, a bootstrap credential for the label-less EST path, and says on
+// out what it made. It refuses a directory that holds anything, and removes
+// what it made if it fails.
+func Init(ctx context.Context, o InitOptions, log *slog.Logger, out io.Writer) (err error) {
+	if err := o.complete(); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(o.Dir)
+	if err == nil && len(entries) > 0 {
+		return fmt.Errorf("%s is not empty: init makes a new state directory and changes none", o.Dir)
+	}
+	existed := err == nil
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return err
+	}
+	if err := os.Chmod(o.Dir, 0o700); err != nil {
+		return err
+	}
+	defer func() {
+		if err == nil {
+			return
+		}
+		made, _ := os.ReadDir(o.Dir)
+		for _, entry := range made {
+			os.RemoveAll(filepath.Join(o.Dir, entry.Name()))
+		}
+		if !existed {
+			os.Remove(o.Dir)
+		}
+	}()
+	for _, sub := range []string{"keys", "log", "secrets", "tls"} {
+		if err := os.Mkdir(filepath.Join(o.Dir, sub), 0o700); err != nil {
+			return err
+		}
+	}
+	if o.PKCS11 == "" && o.PassphraseFile == "" {
+		o.PassphraseFile = "secrets/passphrase"
+		if err := writeSecret(o.Dir, o.PassphraseFile, rand.Text()+rand.Text()+"\n"); err != nil {
+			return err
+		}
+	}
+	secret := rand.Text()
+	if err := writeSecret(o.Dir, enrollSecret, "factory:"+secret+"\n"); err != nil {
+		return err
+	}
+	hash := sha256.Sum256([]byte(secret))
+	var text strings.Builder
+	err = template.Must(template.New("").Parse(configTemplate)).Execute(&text, struct {
+		InitOptions
+		SecretHash string
+	}{o, hex.EncodeToString(hash[:])})
+	if err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(o.Dir, config.File), []byte(text.String()), 0o600); err != nil {
+		return err
+	}
+	if !o.Bare {
+		if err := o.createHierarchy(ctx, log); err != nil {
+			return err
+		}
+	}
+	return o.report(out)
+}
+
+func (o *InitOptions) complete() error {
+	if o.Dir == "" {
+		return errors.New("init needs a state directory")
+	}
+	if o.Organization == "" {
+		o.Organization = "mintmark"
+	}
+	if o.Server == "" {
+		o.Server = "mintmark"
+	}
+	if o.Key == "" {
+		o.Key = ca.P256
+	}
+	if len(o.Names) == 0 {
+		if host, err := os.Hostname(); err == nil && host != "" && host != "localhost" {
+			o.Names = append(o.Names, host)
+		}
+		o.Names = append(o.Names, "localhost", "127.0.0.1")
+	}
+	if o.PublicURL == "" {
+		o.PublicURL = "http://" + net.JoinHostPort(o.Names[0], "8080")
+	}
+	if strings.Contains(o.PKCS11, "object=") {
+		return errors.New("the PKCS #11 URI must name a token and no object: one key is made for each authority")
+	}
+	if o.PassphraseFile != "" {
+		path, err := filepath.Abs(o.PassphraseFile)
+		if err != nil {
+			return err
+		}
+		o.PassphraseFile = path
+	}
+	return nil
+}
+
+// createHierarchy makes a root and an issuing CA, with their first CRLs.
+func (o *InitOptions) createHierarchy(ctx context.Context, log *slog.Logger) error {
+	c, err := config.Load(o.Dir)
+	if err != nil {
+		return err
+	}
+	s, err := Open(ctx, c, Options{Logger: log})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	subject := func(name string) pkix.Name {
+		return pkix.Name{Organization: []string{o.Organization}, CommonName: o.Organization + " " + name}
+	}
+	one, zero := 1, 0
+	requester := ledger.Requester{Kind: "admin", Name: principal(uint32(os.Getuid()))}
+	for _, spec := range []issuer.AuthoritySpec{
+		{Spec: ca.Spec{Name: "root", Subject: subject("Root CA"), Validity: rootLife, Backdate: time.Hour, PathLen: &one}, Key: o.Key},
+		{Spec: ca.Spec{Name: "issuing", Subject: subject("Issuing CA"), Validity: issuingLife, Backdate: time.Hour, PathLen: &zero}, Key: o.Key, Issuer: "root"},
+	} {
+		spec.KeyURI = keyURI(o.PKCS11, spec.Name)
+		authority, err := s.ra.CreateAuthority(ctx, spec, requester)
+		if err != nil {
+			return err
+		}
+		if err := s.publishCRL(ctx, spec.Name); err != nil {
+			return err
+		}
+		if spec.Issuer == "" {
+			block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw})
+			if err := writeFile(filepath.Join(o.Dir, "root.pem"), block, 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// keyURI names an authority's key in the token, or is empty.
+func keyURI(token, name string) string {
+	if token == "" {
+		return ""
+	}
+	path, query, found := strings.Cut(token, "?")
+	uri := strings.TrimSuffix(path, ";") + ";object=" + name
+	if found {
+		uri += "?" + query
+	}
+	return uri
+}
+
+func (o *InitOptions) report(out io.Writer) error {
+	lines := []string{
+		"state directory      " + o.Dir,
+		"configuration        " + filepath.Join(o.Dir, config.File),
+	}
+	if !o.Bare {
+		lines = append(lines, "trust anchor         "+filepath.Join(o.Dir, "root.pem"))
+	}
+	lines = append(lines, "bootstrap credential "+filepath.Join(o.Dir, enrollSecret)+" (user:secret, keep it on the line)")
+	if o.PKCS11 == "" {
+		lines = append(lines, "", "CA keys are encrypted files under "+filepath.Join(o.Dir, "keys")+".",
+			"Whoever reads both "+o.PassphraseFile+" and a key file has the CA:",
+			"give the passphrase as the systemd credential mintmark-passphrase where you can.")
+	}
+	lines = append(lines, "", "next: mintmark serve --dir "+o.Dir)
+	_, err := fmt.Fprintln(out, strings.Join(lines, "\n"))
+	return err
+}
+
+// writeSecret writes a file that only its owner may read.
+func writeSecret(dir, name, text string) error {
+	return writeFile(filepath.Join(dir, name), []byte(text), 0o400)
+}

@@ -1,0 +1,183 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
+
+	"mintmark/internal/jobs"
+	"mintmark/internal/ledger"
+	"mintmark/issuer/est"
+)
+
+const (
+	// maxConnections bounds the TLS connections of the EST listener: about 55
+	// kB of memory each.
+	maxConnections = 8192
+	// drain is how long requests in flight may take at shutdown.
+	drain = 30 * time.Second
+
+	crlJob   = "crl"
+	crlLease = time.Minute
+)
+
+// Serve opens the listeners, says on Options.Out where they are, runs the jobs
+// and returns when ctx has ended and the requests in flight are answered.
+func (s *Server) Serve(ctx context.Context) error {
+	labels, err := s.labels()
+	if err != nil {
+		return err
+	}
+	if err := s.openKeys(ctx); err != nil {
+		return err
+	}
+	if err := s.aws.check(); err != nil {
+		return err
+	}
+	handler, err := est.NewHandler(est.Config{Authority: s.ra, Labels: labels, Logger: s.log, Now: s.ra.Now})
+	if err != nil {
+		return err
+	}
+	s.register(handler.Metrics()...)
+
+	own := newOwnTLS(s)
+	if err := own.refresh(ctx); err != nil {
+		// Without a signature there is no certificate to serve EST with; CRLs
+		// and health are served all the same.
+		s.log.Error("the EST listener has no certificate and refuses handshakes until it has one", "error", err)
+	}
+
+	addresses := s.addresses()
+	listeners, err := listen(addresses.est, addresses.http, addresses.metrics)
+	if err != nil {
+		return err
+	}
+	admin, err := listenAdmin(s.config.Dir)
+	if err != nil {
+		closeAll(listeners)
+		return err
+	}
+
+	monitoring := http.NewServeMux()
+	monitoring.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
+	monitoring.HandleFunc("GET /healthz", s.healthz)
+	monitoring.HandleFunc("GET /readyz", s.newReadiness().ServeHTTP)
+
+	errorLog := slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
+	servers := []*http.Server{
+		{Handler: handler, TLSConfig: est.TLSConfig(own.get), ErrorLog: errorLog},
+		{Handler: s.crls.Handler(), ErrorLog: errorLog},
+		{Handler: monitoring, ErrorLog: errorLog},
+		{Handler: s.admin(peer), ErrorLog: errorLog, ConnContext: withPeer},
+	}
+	for _, server := range servers {
+		server.ReadHeaderTimeout = 10 * time.Second
+		server.ReadTimeout = 30 * time.Second
+		server.WriteTimeout = 2 * time.Minute
+		server.IdleTimeout = 5 * time.Minute
+		server.MaxHeaderBytes = 32 << 10
+	}
+	servers[3].WriteTimeout = 0 // aws apply streams for as long as the cloud takes
+
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	var wait sync.WaitGroup
+	for _, job := range []func(context.Context){s.ra.Keep, own.keep, s.runCRLs, s.aws.run} {
+		wait.Go(func() { job(work) })
+	}
+
+	failed := make(chan error, len(servers))
+	serve := func(i int, l net.Listener) {
+		var err error
+		if servers[i].TLSConfig != nil {
+			err = servers[i].ServeTLS(l, "", "")
+		} else {
+			err = servers[i].Serve(l)
+		}
+		if !errors.Is(err, http.ErrServerClosed) {
+			failed <- fmt.Errorf("serving %s: %w", l.Addr(), err)
+		}
+	}
+	for i, l := range append(listeners, admin) {
+		if i == 0 {
+			l = netutil.LimitListener(l, maxConnections)
+		}
+		go serve(i, l)
+	}
+	fmt.Fprintf(s.options.Out, "http listening on %s\n", listeners[1].Addr())
+	fmt.Fprintf(s.options.Out, "metrics listening on %s\n", listeners[2].Addr())
+	fmt.Fprintf(s.options.Out, "est listening on %s\n", listeners[0].Addr())
+
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	defer cancel()
+	errs := []error{err}
+	for _, server := range servers {
+		if err := server.Shutdown(stopping); err != nil {
+			errs = append(errs, fmt.Errorf("draining requests: %w", err))
+		}
+	}
+	stopWork()
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+// runCRLs publishes CRLs under a lease, at least every minute and soon after a
+// revocation.
+func (s *Server) runCRLs(ctx context.Context) {
+	jobs.Run(ctx, jobs.Config{
+		Ledger: s.ledger, Name: crlJob, Holder: s.config.Server, TTL: crlLease, Every: time.Minute,
+		Poke: s.poke, Now: s.ra.Now, Logger: s.log,
+	}, func(ctx context.Context, fence ledger.Fence) error {
+		return s.crls.PublishDue(ctx, fence)
+	})
+}
+
+// addresses are where to listen, after the command line.
+func (s *Server) addresses() (a struct{ est, http, metrics string }) {
+	a.est, a.http, a.metrics = s.config.Listen.EST, s.config.Listen.HTTP, s.config.Listen.Metrics
+	if s.options.Listen != "" {
+		a.est = s.options.Listen
+		if host, ok := strings.CutSuffix(a.est, ":0"); ok {
+			a.http, a.metrics = host+":0", host+":0"
+		}
+	}
+	if s.options.ListenHTTP != "" {
+		a.http = s.options.ListenHTTP
+	}
+	if s.options.ListenMetrics != "" {
+		a.metrics = s.options.ListenMetrics
+	}
+	return a
+}
+
+// listen opens all addresses or none.
+func listen(addresses ...string) ([]net.Listener, error) {
+	var list []net.Listener
+	for _, address := range addresses {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			closeAll(list)
+			return nil, fmt.Errorf("listening: %w", err)
+		}
+		list = append(list, l)
+	}
+	return list, nil
+}
+
+func closeAll(list []net.Listener) {
+	for _, l := range list {
+		l.Close()
+	}
+}

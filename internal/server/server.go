@@ -1,0 +1,206 @@
+// Package server is the composition root: it builds everything that serve, a
+// command without a server, and the tests run, out of one configuration.
+//
+// Nothing imports it but the commands. It holds no rules of its own: which
+// certificate is issued to whom is package issuer's, what is on the wire is
+// issuer/est's and admin/adminhttp's.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"mintmark/admin/adminhttp"
+	"mintmark/awsreg"
+	"mintmark/ca/revocation"
+	"mintmark/internal/audit"
+	"mintmark/internal/config"
+	"mintmark/internal/keystore"
+	"mintmark/internal/ledger"
+	"mintmark/internal/ledger/sqldb"
+	"mintmark/issuer"
+)
+
+// Socket is the name of the admin API's socket in the state directory.
+const Socket = "admin.sock"
+
+// Version is the version of this build.
+const Version = "0.1.0"
+
+// Options are what the command line adds to the configuration.
+type Options struct {
+	// Listen, ListenHTTP and ListenMetrics replace the configured addresses
+	// where set. If Listen asks for port 0, so do the others unless set.
+	Listen, ListenHTTP, ListenMetrics string
+	// Logger must be set.
+	Logger *slog.Logger
+	// Out gets the lines that say where Serve listens; must be set for Serve.
+	Out io.Writer
+	// Step is issuer.Config.Step: for tests that stop inside the cycle.
+	Step func(int)
+}
+
+// Server is an opened state directory.
+type Server struct {
+	config   *config.Config
+	options  Options
+	log      *slog.Logger
+	lock     *os.File
+	issuance *audit.Log
+	ledger   ledger.Ledger
+	keys     *keystore.Store
+	ra       *issuer.RA
+	crls     *revocation.Publisher
+	aws      *targets
+	registry *prometheus.Registry
+	poke     poke // wakes the CRL job
+}
+
+// Open takes the lock of the state directory and opens ledger, key store and
+// registration authority. It listens nowhere, starts no job and opens no CA
+// key. ErrBusy if another process has the directory.
+func Open(ctx context.Context, c *config.Config, o Options) (*Server, error) {
+	s := &Server{config: c, options: o, log: o.Logger, registry: prometheus.NewRegistry(), poke: make(poke, 1)}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Server) open(ctx context.Context) (err error) {
+	if s.lock, err = lock(s.config.Dir); err != nil {
+		return err
+	}
+	profiles, err := profiles(s.config)
+	if err != nil {
+		return err
+	}
+	metrics := newLedgerMetrics()
+	s.issuance, err = audit.Open(filepath.Join(s.config.Dir, "log"), audit.Config{Server: s.config.Server})
+	if err != nil {
+		return fmt.Errorf("opening the issuance log: %w", err)
+	}
+	s.ledger, err = sqldb.Open(ctx, sqldb.Config{
+		Path: filepath.Join(s.config.Dir, "ledger.db"), Log: s.issuance, Migrate: true, Logger: s.log,
+		ObserveCommit: metrics.observe,
+	})
+	if err != nil {
+		return fmt.Errorf("opening the ledger: %w", err)
+	}
+	s.keys, err = keystore.Open(keystore.Config{Dir: s.config.Dir, Passphrase: s.passphrase(), Logger: s.log})
+	if err != nil {
+		return fmt.Errorf("opening the key store: %w", err)
+	}
+	s.ra, err = issuer.New(ctx, issuer.Config{
+		Ledger: s.ledger, Keys: s.keys, Server: s.config.Server, Profiles: profiles, Logger: s.log,
+		PublicURL: s.config.PublicURL, Tasks: s.tasks, Recorded: s.wakeOutbox, Revoked: s.poke.Set, Step: s.options.Step,
+	})
+	if err != nil {
+		return err
+	}
+	s.crls = revocation.New(revocation.Config{
+		Ledger: s.ledger, Authorities: s.ra.Authorities, Period: s.config.CRL.Period, Lifetime: s.config.CRL.Lifetime,
+		Now: s.ra.Now, Logger: s.log,
+	})
+	if s.aws, err = newTargets(s); err != nil {
+		return err
+	}
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.register(metrics.collectors()...)
+	s.register(s.ra.Metrics()...)
+	s.register(s.crls.Metrics()...)
+	s.register(newStateCollector(s))
+	return nil
+}
+
+// Close releases everything, in the reverse order of opening.
+func (s *Server) Close() error {
+	var errs []error
+	if s.keys != nil {
+		errs = append(errs, s.keys.Close())
+	}
+	if s.ledger != nil {
+		errs = append(errs, s.ledger.Close())
+	}
+	if s.issuance != nil {
+		errs = append(errs, s.issuance.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Admin returns the administrative API for callers inside this process, who
+// act as the user that runs it.
+func (s *Server) Admin() http.Handler {
+	name := principal(uint32(os.Getuid()))
+	return s.admin(func(*http.Request) (string, bool) { return name, true })
+}
+
+func (s *Server) admin(actor func(*http.Request) (string, bool)) http.Handler {
+	return adminhttp.New(adminhttp.Config{
+		RA: s.ra, Ledger: s.ledger, AWS: s.aws, PublishCRL: s.publishCRL,
+		Actor: actor, Version: Version, Logger: s.log,
+	})
+}
+
+// register adds collectors under the product's prefix.
+func (s *Server) register(list ...prometheus.Collector) {
+	prometheus.WrapRegistererWithPrefix("mintmark_", s.registry).MustRegister(list...)
+}
+
+// wakeOutbox tells every target's worker that there may be something to tell.
+func (s *Server) wakeOutbox() {
+	for _, t := range s.aws.list {
+		s.aws.pokes[t.Name].Set()
+	}
+}
+
+// publishCRL signs the next CRL of one authority now.
+func (s *Server) publishCRL(ctx context.Context, name string) error {
+	authority, err := s.ra.Authority(name)
+	if err != nil {
+		return err
+	}
+	fence, err := s.ledger.Acquire(ctx, crlJob, s.config.Server, s.ra.Now(), crlLease)
+	if err != nil {
+		return fmt.Errorf("taking the lease for CRLs: %w", err)
+	}
+	return s.crls.Publish(ctx, fence, authority)
+}
+
+// passphrase finds what opens encrypted key files.
+func (s *Server) passphrase() func() ([]byte, error) {
+	if s.config.Keys.PassphraseFile != "" {
+		return keystore.PassphraseFile(s.config.Path(s.config.Keys.PassphraseFile))
+	}
+	return keystore.PassphraseCredential()
+}
+
+// tasks says whom to tell of a certificate.
+func (s *Server) tasks(c ledger.Certificate) []ledger.Task {
+	return awsreg.TasksFor(s.aws.list, c)
+}
+
+// profiles validates the configured profiles.
+func profiles(c *config.Config) (map[string]*issuer.Profile, error) {
+	set := make(map[string]*issuer.Profile, len(c.Profiles))
+	for name, p := range c.Profiles {
+		profile, err := issuer.NewProfile(name, p, c.PublicURL)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", filepath.Join(c.Dir, config.File), err)
+		}
+		set[name] = profile
+	}
+	return set, nil
+}

@@ -1,0 +1,69 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// peerKey is the context key of a connection's peer.
+type peerKey struct{}
+
+// listenAdmin opens the admin API's socket. Its mode keeps other users out,
+// and every connection's peer is checked besides.
+func listenAdmin(dir string) (net.Listener, error) {
+	path := filepath.Join(dir, Socket)
+	// We hold the lock of the directory: a socket that is there is stale.
+	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+		return nil, fmt.Errorf("removing a stale socket: %w", err)
+	}
+	old := unix.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	unix.Umask(old)
+	if err != nil {
+		return nil, fmt.Errorf("listening for the admin API: %w", err)
+	}
+	return l, nil
+}
+
+// withPeer puts the uid of a socket's peer into the context of its requests.
+func withPeer(ctx context.Context, c net.Conn) context.Context {
+	conn, ok := c.(*net.UnixConn)
+	if !ok {
+		return ctx
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return ctx
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) { cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil || credErr != nil {
+		return ctx
+	}
+	return context.WithValue(ctx, peerKey{}, cred.Uid)
+}
+
+// peer admits the user that runs the server, and root; nobody else.
+func peer(r *http.Request) (string, bool) {
+	uid, ok := r.Context().Value(peerKey{}).(uint32)
+	if !ok || (uid != 0 && int(uid) != os.Getuid()) {
+		return "", false
+	}
+	return principal(uid), true
+}
+
+// principal names a local user in records.
+func principal(uid uint32) string {
+	if u, err := user.LookupId(strconv.Itoa(int(uid))); err == nil {
+		return "local:" + u.Username
+	}
+	return "local:uid-" + strconv.Itoa(int(uid))
+}

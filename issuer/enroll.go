@@ -1,0 +1,253 @@
+package issuer
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	"mintmark/ca"
+	"mintmark/internal/ledger"
+)
+
+// finishTimeout bounds how long a request waits for the ledger after its
+// intent was recorded, even if its client has gone: the work of step 7 is done
+// and the client will ask again.
+const finishTimeout = 30 * time.Second
+
+// Enroll runs the issuance cycle for one request. Errors are *Refusal where
+// the requester can be told why; every other error is internal. Whatever the
+// error, no certificate has left.
+func (ra *RA) Enroll(ctx context.Context, r Request) (Answer, error) {
+	start := ra.Now()
+	answer, err := ra.enroll(ctx, r)
+	if _, known := ra.Profiles[r.Profile]; known {
+		ra.metrics.observe(r.Profile, r.Issuer, err, ra.Now().Sub(start))
+	}
+	return answer, err
+}
+
+func (ra *RA) enroll(ctx context.Context, r Request) (Answer, error) {
+	// 1. Authenticate the requester: done by whoever calls, who must say so.
+	if r.Requester.Kind == "" {
+		return Answer{}, refuse(Unauthenticated, "requester", "the requester is not authenticated")
+	}
+	select {
+	case ra.inFlight <- struct{}{}:
+		defer func() { <-ra.inFlight }()
+	default:
+		return Answer{}, unavailable("load", "the server is at its limit of concurrent requests", nil)
+	}
+	profile, ok := ra.Profiles[r.Profile]
+	if !ok {
+		return Answer{}, fmt.Errorf("%w: %q", ErrNoProfile, r.Profile)
+	}
+	authority, err := ra.Authority(r.Issuer)
+	if err != nil {
+		return Answer{}, err
+	}
+	if err := ra.Ledger.Health(); err != nil {
+		return Answer{}, unavailable("ledger", "the server cannot record certificates at the moment", err)
+	}
+	// From here on the group commit may wait for this request.
+	defer ra.Ledger.Announce()()
+	ra.step(1)
+
+	// 2. Check the certification request.
+	csr, err := profile.checkRequest(r.CSR)
+	if err != nil {
+		return Answer{}, err
+	}
+	ra.step(2)
+
+	// 3. Authorise: the identity against profile and requester. What the
+	// ledger knows of the device is checked inside the transaction of step 6.
+	id, err := profile.authorise(r, csr)
+	if err != nil {
+		return Answer{}, err
+	}
+	ra.step(3)
+
+	// 4. Build the to-be-signed certificate. 5. Lint it.
+	now := ra.Now()
+	serial := ra.Serial(now)
+	template, err := profile.template(csr, id, authority.Name(), serial, now)
+	if err != nil {
+		return Answer{}, err
+	}
+	prepared, err := authority.Prepare(template, csr.PublicKey, ca.Rules{OutliveIssuer: profile.outlive})
+	if err != nil {
+		return Answer{}, refusePrepared(err)
+	}
+	ra.step(5)
+
+	intent := ledger.Intent{
+		Epoch:     ra.currentEpoch(),
+		Serial:    SerialOf(serial),
+		Issuer:    authority.Name(),
+		Profile:   profile.Name,
+		Label:     r.Label,
+		Purpose:   profile.Purpose,
+		Device:    id.device,
+		Subject:   prepared.Certificate().Subject.String(),
+		Requester: r.Requester,
+		Key:       csr.key,
+		TBS:       prepared.TBS(),
+		NotBefore: template.NotBefore,
+		NotAfter:  template.NotAfter,
+		At:        now,
+		Repeat:    profile.repeat,
+		SecondKey: profile.secondKey,
+	}
+	certificate, prior, err := ra.record(ctx, prepared, intent)
+	if err != nil {
+		return Answer{}, err
+	}
+	// 10. Answer. 11, telling the clouds, was enqueued with step 9.
+	return Answer{
+		Serial:      SerialOf(certificate.SerialNumber),
+		Certificate: certificate,
+		Chain:       path(authority),
+		Prior:       prior,
+	}, nil
+}
+
+// record runs steps 6 to 9: nothing is signed that is not recorded, and
+// nothing is returned that is not durable.
+func (ra *RA) record(ctx context.Context, prepared *ca.Prepared, intent ledger.Intent) (*x509.Certificate, bool, error) {
+	// 6. Record the intent, durably.
+	refusals, err := ra.Ledger.Begin(ctx, []ledger.Intent{intent})
+	if err == nil {
+		err = refusals[0]
+	}
+	if err != nil {
+		var prior *ledger.PriorError
+		if errors.As(err, &prior) {
+			certificate, err := x509.ParseCertificate(prior.Certificate.DER)
+			if err != nil {
+				return nil, false, fmt.Errorf("parsing certificate %s of the ledger: %w", prior.Certificate.Serial, err)
+			}
+			return certificate, true, nil
+		}
+		if !certainlyRefused(err) {
+			// The intent may have been recorded all the same.
+			ra.abandon(context.WithoutCancel(ctx), intent.Serial)
+		}
+		return nil, false, ra.refuseRecord(err, intent)
+	}
+	ra.step(6)
+	prepared.Recorded()
+
+	// The client may go; what has begun is brought to its end.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
+	defer cancel()
+
+	// 7. Sign with the issuing key. 8. Compare with what was recorded; verify.
+	signing := time.Now()
+	certificate, err := prepared.Issue(ctx)
+	ra.metrics.signed(intent.Issuer, err, time.Since(signing))
+	if err != nil {
+		ra.abandon(ctx, intent.Serial)
+		return nil, false, unavailable("signer", "the key of the issuing CA cannot be used at the moment", err)
+	}
+	ra.step(7)
+	if !bytes.Equal(certificate.RawTBSCertificate, intent.TBS) {
+		ra.abandon(ctx, intent.Serial)
+		return nil, false, fmt.Errorf("certificate %s: what was signed is not what was recorded", intent.Serial)
+	}
+	ra.step(8)
+
+	// 9. Record the certificate and what must be told, durably.
+	issued := ledger.Issued{Serial: intent.Serial, DER: certificate.Raw, At: ra.Now()}
+	if ra.Tasks != nil {
+		issued.Tasks = ra.Tasks(recordOf(intent, issued))
+	}
+	refusals, err = ra.Ledger.Finish(ctx, []ledger.Issued{issued})
+	if err == nil {
+		err = refusals[0]
+	}
+	if err != nil {
+		ra.abandon(ctx, intent.Serial)
+		return nil, false, ra.refuseRecord(err, intent)
+	}
+	ra.step(9)
+	if len(issued.Tasks) > 0 && ra.Recorded != nil {
+		ra.Recorded()
+	}
+	return certificate, false, nil
+}
+
+func (ra *RA) step(n int) {
+	if ra.Step != nil {
+		ra.Step(n)
+	}
+}
+
+// certainlyRefused reports whether an error of Begin leaves no intent behind.
+func certainlyRefused(err error) bool {
+	var clone *ledger.CloneError
+	return errors.As(err, &clone) || errors.Is(err, ledger.ErrLapsed) || errors.Is(err, ledger.ErrInFlight)
+}
+
+// refuseRecord words what the ledger refused in step 6 or 9.
+func (ra *RA) refuseRecord(err error, intent ledger.Intent) error {
+	var clone *ledger.CloneError
+	switch {
+	case errors.As(err, &clone):
+		ra.metrics.alarms.WithLabelValues("clone").Inc()
+		ra.log.Error("ALARM: a second key asks for the identity of an enrolled device",
+			"device", clone.Device, "serial", clone.Serial, "requester", intent.Requester.Name, "address", intent.Requester.Address)
+		return &Refusal{Kind: Conflict, Rule: "clone", Err: err, Text: fmt.Sprintf(
+			"device %q already holds a certificate in force under another key; if it was replaced or wiped, have certificate %s revoked first", clone.Device, clone.Serial)}
+	case errors.Is(err, ledger.ErrInFlight):
+		return &Refusal{Kind: Unavailable, Rule: "in-flight", Err: err, RetryAfter: time.Second,
+			Text: "the same request is being answered at this moment; repeat it"}
+	case errors.Is(err, ledger.ErrVoided), errors.Is(err, ledger.ErrLapsed):
+		return unavailable("epoch", "the server lost its turn at issuing; repeat the request", err)
+	default:
+		return unavailable("ledger", "the server cannot record certificates at the moment", err)
+	}
+}
+
+// refusePrepared words what Prepare refused.
+func refusePrepared(err error) error {
+	var outlives *ca.OutlivesIssuerError
+	var lint *ca.LintError
+	var template *ca.TemplateError
+	switch {
+	case errors.As(err, &outlives):
+		return &Refusal{Kind: Unavailable, Rule: "issuer-lifetime", Err: err, RetryAfter: time.Hour,
+			Text: "the issuing CA expires before such a certificate would; it must be replaced first"}
+	case errors.As(err, &lint):
+		return &Refusal{Kind: Malformed, Rule: "lint", Err: err, Text: "the certificate would break a rule: " + lint.Error()}
+	case errors.As(err, &template):
+		return &Refusal{Kind: Malformed, Rule: "template", Err: err, Text: "the certificate cannot be built: " + template.Error()}
+	default:
+		return fmt.Errorf("preparing the certificate: %w", err)
+	}
+}
+
+func unavailable(rule, text string, err error) *Refusal {
+	return &Refusal{Kind: Unavailable, Rule: rule, Text: text, RetryAfter: 5 * time.Second, Err: err}
+}
+
+// path is the chain from the issuing CA to, but without, the trust anchor.
+func path(a *ca.Authority) []*x509.Certificate {
+	chain := a.Chain()
+	if len(chain) == 0 {
+		return nil
+	}
+	return append([]*x509.Certificate{a.Certificate()}, chain[:len(chain)-1]...)
+}
+
+// recordOf is the ledger's record of a certificate as it will be after Finish.
+func recordOf(i ledger.Intent, issued ledger.Issued) ledger.Certificate {
+	return ledger.Certificate{
+		Serial: i.Serial, Issuer: i.Issuer, Profile: i.Profile, Label: i.Label, Purpose: i.Purpose,
+		Device: i.Device, Subject: i.Subject, Requester: i.Requester, Key: i.Key,
+		NotBefore: i.NotBefore, NotAfter: i.NotAfter, State: ledger.Valid, DER: issued.DER,
+		IntentAt: i.At, IssuedAt: issued.At,
+	}
+}

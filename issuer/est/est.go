@@ -1,0 +1,201 @@
+// Package est is Enrollment over Secure Transport (RFC 7030, as updated by RFC
+// 8951) on the wire: a handler for the server and a client. Nothing outside
+// this package knows EST, and nothing in it decides who gets which certificate:
+// it authenticates the requester, which is step 1 of the issuance cycle, and
+// hands the rest to the issuer.
+//
+// Much of what the handler writes has a shape that no RFC demands: header names
+// in one exact case, base64 on one line, a body in one write. Each such point
+// serves a client that is in the field and fails without it; docs/clients.md
+// says which. Do not tidy them.
+package est
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"mintmark/internal/ledger"
+	"mintmark/issuer"
+)
+
+// Authority is what the handler asks of the issuer. It is safe for concurrent
+// use.
+type Authority interface {
+	// Enroll runs the issuance cycle. A *issuer.Refusal is the requester's
+	// fault or a temporary state; any other error is internal.
+	Enroll(ctx context.Context, r issuer.Request) (issuer.Answer, error)
+
+	// Holder authenticates a TLS client certificate as one of our own: under
+	// one of our issuing CAs, its exact bytes in the ledger, not revoked, of a
+	// profile that may authenticate. It does not fail because the certificate
+	// has expired or is not valid yet; the handler decides that by the record.
+	//
+	// It returns issuer.ErrForeign for a certificate that is not under any of
+	// our CAs and *issuer.Refusal for one of ours that does not authenticate.
+	// The rule certificate-unknown says that a CA of ours signed a certificate
+	// which the ledger does not know: the handler raises an alarm.
+	Holder(ctx context.Context, certificate *x509.Certificate) (ledger.Certificate, error)
+
+	// Anchors returns the trust anchor and every intermediate certificate that
+	// a device of that issuing CA needs (RFC 7030, Section 4.1.3), root first;
+	// none if there is no such issuing CA yet.
+	Anchors(issuerName string) []*x509.Certificate
+}
+
+// Label is one path segment that names a way to enroll (RFC 7030, Section
+// 3.2.2): which profile, which issuing CA and who is admitted.
+type Label struct {
+	// Name is the path segment; empty for the paths without one. Otherwise it
+	// matches [a-z0-9-]{1,32} and is not the name of an EST operation.
+	Name    string
+	Profile string // name of the profile; must be set
+	Issuer  string // name of the issuing CA; must be set
+
+	// Passwords are the HTTP Basic credentials for simpleenroll. A user may
+	// have several, so that a secret can be changed without an interruption.
+	Passwords []Password
+
+	// Own lists the profiles whose certificates may enroll and re-enroll here.
+	// A simpleenroll by a certificate of ours is a renewal too: that is how
+	// Azure IoT Edge renews.
+	Own []string
+
+	// Makers are the CAs of device makers, whose certificates (IEEE 802.1AR
+	// IDevID) may enroll here, but never renew. They are the implicit trust
+	// anchors of RFC 7030, Section 3.3.2, and never vouch for a certificate of
+	// ours.
+	Makers *x509.CertPool
+	// MakerDevice is the subject attribute of a maker's certificate that
+	// identifies the device: commonName or serialNumber. Set with Makers.
+	MakerDevice string
+
+	// Disabled says why this label issues nothing at the moment, for the log;
+	// empty if it does. The label then answers 503 and still serves cacerts.
+	// May be nil.
+	Disabled func() string
+}
+
+// Password is one HTTP Basic credential.
+type Password struct {
+	User string // may be empty (RFC 7030, Section 3.2.3)
+	// SHA256 of the secret. A plain hash is enough because secrets are
+	// generated, with at least 128 bits of entropy: no dictionary holds them.
+	SHA256 [32]byte
+}
+
+// Config is what NewHandler needs.
+type Config struct {
+	Authority Authority    // must be set
+	Labels    []Label      // at least one
+	Realm     string       // shown with the password prompt; "mintmark" if empty
+	Logger    *slog.Logger // must be set
+	Now       func() time.Time
+}
+
+// operations are the EST operations of RFC 7030, Section 3.2.2.
+var operations = []string{"cacerts", "simpleenroll", "simplereenroll", "fullcmc", "serverkeygen", "csrattrs"}
+
+var (
+	validLabel = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
+	validRealm = regexp.MustCompile(`^[ !#-\[\]-~]{1,64}$`) // printable ASCII without quote and backslash
+)
+
+// label is a Label made ready for requests.
+type label struct {
+	Label
+	secrets map[string][][32]byte
+	anchors anchorCache
+}
+
+// Handler serves EST. It is safe for concurrent use.
+type Handler struct {
+	authority Authority
+	labels    map[string]*label
+	challenge string
+	logger    *slog.Logger
+	now       func() time.Time
+	attempts  *attempts
+	metrics   metrics
+	mux       *http.ServeMux
+}
+
+// NewHandler returns a handler for the paths of all labels. It expects to see
+// whole paths, from the root of the server.
+func NewHandler(c Config) (*Handler, error) {
+	if c.Authority == nil || c.Logger == nil {
+		return nil, errors.New("est: authority and logger must be set")
+	}
+	if len(c.Labels) == 0 {
+		return nil, errors.New("est: no labels")
+	}
+	if c.Realm == "" {
+		c.Realm = "mintmark"
+	}
+	if !validRealm.MatchString(c.Realm) {
+		return nil, fmt.Errorf("est: realm %q must be at most 64 printable ASCII characters without quotes and backslashes", c.Realm)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	h := &Handler{
+		authority: c.Authority,
+		labels:    make(map[string]*label, len(c.Labels)),
+		// Without a charset parameter, which some clients do not expect.
+		challenge: fmt.Sprintf("Basic realm=%q", c.Realm),
+		logger:    c.Logger,
+		now:       c.Now,
+		attempts:  newAttempts(),
+		metrics:   newMetrics(),
+	}
+	for _, config := range c.Labels {
+		l, err := newLabel(config)
+		if err != nil {
+			return nil, fmt.Errorf("est: label %q: %w", config.Name, err)
+		}
+		if h.labels[l.Name] != nil {
+			return nil, fmt.Errorf("est: label %q: configured twice", l.Name)
+		}
+		h.labels[l.Name] = l
+	}
+	h.mux = h.routes()
+	return h, nil
+}
+
+func newLabel(c Label) (*label, error) {
+	if c.Name != "" && !validLabel.MatchString(c.Name) {
+		return nil, errors.New("name must be 1 to 32 characters of a-z, 0-9 and hyphen")
+	}
+	// RFC 7030, Section 3.2.2: a label must not be an operation path segment.
+	if slices.Contains(operations, c.Name) {
+		return nil, errors.New("name is that of an EST operation")
+	}
+	if c.Profile == "" || c.Issuer == "" {
+		return nil, errors.New("profile and issuer must be set")
+	}
+	switch {
+	case c.Makers == nil && c.MakerDevice != "":
+		return nil, errors.New("maker device is set without makers")
+	case c.Makers != nil && makerAttributes[c.MakerDevice] == nil:
+		return nil, fmt.Errorf("maker device %q is neither commonName nor serialNumber", c.MakerDevice)
+	}
+	l := &label{Label: c, secrets: make(map[string][][32]byte)}
+	for _, p := range c.Passwords {
+		// RFC 7617, Section 2: neither a colon nor control characters.
+		if strings.ContainsFunc(p.User, func(r rune) bool { return r == ':' || r < ' ' || r == 0x7f }) {
+			return nil, fmt.Errorf("user %q holds a colon or a control character", p.User)
+		}
+		if p.SHA256 == [32]byte{} {
+			return nil, fmt.Errorf("user %q has no secret", p.User)
+		}
+		l.secrets[p.User] = append(l.secrets[p.User], p.SHA256)
+	}
+	return l, nil
+}

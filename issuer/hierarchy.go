@@ -1,0 +1,209 @@
+package issuer
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"mintmark/ca"
+	"mintmark/internal/ledger"
+)
+
+// AuthoritySpec describes an authority to create.
+type AuthoritySpec struct {
+	ca.Spec
+	// Key is the type of its key.
+	Key ca.Algorithm
+	// KeyURI says where the key is made; empty for an encrypted file named
+	// after the authority.
+	KeyURI string
+	// Issuer is the authority that certifies it; empty for a root.
+	Issuer string
+}
+
+func (s AuthoritySpec) keyURI() string {
+	if s.KeyURI != "" {
+		return s.KeyURI
+	}
+	return "softkms:path=keys/" + s.Name + ".pem"
+}
+
+// CreateAuthority makes a key and a CA certificate for it: a self-signed root,
+// or an issuing CA under an authority of ours. The certificate passes through
+// the same cycle as every other.
+func (ra *RA) CreateAuthority(ctx context.Context, spec AuthoritySpec, requester ledger.Requester) (*ca.Authority, error) {
+	if err := ra.vacant(spec.Name); err != nil {
+		return nil, err
+	}
+	var parent *ca.Authority
+	if spec.Issuer != "" {
+		var err error
+		if parent, err = ra.Authority(spec.Issuer); err != nil {
+			return nil, err
+		}
+	}
+	if parent != nil && ra.PublicURL != "" {
+		if spec.CRL == nil {
+			spec.CRL = []string{ra.PublicURL + "/crl/" + parent.Name() + ".crl"}
+		}
+		if spec.CAIssuers == nil {
+			spec.CAIssuers = []string{ra.PublicURL + "/ca/" + parent.Name() + ".crt"}
+		}
+	}
+	now := ra.Now()
+	serial := ra.Serial(now)
+	template, err := spec.Template(serial, now)
+	if err != nil {
+		return nil, fmt.Errorf("authority %q: %w", spec.Name, err)
+	}
+	uri, signer, err := ra.Keys.Create(ctx, spec.keyURI(), string(spec.Key))
+	if err != nil {
+		return nil, fmt.Errorf("creating the key of authority %q: %w", spec.Name, err)
+	}
+	var prepared *ca.Prepared
+	issuerName := spec.Name
+	var chain []*x509.Certificate
+	if parent == nil {
+		prepared, err = ca.PrepareRoot(template, signer)
+	} else {
+		issuerName = parent.Name()
+		chain = append([]*x509.Certificate{parent.Certificate()}, parent.Chain()...)
+		prepared, err = parent.Prepare(template, signer.Public(), ca.Rules{CA: true})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("preparing the certificate of authority %q: %w", spec.Name, err)
+	}
+	key, err := keyHash(signer.Public())
+	if err != nil {
+		return nil, err
+	}
+	certificate, _, err := ra.record(ctx, prepared, ledger.Intent{
+		Epoch: ra.currentEpoch(), Serial: SerialOf(serial), Issuer: issuerName, Profile: "ca", Purpose: ledger.ForCA,
+		Subject: prepared.Certificate().Subject.String(), Requester: requester, Key: key, TBS: prepared.TBS(),
+		NotBefore: template.NotBefore, NotAfter: template.NotAfter, At: now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ra.put(ctx, spec.Name, certificate, chain, uri)
+}
+
+// RequestAuthority makes a key and returns the certification request (DER) for
+// a root that is kept elsewhere. ImportAuthority completes it.
+func (ra *RA) RequestAuthority(ctx context.Context, spec AuthoritySpec) ([]byte, error) {
+	ra.mu.RLock()
+	record, waiting := ra.waiting[spec.Name]
+	ra.mu.RUnlock()
+	var signer crypto.Signer
+	var err error
+	if waiting {
+		// The request was lost or its answer is slow: make it again.
+		signer, err = ra.Keys.Signer(ctx, record.KeyURI)
+	} else {
+		if err := ra.vacant(spec.Name); err != nil {
+			return nil, err
+		}
+		record = ledger.Authority{Name: spec.Name, CreatedAt: ra.Now()}
+		record.KeyURI, signer, err = ra.Keys.Create(ctx, spec.keyURI(), string(spec.Key))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the key of authority %q: %w", spec.Name, err)
+	}
+	request, err := spec.Request(signer)
+	if err != nil {
+		return nil, fmt.Errorf("authority %q: %w", spec.Name, err)
+	}
+	if waiting {
+		return request, nil
+	}
+	if err := ra.Ledger.PutAuthority(ctx, record); err != nil {
+		return nil, fmt.Errorf("recording authority %q: %w", spec.Name, err)
+	}
+	return request, ra.add(record)
+}
+
+// ImportAuthority takes an authority whose certificates exist already. The
+// key is the one that RequestAuthority made, or the one that keyURI names; for
+// a trust anchor whose key is elsewhere, keyURI is empty. The key must be the
+// certificate's.
+func (ra *RA) ImportAuthority(ctx context.Context, name string, certificates []*x509.Certificate, keyURI string) (*ca.Authority, error) {
+	ra.mu.RLock()
+	record, waiting := ra.waiting[name]
+	ra.mu.RUnlock()
+	if waiting && keyURI == "" {
+		keyURI = record.KeyURI
+	}
+	if !waiting {
+		if err := ra.vacant(name); err != nil {
+			return nil, err
+		}
+	}
+	var signer func(context.Context) (crypto.Signer, error)
+	if keyURI != "" {
+		signer = func(ctx context.Context) (crypto.Signer, error) { return ra.Keys.Signer(ctx, keyURI) }
+	}
+	authority, err := ca.Import(name, certificates, signer)
+	if err != nil {
+		return nil, fmt.Errorf("importing authority %q: %w", name, err)
+	}
+	if signer != nil {
+		if err := authority.Open(ctx); err != nil {
+			return nil, fmt.Errorf("importing authority %q: %w", name, err)
+		}
+	}
+	return ra.put(ctx, name, authority.Certificate(), authority.Chain(), keyURI)
+}
+
+// put records an authority and puts it to work.
+func (ra *RA) put(ctx context.Context, name string, certificate *x509.Certificate, chain []*x509.Certificate, keyURI string) (*ca.Authority, error) {
+	record := ledger.Authority{Name: name, Certificate: certificate.Raw, KeyURI: keyURI, CreatedAt: ra.Now()}
+	for _, c := range chain {
+		record.Chain = append(record.Chain, c.Raw)
+	}
+	if err := ra.Ledger.PutAuthority(ctx, record); err != nil {
+		return nil, fmt.Errorf("recording authority %q: %w", name, err)
+	}
+	if err := ra.add(record); err != nil {
+		return nil, err
+	}
+	return ra.Authority(name)
+}
+
+// vacant refuses a name that is taken or not allowed.
+func (ra *RA) vacant(name string) error {
+	if !validName.MatchString(name) {
+		return fmt.Errorf("authority %q: a name must match %s", name, validName)
+	}
+	ra.mu.RLock()
+	_, waiting := ra.waiting[name]
+	ra.mu.RUnlock()
+	if waiting {
+		return fmt.Errorf("authority %q waits for its certificate: import it, or choose another name", name)
+	}
+	if _, err := ra.Authority(name); !errors.Is(err, ErrNoAuthority) {
+		return fmt.Errorf("authority %q exists already", name)
+	}
+	return nil
+}
+
+// Waiting lists the authorities whose request waits for a certificate.
+func (ra *RA) Waiting() []ledger.Authority {
+	ra.mu.RLock()
+	defer ra.mu.RUnlock()
+	var list []ledger.Authority
+	for _, record := range ra.waiting {
+		list = append(list, record)
+	}
+	return list
+}
+
+func keyHash(key crypto.PublicKey) ([32]byte, error) {
+	spki, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return [32]byte{}, fmt.Errorf("encoding a public key: %w", err)
+	}
+	return sha256.Sum256(spki), nil
+}

@@ -1,0 +1,81 @@
+package issuer
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"mintmark/ca"
+	"mintmark/internal/ledger"
+)
+
+// Holder authenticates a TLS client certificate as one of our own: its exact
+// bytes are in the ledger, it is a device's, and it is not revoked. It does not
+// look at the validity period: what an expired certificate may still do is the
+// label's rule. ErrForeign if the certificate does not name one of our
+// authorities as its issuer; other refusals are *Refusal.
+//
+// A certificate that one of our keys signed but that the ledger does not know
+// is an alarm: the key may be in other hands.
+func (ra *RA) Holder(ctx context.Context, certificate *x509.Certificate) (ledger.Certificate, error) {
+	issuers := ra.named(certificate.RawIssuer)
+	if len(issuers) == 0 {
+		return ledger.Certificate{}, ErrForeign
+	}
+	serial := SerialOf(certificate.SerialNumber)
+	record, err := ra.Ledger.Certificate(ctx, serial)
+	switch {
+	case errors.Is(err, ledger.ErrNotFound), err == nil && !bytes.Equal(record.DER, certificate.Raw):
+		for _, a := range issuers {
+			if certificate.CheckSignatureFrom(a.Certificate()) == nil {
+				ra.metrics.alarms.WithLabelValues("unknown-certificate").Inc()
+				ra.log.Error("ALARM: a certificate under our authority that the ledger does not know: its key may be compromised",
+					"issuer", a.Name(), "serial", serial, "subject", certificate.Subject.String())
+				return ledger.Certificate{}, refuse(Forbidden, "certificate-unknown", "the client certificate %s is not in the records of this server", serial)
+			}
+		}
+		return ledger.Certificate{}, ErrForeign
+	case err != nil:
+		return ledger.Certificate{}, fmt.Errorf("looking up certificate %s: %w", serial, err)
+	}
+	switch {
+	case record.State == ledger.Revoked:
+		return ledger.Certificate{}, refuse(Forbidden, "certificate-revoked", "the client certificate %s is revoked", serial)
+	case record.State != ledger.Valid:
+		return ledger.Certificate{}, refuse(Forbidden, "certificate-void", "the client certificate %s was never issued", serial)
+	case record.Purpose != ledger.ForDevice:
+		return ledger.Certificate{}, refuse(Forbidden, "certificate-purpose", "the client certificate %s is for the purpose %s and cannot enroll devices", serial, record.Purpose)
+	}
+	return record, nil
+}
+
+// named returns the authorities with a subject of these bytes.
+func (ra *RA) named(subject []byte) []*ca.Authority {
+	ra.mu.RLock()
+	defer ra.mu.RUnlock()
+	var list []*ca.Authority
+	for _, a := range ra.authorities {
+		if bytes.Equal(a.Certificate().RawSubject, subject) {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// Revoke revokes what selector names and enqueues what must be told.
+func (ra *RA) Revoke(ctx context.Context, selector ledger.Selector, reason ledger.Reason, actor string) ([]ledger.Serial, error) {
+	serials, err := ra.Ledger.Revoke(ctx, selector, reason, actor, ra.Now(), ra.Tasks)
+	if err != nil {
+		return nil, err
+	}
+	ra.log.Info("revoked", "serials", serials, "reason", reason, "actor", actor)
+	if ra.Recorded != nil {
+		ra.Recorded()
+	}
+	if ra.Revoked != nil {
+		ra.Revoked()
+	}
+	return serials, nil
+}

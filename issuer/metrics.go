@@ -1,0 +1,63 @@
+package issuer
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	issuance *prometheus.HistogramVec
+	signing  *prometheus.HistogramVec
+	alarms   *prometheus.CounterVec
+}
+
+func newMetrics() *metrics {
+	buckets := []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+	return &metrics{
+		issuance: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "issuance_seconds", Buckets: buckets,
+			Help: "Duration of the issuance cycle by profile, issuer and outcome: issued, or the rule that refused.",
+		}, []string{"profile", "issuer", "outcome"}),
+		signing: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "signer_seconds", Buckets: buckets,
+			Help: "Duration of a signature by the issuing key, its verification included.",
+		}, []string{"issuer", "outcome"}),
+		alarms: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "alarms_total",
+			Help: "Findings that a person must look at: clone, unknown-certificate.",
+		}, []string{"kind"}),
+	}
+}
+
+// Metrics lists the collectors of the registration authority.
+func (ra *RA) Metrics() []prometheus.Collector {
+	return []prometheus.Collector{ra.metrics.issuance, ra.metrics.signing, ra.metrics.alarms}
+}
+
+// observe counts one run of the cycle. Profile and issuer come from the
+// configuration, and outcomes are rules: closed sets all three.
+func (m *metrics) observe(profile, issuer string, err error, d time.Duration) {
+	m.issuance.WithLabelValues(profile, issuer, outcome(err)).Observe(d.Seconds())
+}
+
+func (m *metrics) signed(issuer string, err error, d time.Duration) {
+	result := "signed"
+	if err != nil {
+		result = "failed"
+	}
+	m.signing.WithLabelValues(issuer, result).Observe(d.Seconds())
+}
+
+func outcome(err error) string {
+	var refusal *Refusal
+	switch {
+	case err == nil:
+		return "issued"
+	case errors.As(err, &refusal):
+		return refusal.Rule
+	default:
+		return "internal"
+	}
+}

@@ -1,0 +1,297 @@
+package issuer
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/big"
+	"sync"
+	"time"
+
+	"mintmark/ca"
+	"mintmark/internal/ledger"
+)
+
+// KeyStore makes and opens CA keys by their URI. Safe for concurrent use.
+type KeyStore interface {
+	// Create makes a key, never over an existing one, and returns the URI by
+	// which Signer finds it again.
+	Create(ctx context.Context, uri, algorithm string) (string, crypto.Signer, error)
+	Signer(ctx context.Context, uri string) (crypto.Signer, error)
+}
+
+// Config is what New needs. Fields without a default must be set.
+type Config struct {
+	Ledger ledger.Ledger
+	Keys   KeyStore
+	// Server is this server's name in epochs and leases.
+	Server string
+	// EpochTTL is how long an epoch lasts without being extended; 30 s if zero.
+	EpochTTL time.Duration
+	Profiles map[string]*Profile
+	Logger   *slog.Logger
+	// Now is the clock; time.Now if nil.
+	Now func() time.Time
+	// Serial makes serial numbers; NewSerial if nil.
+	Serial func(now time.Time) *big.Int
+	// MaxInFlight bounds the requests inside the cycle; 1024 if zero. What is
+	// beyond it is refused with Unavailable.
+	MaxInFlight int
+	// Tasks says what is to be told to the outside of a certificate that was
+	// issued or revoked; nil for nothing. It runs inside the cycle: no I/O.
+	Tasks func(ledger.Certificate) []ledger.Task
+	// PublicURL is the base of the CRL and CA-issuer URLs in CA certificates,
+	// without a trailing slash; empty leaves them out.
+	PublicURL string
+	// Recorded is called after tasks have been enqueued, to wake their
+	// workers; may be nil.
+	Recorded func()
+	// Revoked is called after a revocation, to wake who signs CRLs; may be nil.
+	Revoked func()
+	// Step is called after each numbered step of the cycle; nil except in
+	// tests, which crash or fail there.
+	Step func(step int)
+}
+
+// RA is the registration authority over one ledger. Its methods may be called
+// concurrently.
+type RA struct {
+	Config
+	log      *slog.Logger
+	metrics  *metrics
+	inFlight chan struct{}
+
+	mu          sync.RWMutex
+	epoch       ledger.Epoch
+	authorities map[string]*ca.Authority
+	order       []string // names of authorities in the order of creation
+	waiting     map[string]ledger.Authority
+	abandoned   map[ledger.Serial]bool // intents to void as soon as the ledger writes again
+}
+
+// New loads the authorities and joins a new epoch: intents that an earlier run
+// of this server left open are void from here on. It opens no key.
+func New(ctx context.Context, config Config) (*RA, error) {
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.Serial == nil {
+		config.Serial = NewSerial
+	}
+	if config.EpochTTL == 0 {
+		config.EpochTTL = 30 * time.Second
+	}
+	if config.MaxInFlight == 0 {
+		config.MaxInFlight = 1024
+	}
+	ra := &RA{
+		Config:      config,
+		log:         config.Logger,
+		metrics:     newMetrics(),
+		inFlight:    make(chan struct{}, config.MaxInFlight),
+		authorities: make(map[string]*ca.Authority),
+		waiting:     make(map[string]ledger.Authority),
+		abandoned:   make(map[ledger.Serial]bool),
+	}
+	ra.Profiles = maps.Clone(config.Profiles)
+	if ra.Profiles == nil {
+		ra.Profiles = make(map[string]*Profile)
+	}
+	ra.Profiles[verification.Name] = verification
+	records, err := config.Ledger.Authorities(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("loading authorities: %w", err)
+	}
+	for _, record := range records {
+		if err := ra.add(record); err != nil {
+			return nil, err
+		}
+	}
+	if err := ra.join(ctx); err != nil {
+		return nil, err
+	}
+	return ra, nil
+}
+
+// add puts a recorded authority to work.
+func (ra *RA) add(record ledger.Authority) error {
+	if len(record.Certificate) == 0 {
+		ra.mu.Lock()
+		ra.waiting[record.Name] = record
+		ra.mu.Unlock()
+		return nil
+	}
+	config := ca.Config{Name: record.Name}
+	var err error
+	if config.Certificate, err = x509.ParseCertificate(record.Certificate); err != nil {
+		return fmt.Errorf("authority %q: parsing its certificate: %w", record.Name, err)
+	}
+	for _, der := range record.Chain {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return fmt.Errorf("authority %q: parsing its chain: %w", record.Name, err)
+		}
+		config.Chain = append(config.Chain, c)
+	}
+	if record.KeyURI != "" {
+		config.Signer = func(ctx context.Context) (crypto.Signer, error) { return ra.Keys.Signer(ctx, record.KeyURI) }
+	}
+	authority, err := ca.New(config)
+	if err != nil {
+		return fmt.Errorf("authority %q: %w", record.Name, err)
+	}
+	ra.mu.Lock()
+	defer ra.mu.Unlock()
+	if _, known := ra.authorities[record.Name]; !known {
+		ra.order = append(ra.order, record.Name)
+	}
+	ra.authorities[record.Name] = authority
+	delete(ra.waiting, record.Name)
+	return nil
+}
+
+// Authority returns the authority of that name, or ErrNoAuthority.
+func (ra *RA) Authority(name string) (*ca.Authority, error) {
+	ra.mu.RLock()
+	defer ra.mu.RUnlock()
+	a, ok := ra.authorities[name]
+	if !ok {
+		return nil, fmt.Errorf("%w: %q", ErrNoAuthority, name)
+	}
+	return a, nil
+}
+
+// Authorities returns all authorities in the order of their creation.
+func (ra *RA) Authorities() []*ca.Authority {
+	ra.mu.RLock()
+	defer ra.mu.RUnlock()
+	list := make([]*ca.Authority, len(ra.order))
+	for i, name := range ra.order {
+		list[i] = ra.authorities[name]
+	}
+	return list
+}
+
+// Anchors returns what a device of an issuing CA needs to verify its chain,
+// root first (RFC 7030, Section 4.1.3); nil for an unknown authority.
+func (ra *RA) Anchors(name string) []*x509.Certificate {
+	a, err := ra.Authority(name)
+	if err != nil {
+		return nil
+	}
+	var list []*x509.Certificate
+	chain := a.Chain()
+	for i := len(chain) - 1; i >= 0; i-- {
+		list = append(list, chain[i])
+	}
+	return append(list, a.Certificate())
+}
+
+// Usable says why a profile cannot be issued by an authority for the length of
+// its validity from now on, or nil. An authority too short-lived for a profile
+// refuses it long before it expires itself.
+func (ra *RA) Usable(profile, authority string) error {
+	p, ok := ra.Profiles[profile]
+	if !ok {
+		return fmt.Errorf("%w: %q", ErrNoProfile, profile)
+	}
+	a, err := ra.Authority(authority)
+	if err != nil {
+		return err
+	}
+	now, end := ra.Now(), a.Certificate().NotAfter
+	if now.After(end) {
+		return fmt.Errorf("issuing CA %q expired on %s", authority, end.Format(time.DateOnly))
+	}
+	if !p.outlive && now.Add(p.validity).After(end) {
+		return fmt.Errorf("issuing CA %q expires on %s, before a certificate of profile %q issued now would (validity %v)", authority, end.Format(time.DateOnly), profile, p.validity)
+	}
+	return nil
+}
+
+// join opens a new epoch and voids what lapsed.
+func (ra *RA) join(ctx context.Context) error {
+	now := ra.Now()
+	epoch, err := ra.Ledger.Join(ctx, ra.Server, now, ra.EpochTTL)
+	if err != nil {
+		return fmt.Errorf("joining an epoch: %w", err)
+	}
+	voided, err := ra.Ledger.VoidLapsed(ctx, now)
+	if err != nil {
+		return fmt.Errorf("voiding the intents of lapsed epochs: %w", err)
+	}
+	if voided > 0 {
+		ra.log.Warn("voided intents that were left open", "count", voided, "server", ra.Server)
+	}
+	ra.mu.Lock()
+	ra.epoch = epoch
+	ra.mu.Unlock()
+	return nil
+}
+
+// Keep extends the epoch until ctx ends, and voids the intents whose requests
+// failed while the ledger could not write.
+func (ra *RA) Keep(ctx context.Context) {
+	// Every few seconds, because a ledger that cannot write shows itself here
+	// when nobody enrolls.
+	ticker := time.NewTicker(min(ra.EpochTTL/4, 3*time.Second))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		err := ra.Ledger.Extend(ctx, ra.currentEpoch(), ra.Now(), ra.EpochTTL)
+		if errors.Is(err, ledger.ErrLapsed) {
+			ra.log.Error("epoch has lapsed; joining a new one", "server", ra.Server)
+			err = ra.join(ctx)
+		}
+		if err != nil {
+			ra.log.Error("keeping the epoch", "error", err)
+			continue
+		}
+		ra.voidAbandoned(ctx)
+	}
+}
+
+func (ra *RA) currentEpoch() ledger.Epoch {
+	ra.mu.RLock()
+	defer ra.mu.RUnlock()
+	return ra.epoch
+}
+
+// abandon remembers an intent that failed after step 6 and voids it now or, if
+// the ledger cannot write, as soon as it can.
+func (ra *RA) abandon(ctx context.Context, serial ledger.Serial) {
+	ra.mu.Lock()
+	ra.abandoned[serial] = true
+	ra.mu.Unlock()
+	if ra.Ledger.Health() == nil {
+		ra.voidAbandoned(ctx)
+	}
+}
+
+func (ra *RA) voidAbandoned(ctx context.Context) {
+	ra.mu.RLock()
+	var serials []ledger.Serial
+	for s := range ra.abandoned {
+		serials = append(serials, s)
+	}
+	ra.mu.RUnlock()
+	for _, s := range serials {
+		// ErrVoided: voided before, or valid after all because only the
+		// answer of step 9 was lost. Both need nothing more.
+		if err := ra.Ledger.Void(ctx, s, ra.Now()); err != nil && !errors.Is(err, ledger.ErrVoided) && !errors.Is(err, ledger.ErrNotFound) {
+			ra.log.Warn("voiding an intent", "serial", s, "error", err)
+			continue
+		}
+		ra.mu.Lock()
+		delete(ra.abandoned, s)
+		ra.mu.Unlock()
+	}
+}

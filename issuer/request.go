@@ -1,0 +1,77 @@
+package issuer
+
+import (
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"mintmark/internal/ledger"
+)
+
+// Request asks for one certificate. Whoever makes it has authenticated the
+// requester: step 1 of the issuance cycle.
+type Request struct {
+	Profile   string // name of the profile, chosen by the label or the operator
+	Issuer    string // name of the issuing CA
+	Label     string // EST label, empty for none
+	CSR       []byte // DER of the PKCS #10 certification request
+	Requester ledger.Requester
+
+	// Device is the identifier that the requester proved to be. The request
+	// must name exactly it. Empty when the requester vouches for any device
+	// that the profile allows, as a password or an operator does.
+	Device string
+
+	// Renews is the certificate that a re-enrollment renews. Subject and
+	// subject alternative names of the request must equal its own, as values
+	// (RFC 7030, Section 4.2.2). Nil for an enrollment.
+	Renews *x509.Certificate
+}
+
+// Answer is an issued certificate.
+type Answer struct {
+	Serial      ledger.Serial
+	Certificate *x509.Certificate
+	// Chain leads from the issuing CA to, but without, the trust anchor.
+	Chain []*x509.Certificate
+	// Prior is true when an earlier certificate answers a repeated request.
+	Prior bool
+}
+
+// Kind sorts refusals by what the requester can do about them.
+type Kind int
+
+const (
+	Malformed       Kind = iota // the request itself is wrong: change it
+	Unauthenticated             // the requester is not known
+	Forbidden                   // known, but not allowed this
+	Conflict                    // contradicts what is recorded
+	Unavailable                 // the same request may succeed later
+)
+
+// Refusal is the answer to a request that a rule refuses. Its text is for the
+// requester and holds nothing internal.
+type Refusal struct {
+	Kind Kind
+	// Rule names the rule, from a closed set: it is a metrics label.
+	Rule string
+	// Text says what the rule found and what to do.
+	Text string
+	// RetryAfter is set with Unavailable.
+	RetryAfter time.Duration
+	// Err is the cause for the log, never for the requester; may be nil.
+	Err error
+}
+
+func (r *Refusal) Error() string {
+	if r.Err != nil {
+		return fmt.Sprintf("refused by rule %s: %s: %v", r.Rule, r.Text, r.Err)
+	}
+	return fmt.Sprintf("refused by rule %s: %s", r.Rule, r.Text)
+}
+
+func (r *Refusal) Unwrap() error { return r.Err }
+
+func refuse(kind Kind, rule, format string, args ...any) *Refusal {
+	return &Refusal{Kind: kind, Rule: rule, Text: fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,131 @@
+package issuer
+
+import (
+	"crypto/x509"
+	"math/big"
+	"regexp"
+	"strings"
+	"time"
+
+	"mintmark/internal/ledger"
+)
+
+// noExpiry is the notAfter of a certificate without a well-defined expiration
+// date (RFC 5280, Section 4.1.2.5).
+var noExpiry = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
+// maxNames bounds the subject alternative names of a certificate.
+const maxNames = 32
+
+// identity is what a request says about its subject, after the profile.
+type identity struct {
+	subject []byte // DER
+	values  map[string]string
+	device  string // empty unless the profile is for devices
+}
+
+// authorise is the part of step 3 that the profile and the requester's proven
+// identity decide; the ledger decides the rest in step 6.
+func (p *Profile) authorise(r Request, csr *request) (identity, error) {
+	if r.Renews != nil {
+		if err := sameIdentity(csr.CertificateRequest, r.Renews); err != nil {
+			return identity{}, err
+		}
+	}
+	subject, values, err := p.buildSubject(csr.Subject)
+	if err != nil {
+		return identity{}, err
+	}
+	id := identity{subject: subject, values: values}
+	if p.Purpose == ledger.ForDevice {
+		id.device = values[p.deviceID]
+		if r.Device != "" && id.device != r.Device {
+			return identity{}, refuse(Forbidden, "identity", "the requester is device %q and may not ask in the name of %q", r.Device, id.device)
+		}
+	}
+	return id, nil
+}
+
+// template is step 4: it fills a certificate from the profile and copies from
+// the request only what the profile allows.
+func (p *Profile) template(csr *request, id identity, issuer string, serial *big.Int, now time.Time) (*x509.Certificate, error) {
+	t := &x509.Certificate{
+		SerialNumber:          serial,
+		RawSubject:            id.subject,
+		NotBefore:             now.Add(-p.backdate).Truncate(time.Second),
+		NotAfter:              now.Add(p.validity).Truncate(time.Second),
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           p.usages,
+		BasicConstraintsValid: true,
+		CRLDistributionPoints: expand(p.crl, issuer),
+		OCSPServer:            expand(p.ocsp, issuer),
+		IssuingCertificateURL: expand(p.caIssuers, issuer),
+	}
+	if p.noExpiry {
+		t.NotAfter = noExpiry
+	}
+	count := len(csr.DNSNames) + len(csr.IPAddresses) + len(csr.URIs) + len(csr.EmailAddresses)
+	if count > maxNames {
+		return nil, refuse(Malformed, "san", "the request has %d subject alternative names; %d are allowed", count, maxNames)
+	}
+	take := func(kind string, allowed *regexp.Regexp, value string) (bool, error) {
+		if allowed == nil {
+			return false, nil
+		}
+		if !allowed.MatchString(value) {
+			return false, refuse(Malformed, "san", "the %s name %q does not match the pattern of profile %s", kind, value, p.Name)
+		}
+		return true, nil
+	}
+	for _, name := range csr.DNSNames {
+		ok, err := take("DNS", p.dns, name)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			t.DNSNames = append(t.DNSNames, name)
+		}
+	}
+	for _, ip := range csr.IPAddresses {
+		ok, err := take("IP", p.ip, ip.String())
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			t.IPAddresses = append(t.IPAddresses, ip)
+		}
+	}
+	for _, u := range csr.URIs {
+		ok, err := take("URI", p.uri, u.String())
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			t.URIs = append(t.URIs, u)
+		}
+	}
+	for _, address := range csr.EmailAddresses {
+		ok, err := take("email", p.email, address)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			t.EmailAddresses = append(t.EmailAddresses, address)
+		}
+	}
+	if len(id.values) == 0 && len(t.DNSNames)+len(t.IPAddresses)+len(t.URIs)+len(t.EmailAddresses) == 0 {
+		return nil, refuse(Malformed, "subject", "the request names nobody: it has neither a subject nor a name that profile %s takes", p.Name)
+	}
+	return t, nil
+}
+
+func expand(urls []string, issuer string) []string {
+	if len(urls) == 0 {
+		return nil
+	}
+	out := make([]string, len(urls))
+	for i, u := range urls {
+		out[i] = strings.ReplaceAll(u, "{issuer}", issuer)
+	}
+	return out
+}
