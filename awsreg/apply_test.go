@@ -122,7 +122,6 @@ func TestThrottled(t *testing.T) {
 				"GetRegistrationCode", "RegisterCACertificate", "DescribeCACertificate", "CreatePolicy", "CreateTopicRule", "dynamodb:CreateTable",
 			} {
 				w.sim.Inject(awssim.Fault{Operation: operation, Nth: 1, Code: code, Status: 400})
-				w.sim.Inject(awssim.Fault{Operation: operation, Nth: 2, Code: code, Status: 400})
 			}
 			w.apply(w.target())
 		})
@@ -369,5 +368,19 @@ func TestPreflightStopsApply(t *testing.T) {
 	}
 	if calls := mutating(w.sim.Calls()); len(calls) != 0 {
 		t.Errorf("called %v", calls)
+	}
+}
+
+// AWS answers UnauthorizedException for a rule that does not exist; for one that
+// does, it means what it says.
+func TestUnauthorizedRule(t *testing.T) {
+	w := newWorld(t)
+	for range 2 { // the plan reads it, and Apply does
+		w.sim.Inject(awssim.Fault{Operation: "GetTopicRule", Code: "UnauthorizedException", Status: 401})
+	}
+	w.apply(w.target())
+	w.sim.Inject(awssim.Fault{Operation: "GetTopicRule", Code: "UnauthorizedException", Status: 401})
+	if _, err := w.registrar(first).Plan(t.Context(), w.target()); err == nil || !strings.Contains(err.Error(), "iam-policy") {
+		t.Errorf("want advice on permissions, got %v", err)
 	}
 }

@@ -197,6 +197,20 @@ func TestRepeatedRequest(t *testing.T) {
 	if !again.Prior || again.Serial != first.Serial || !bytes.Equal(again.Certificate.Raw, first.Certificate.Raw) {
 		t.Errorf("a repeated request got %s, want %s", again.Serial, first.Serial)
 	}
+	// Renewing with the same key makes a new certificate, and repeating that
+	// gives the new one again.
+	renew := issuer.Request{Profile: "device", Issuer: "issuing", Device: "device-1", Renews: first.Certificate,
+		Requester: ledger.Requester{Kind: "certificate", Name: string(first.Serial)},
+		CSR:       pkitest.CSR(t, key, pkix.Name{CommonName: "device-1"})}
+	now = now.Add(time.Minute)
+	renewed, err := ra.Enroll(t.Context(), renew)
+	if err != nil || renewed.Prior || renewed.Serial == first.Serial {
+		t.Errorf("renewing with the same key: prior %v, %v", renewed.Prior, err)
+	}
+	now = now.Add(time.Minute)
+	if repeated, err := ra.Enroll(t.Context(), renew); err != nil || repeated.Serial != renewed.Serial {
+		t.Errorf("repeating the renewal: %s, want %s, %v", repeated.Serial, renewed.Serial, err)
+	}
 	now = now.Add(2 * time.Hour)
 	later := mustEnroll(t, ra, key, "device-1")
 	if later.Prior || later.Serial == first.Serial {

@@ -148,6 +148,11 @@ func TestPolicyAttachment(t *testing.T) {
 	}
 	_, err = c.DetachPolicy(ctx, &iot.DetachPolicyInput{PolicyName: aws.String("p0"), Target: &arn})
 	wantCode(t, err, "")
+	// The older form of the same.
+	_, err = c.AttachPrincipalPolicy(ctx, &iot.AttachPrincipalPolicyInput{PolicyName: aws.String("p0"), Principal: &arn})
+	wantCode(t, err, "")
+	_, err = c.DetachPrincipalPolicy(ctx, &iot.DetachPrincipalPolicyInput{PolicyName: aws.String("p0"), Principal: &arn})
+	wantCode(t, err, "")
 	targets, err := c.ListTargetsForPolicy(ctx, &iot.ListTargetsForPolicyInput{PolicyName: aws.String("p1")})
 	if err != nil || len(targets.Targets) != 1 || targets.Targets[0] != arn {
 		t.Errorf("targets: %+v %v", targets, err)

@@ -17,9 +17,9 @@ type Config struct {
 	// keys and act in their account. Must be set.
 	Accounts []Account
 
-	// Region is the region of the broker for clients that send no SNI, and the one
-	// that functions run in unless a rule of another region calls them. The control
-	// plane answers for any region in the credential scope. Default "eu-central-1".
+	// Region is the region whose worlds exist from the start, and the one that a
+	// device without SNI is looked up in first. The control plane answers for any
+	// region in the credential scope. Default "eu-central-1".
 	Region string
 
 	// Control is the listen address of the HTTP control plane.

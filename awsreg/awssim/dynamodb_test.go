@@ -1,6 +1,7 @@
 package awssim
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -134,6 +135,43 @@ func TestDynamoDB(t *testing.T) {
 	wantCode(t, err, "ValidationException") // the old form of a condition
 	_, err = c.UpdateTimeToLive(ctx, &dynamodb.UpdateTimeToLiveInput{TableName: name, TimeToLiveSpecification: &types.TimeToLiveSpecification{AttributeName: aws.String("x"), Enabled: aws.Bool(true)}})
 	wantCode(t, err, "SimulatorNotImplemented")
+}
+
+func TestAttributeValues(t *testing.T) {
+	parse := func(text string) any {
+		var v any
+		if err := json.Unmarshal([]byte(text), &v); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	for _, text := range []string{
+		`{"S":""}`, `{"N":"-1.5e3"}`, `{"B":"AAE="}`, `{"BOOL":false}`, `{"NULL":true}`, `{"SS":["a","b"]}`, `{"NS":["1"]}`, `{"BS":["AA=="]}`,
+		`{"L":[{"S":"x"},{"M":{"y":{"N":"1"}}}]}`, `{"M":{}}`,
+	} {
+		if err := checkValue(parse(text), 0); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	for _, text := range []string{
+		`"x"`, `{}`, `{"S":"x","N":"1"}`, `{"S":1}`, `{"N":"x"}`, `{"N":""}`, `{"N":"1e9999"}`, `{"B":"?"}`, `{"NULL":false}`, `{"BOOL":"true"}`,
+		`{"SS":[]}`, `{"SS":["a","a"]}`, `{"NS":["x"]}`, `{"L":{}}`, `{"L":["x"]}`, `{"M":[]}`, `{"X":"y"}`,
+	} {
+		if err := checkValue(parse(text), 0); err == nil {
+			t.Errorf("%s: accepted", text)
+		}
+	}
+	for _, tt := range []struct {
+		a, b string
+		want bool
+	}{
+		{`{"N":"1"}`, `{"N":"1.00"}`, true}, {`{"S":"1"}`, `{"N":"1"}`, false}, {`{"SS":["a","b"]}`, `{"SS":["b","a"]}`, true},
+		{`{"L":[{"S":"a"}]}`, `{"L":[{"S":"a"}]}`, true}, {`{"B":"AA=="}`, `{"B":"AA=="}`, true}, {`{"BOOL":true}`, `{"BOOL":false}`, false},
+	} {
+		if got := equal(parse(tt.a), parse(tt.b)); got != tt.want {
+			t.Errorf("%s = %s is %v", tt.a, tt.b, got)
+		}
+	}
 }
 
 func TestDynamoDBByCommandLine(t *testing.T) {

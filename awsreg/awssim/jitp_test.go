@@ -78,6 +78,57 @@ func TestJustInTimeProvisioning(t *testing.T) {
 	dev.Disconnect(0)
 }
 
+func TestProvisioningTemplates(t *testing.T) {
+	s := startSim(t)
+	c := s.client(first, region)
+	name := aws.String("fleet")
+	create := func(change func(*iot.CreateProvisioningTemplateInput)) error {
+		in := &iot.CreateProvisioningTemplateInput{TemplateName: name, TemplateBody: aws.String(jitpTemplate),
+			ProvisioningRoleArn: aws.String("arn:aws:iam::111122223333:role/provisioning")}
+		change(in)
+		_, err := c.CreateProvisioningTemplate(ctx, in)
+		return err
+	}
+	hook := &types.ProvisioningHook{TargetArn: aws.String("arn:aws:lambda:eu-central-1:111122223333:function:hook"), PayloadVersion: aws.String("2020-04-01")}
+	wantCode(t, create(func(in *iot.CreateProvisioningTemplateInput) { in.Type, in.PreProvisioningHook = "JITP", hook }), "InvalidRequestException")
+	wantCode(t, create(func(in *iot.CreateProvisioningTemplateInput) { in.TemplateName = aws.String(strings.Repeat("x", 37)) }), "InvalidRequestException")
+	wantCode(t, create(func(in *iot.CreateProvisioningTemplateInput) { in.PreProvisioningHook = hook }), "")
+	wantCode(t, create(func(*iot.CreateProvisioningTemplateInput) {}), "ResourceAlreadyExistsException")
+	for i := range 5 {
+		want := ""
+		if i == 4 {
+			want = "VersionsLimitExceededException"
+		}
+		_, err := c.CreateProvisioningTemplateVersion(ctx, &iot.CreateProvisioningTemplateVersionInput{TemplateName: name, TemplateBody: aws.String(jitpTemplate), SetAsDefault: i == 0})
+		wantCode(t, err, want)
+	}
+	_, err := c.UpdateProvisioningTemplate(ctx, &iot.UpdateProvisioningTemplateInput{TemplateName: name, Enabled: aws.Bool(true), RemovePreProvisioningHook: aws.Bool(true), DefaultVersionId: aws.Int32(3)})
+	wantCode(t, err, "")
+	d, err := c.DescribeProvisioningTemplate(ctx, &iot.DescribeProvisioningTemplateInput{TemplateName: name})
+	if err != nil || *d.DefaultVersionId != 3 || d.PreProvisioningHook != nil || !aws.ToBool(d.Enabled) || d.Type != "FLEET_PROVISIONING" {
+		t.Errorf("template: %+v %v", d, err)
+	}
+	_, err = c.DeleteProvisioningTemplateVersion(ctx, &iot.DeleteProvisioningTemplateVersionInput{TemplateName: name, VersionId: aws.Int32(3)})
+	wantCode(t, err, "DeleteConflictException")
+	_, err = c.DeleteProvisioningTemplateVersion(ctx, &iot.DeleteProvisioningTemplateVersionInput{TemplateName: name, VersionId: aws.Int32(2)})
+	wantCode(t, err, "")
+	v, err := c.ListProvisioningTemplateVersions(ctx, &iot.ListProvisioningTemplateVersionsInput{TemplateName: name, MaxResults: aws.Int32(3)})
+	if err != nil || len(v.Versions) != 3 || v.NextToken == nil {
+		t.Errorf("versions: %+v %v", v, err)
+	}
+	// Only a JITP template can provision for a CA.
+	_, err = newCA(t, "Template CA").register(t, c, func(in *iot.RegisterCACertificateInput) {
+		in.RegistrationConfig = &types.RegistrationConfig{TemplateName: name}
+	})
+	wantCode(t, err, "InvalidRequestException")
+	list, err := c.ListProvisioningTemplates(ctx, &iot.ListProvisioningTemplatesInput{})
+	if err != nil || len(list.Templates) != 1 {
+		t.Errorf("templates: %+v %v", list, err)
+	}
+	_, err = c.DeleteProvisioningTemplate(ctx, &iot.DeleteProvisioningTemplateInput{TemplateName: name})
+	wantCode(t, err, "")
+}
+
 func TestTemplateFunctions(t *testing.T) {
 	env := &templateEnv{
 		doc: &templateDoc{

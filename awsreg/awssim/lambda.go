@@ -209,6 +209,10 @@ func (f *function) start() error {
 			return nil
 		}
 	}
+	select {
+	case <-f.api.initError: // of a process that is gone
+	default:
+	}
 	path, err := filepath.Abs(f.conf.Path)
 	if err != nil {
 		return fmt.Errorf("starting the function: %w", err)

@@ -1,8 +1,15 @@
 package awssim
 
 import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
 	"strings"
 	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iot"
+	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 )
 
 func TestPolicyEvaluation(t *testing.T) {
@@ -132,4 +139,98 @@ func FuzzGlob(f *testing.F) {
 			t.Errorf("%q and %q", pattern, s)
 		}
 	})
+}
+
+// TestVariablesOfDevice resolves the variables of a registered certificate.
+func TestVariablesOfDevice(t *testing.T) {
+	s := startSim(t)
+	c := s.client(first, region)
+	ca := newCA(t, "Line CA")
+	ca.mustRegister(t, c)
+	dev := ca.issue(t, pkix.Name{CommonName: "unit-1", Country: []string{"KR"}, Organization: []string{"North", "South"}, SerialNumber: "SN7"},
+		func(x *x509.Certificate) { x.SerialNumber = big.NewInt(0x0a1b) })
+	reg, err := c.RegisterCertificate(ctx, &iot.RegisterCertificateInput{CertificatePem: &dev.pem, Status: "ACTIVE"})
+	wantCode(t, err, "")
+	attach := func(thing string, kind types.ThingPrincipalType) {
+		t.Helper()
+		_, err := c.CreateThing(ctx, &iot.CreateThingInput{ThingName: &thing, AttributePayload: &types.AttributePayload{Attributes: map[string]string{"line": "7"}}})
+		wantCode(t, err, "")
+		_, err = c.AttachThingPrincipal(ctx, &iot.AttachThingPrincipalInput{ThingName: &thing, Principal: reg.CertificateArn, ThingPrincipalType: kind})
+		wantCode(t, err, "")
+	}
+	w, err := s.world(first, region)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(clientID string, want map[string]string) {
+		t.Helper()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		vars := w.variablesOf(w.certs[*reg.CertificateId], clientID)
+		for name, value := range want {
+			if got, ok := vars(name); got != value || ok != (value != "") {
+				t.Errorf("client %s: %s = %q, want %q", clientID, name, got, value)
+			}
+		}
+	}
+	check("unit-1", map[string]string{
+		"iot:ClientId": "unit-1", "iot:CertificateId": *reg.CertificateId, "iot:Certificate.SerialNumber": "a1b",
+		"iot:Certificate.Subject.CommonName": "unit-1", "iot:Certificate.Subject.Country": "KR",
+		"iot:Certificate.Subject.Organization": "North", "iot:Certificate.Subject.SerialNumber": "SN7",
+		"iot:Certificate.Subject.State": "", "iot:Certificate.Issuer.CommonName": "Line CA",
+		"iot:Connection.Thing.ThingName": "", "iot:Connection.Thing.IsAttached": "false", "iot:Connection.Thing.Attributes[line]": "",
+	})
+	attach("unit-1", "")
+	attach("unit-2", "")
+	check("unit-1", map[string]string{"iot:Connection.Thing.ThingName": "unit-1", "iot:Connection.Thing.IsAttached": "true", "iot:Connection.Thing.Attributes[line]": "7"})
+	check("unit-2", map[string]string{"iot:Connection.Thing.ThingName": "unit-2"})
+	check("unit-3", map[string]string{"iot:Connection.Thing.ThingName": "", "iot:Connection.Thing.IsAttached": "false"})
+	for _, th := range []string{"unit-1", "unit-2"} {
+		_, err := c.DetachThingPrincipal(ctx, &iot.DetachThingPrincipalInput{ThingName: &th, Principal: reg.CertificateArn})
+		wantCode(t, err, "")
+	}
+	attach("unit-1", types.ThingPrincipalTypeExclusiveThing)
+	check("any-client", map[string]string{"iot:Connection.Thing.ThingName": "unit-1"})
+}
+
+func TestPolicyVersions(t *testing.T) {
+	s := startSim(t)
+	c := s.client(first, region)
+	name := aws.String("p")
+	closed := strings.Replace(connectPolicy, "Allow", "Deny", 1)
+	_, err := c.CreatePolicy(ctx, &iot.CreatePolicyInput{PolicyName: name, PolicyDocument: aws.String(connectPolicy)})
+	wantCode(t, err, "")
+	_, err = c.CreatePolicyVersion(ctx, &iot.CreatePolicyVersionInput{PolicyName: name, PolicyDocument: &closed})
+	wantCode(t, err, "")
+	current := func() string {
+		out, err := c.GetPolicy(ctx, &iot.GetPolicyInput{PolicyName: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *out.PolicyDocument
+	}
+	if current() != connectPolicy {
+		t.Error("a version became the default unasked")
+	}
+	_, err = c.DeletePolicy(ctx, &iot.DeletePolicyInput{PolicyName: name})
+	wantCode(t, err, "DeleteConflictException")
+	_, err = c.SetDefaultPolicyVersion(ctx, &iot.SetDefaultPolicyVersionInput{PolicyName: name, PolicyVersionId: aws.String("2")})
+	wantCode(t, err, "")
+	if current() != closed {
+		t.Error("the default did not change")
+	}
+	v, err := c.GetPolicyVersion(ctx, &iot.GetPolicyVersionInput{PolicyName: name, PolicyVersionId: aws.String("1")})
+	if err != nil || v.IsDefaultVersion || *v.PolicyDocument != connectPolicy {
+		t.Errorf("version 1: %+v %v", v, err)
+	}
+	_, err = c.DeletePolicyVersion(ctx, &iot.DeletePolicyVersionInput{PolicyName: name, PolicyVersionId: aws.String("1")})
+	wantCode(t, err, "")
+	list, err := c.ListPolicyVersions(ctx, &iot.ListPolicyVersionsInput{PolicyName: name})
+	if err != nil || len(list.PolicyVersions) != 1 || *list.PolicyVersions[0].VersionId != "2" {
+		t.Errorf("versions: %+v %v", list, err)
+	}
+	all, err := c.ListPolicies(ctx, &iot.ListPoliciesInput{})
+	if err != nil || len(all.Policies) != 1 {
+		t.Errorf("policies: %+v %v", all, err)
+	}
 }

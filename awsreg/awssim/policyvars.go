@@ -96,7 +96,7 @@ func (w *world) variablesOf(cert *certificate, clientID string) variables {
 			return cert.id, true
 		case "iot:Certificate.SerialNumber":
 			// In which notation is not documented; lower-case hex is the choice here.
-			return strconvHex(cert.cert), true
+			return serialHex(cert.cert), true
 		case "iot:Connection.Thing.IsAttached":
 			return strconv.FormatBool(th != nil), true
 		case "iot:Connection.Thing.ThingName":
@@ -155,4 +155,4 @@ func firstValue(name pkix.Name, oid asn1.ObjectIdentifier) (string, bool) {
 	return "", false
 }
 
-func strconvHex(cert *x509.Certificate) string { return fmt.Sprintf("%x", cert.SerialNumber) }
+func serialHex(cert *x509.Certificate) string { return fmt.Sprintf("%x", cert.SerialNumber) }

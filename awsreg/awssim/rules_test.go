@@ -1,6 +1,7 @@
 package awssim
 
 import (
+	"crypto/tls"
 	"crypto/x509/pkix"
 	"os"
 	"path/filepath"
@@ -139,6 +140,25 @@ func TestTopicRules(t *testing.T) {
 	pub("data/lambda", `{}`)
 	pub("data/lambda", `not JSON`)
 	wait(t, "three failed actions", func() bool { return len(eventsOf(t, s, "rule.failed")) == 3 })
+	// A last will sets rules off as well.
+	willer, err := connect(t, s, dev, "willer", func(_ *tls.Config, o *paho.ClientOptions) { o.SetWill("data/a", `{"go":"yes","n":3}`, 0, false) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, _ := s.world(first, region)
+	w.mu.Lock()
+	var conns []*deviceConn
+	for _, conn := range w.sessionsOf(certificateID(dev.cert)) {
+		if conn.clientID == "willer" {
+			conns = append(conns, conn)
+		}
+	}
+	w.mu.Unlock()
+	w.disconnect(conns, "test")
+	if m := <-got; m != `{"go":"yes","n":3}` {
+		t.Errorf("republished %s", m)
+	}
+	willer.Disconnect(0)
 	_, err = c.ReplaceTopicRule(ctx, &iot.ReplaceTopicRuleInput{RuleName: aws.String("to_b"), TopicRulePayload: &types.TopicRulePayload{
 		Sql: aws.String("SELECT * FROM 'data/a'"), Actions: []types.Action{republish("data/b")}, RuleDisabled: aws.Bool(true)}})
 	wantCode(t, err, "")

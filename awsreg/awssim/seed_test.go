@@ -10,13 +10,22 @@ import (
 	"testing"
 )
 
+// functionDir holds the compiled test function for as long as the tests run.
+var functionDir string
+
+func TestMain(m *testing.M) {
+	var err error
+	if functionDir, err = os.MkdirTemp("", "awssim-function"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(functionDir)
+	os.Exit(code)
+}
+
 // buildFunction compiles the test function once.
 var buildFunction = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "awssim-function")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "bootstrap")
+	path := filepath.Join(functionDir, "bootstrap")
 	cmd := exec.Command("go", "build", "-o", path, "./testdata/jitr")
 	cmd.Stderr = os.Stderr
 	return path, cmd.Run()
@@ -125,8 +134,42 @@ func TestJustInTimeRegistrationByHand(t *testing.T) {
 	if out := mustCLI(t, s, "iot", "list-certificates-by-ca", "--ca-certificate-id", caID, "--query", "length(certificates)"); out != "1" {
 		t.Errorf("%s certificates by CA, want 1", out)
 	}
+	certARN := mustCLI(t, s, "iot", "list-certificates", "--query", "certificates[0].certificateArn")
+	if out := mustCLI(t, s, "iot", "list-attached-policies", "--target", certARN, "--query", "policies[0].policyName"); out != "JustInTime" {
+		t.Errorf("attached policy %q", out)
+	}
 	if out := mustCLI(t, s, "sts", "get-caller-identity", "--query", "Account"); out != first.ID {
 		t.Errorf("caller identity %s", out)
+	}
+}
+
+// TestFunctionError: a function that reports an error is tried twice more, by one
+// warm process.
+func TestFunctionError(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a function")
+	}
+	fn, err := buildFunction()
+	if err != nil {
+		t.Fatalf("building the function: %v", err)
+	}
+	s := startSim(t, func(c *Config) {
+		c.Functions = map[string]Function{"activate": {Path: fn, Env: []string{"POLICY=nowhere"}}}
+	})
+	w, err := s.world(first, region)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.invoke("rule", "arn:aws:lambda:eu-central-1:111122223333:function:activate",
+		[]byte(`{"certificateId":"00","certificateStatus":"PENDING_ACTIVATION","awsAccountId":"111122223333"}`))
+	wait(t, "the event to be dropped", func() bool { return len(eventsOf(t, s, "lambda.dropped")) == 1 })
+	failed := eventsOf(t, s, "lambda.failed")
+	if len(failed) != lambdaAttempts || !strings.Contains(failed[0].Message, "ResourceNotFoundException") {
+		t.Errorf("failures: %+v", failed)
+	}
+	// What it failed at shows in the calls, once for each attempt.
+	if calls := s.Calls(); len(calls) != lambdaAttempts || calls[0] != "AttachPolicy" {
+		t.Errorf("calls: %v", calls)
 	}
 }
 

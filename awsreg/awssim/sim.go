@@ -101,7 +101,11 @@ func Start(ctx context.Context, cfg Config) (*Sim, error) {
 		}
 	})
 	s.wg.Go(s.acceptDevices)
-	context.AfterFunc(ctx, func() { s.Close() })
+	forget := context.AfterFunc(ctx, func() { s.Close() })
+	s.wg.Go(func() {
+		<-s.done
+		forget()
+	})
 	return s, nil
 }
 

@@ -43,7 +43,7 @@ they open the state directory themselves for as long as they need it.`, `  mintm
 	flags.BoolVar(&a.json, "json", false, "print JSON on standard output")
 	root.AddCommand(
 		newInit(a), newServe(a), newConfig(a), newCA(a), newIssue(a), newCert(a), newDevice(a),
-		newAWS(a), newEST(a), newSim(a), newStatus(a), newVersion(a),
+		newAWS(a), newEST(a), newSim(a), newBench(a), newStatus(a), newVersion(a),
 	)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()

@@ -23,9 +23,9 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"start": start,
-			"stop":  stop,
-			"exits": exits,
+			"start":     start,
+			"terminate": terminate,
+			"exits":     exits,
 			"serial": func(ts *testscript.TestScript, neg bool, args []string) {
 				certificates, err := readCertificates(ts.MkAbs(args[1]))
 				ts.Check(err)
@@ -83,10 +83,10 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("%s ended without saying %q:\n%s", name, words, ts.ReadFile(name+".err"))
 }
 
-// stop sends SIGTERM to what start started: it must end with exit code 0.
-func stop(ts *testscript.TestScript, neg bool, args []string) {
+// terminate sends SIGTERM to what start started: it must end with exit code 0.
+func terminate(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: stop name")
+		ts.Fatalf("usage: terminate name")
 	}
 	running := ts.Value("running").(map[string]*exec.Cmd)
 	c := running[args[0]]

@@ -218,7 +218,7 @@ func TestTornEnd(t *testing.T) {
 			t.Fatalf("%s: %+v, %v", name, report, err)
 		}
 	}
-	for n := whole + 1; n < int64(len(content)); n += 7 {
+	for n := whole + 1; n < int64(len(content)); n += 37 {
 		check("cut", content[:n])
 	}
 	zeros := bytes.Clone(content)
@@ -269,7 +269,7 @@ func TestEveryChangeIsSeen(t *testing.T) {
 			t.Fatalf("%s: not seen", name)
 		}
 	}
-	for i := 0; i < len(content); i += 3 {
+	for i := 0; i < len(content); i += 11 {
 		c := bytes.Clone(content)
 		c[i] ^= 1
 		changed("edit", c)

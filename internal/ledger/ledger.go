@@ -44,9 +44,11 @@ type Issuance interface {
 	Announce() (done func())
 
 	// Begin records intents: step 6 of the issuance cycle. The result has one
-	// entry an intent: nil, *PriorError or *CloneError; one intent's refusal
-	// never fails another's. The second result fails the whole call, and then
-	// no intent of it may be signed. ErrLapsed if the epoch is not in force.
+	// entry an intent: nil, *PriorError, *CloneError, ErrInFlight or ErrTaken;
+	// one intent's refusal never fails another's. The second result fails the
+	// whole call, and then no intent of it may be signed. ErrLapsed if the
+	// epoch is not in force. Whoever leaves before the answer must not sign
+	// either: the ledger voids what it has recorded for nobody.
 	Begin(ctx context.Context, intents []Intent) ([]error, error)
 
 	// Finish records signed certificates with their outbox tasks: step 9.
@@ -64,6 +66,8 @@ type Issuance interface {
 
 	// Void gives up an intent of the caller's own epoch: nothing was signed,
 	// or what was signed is thrown away. A void serial goes on the next CRL.
+	// Voiding again is no error; a serial with a certificate is refused, and
+	// ErrNotFound is for one that was never recorded.
 	Void(ctx context.Context, serial Serial, now time.Time) error
 
 	// VoidLapsed voids the open intents of epochs that are no longer in force
@@ -92,7 +96,7 @@ type Revocations interface {
 	// Revoke revokes what the selector names and returns the serials that
 	// changed state; already revoked ones are left alone. Tasks are enqueued
 	// in the same transaction, one call of tasks per certificate; tasks may be
-	// nil. ErrNotFound if nothing matches.
+	// nil and must not call the ledger. ErrNotFound if nothing matches.
 	Revoke(ctx context.Context, selector Selector, reason Reason, actor string, now time.Time, tasks func(Certificate) []Task) ([]Serial, error)
 
 	// NextCRL takes the issuer's next CRL number and lists what that CRL must
@@ -103,7 +107,7 @@ type Revocations interface {
 	NextCRL(ctx context.Context, fence Fence, issuer string, now time.Time, period time.Duration) (CRLWork, error)
 
 	// PutCRL stores a signed CRL. ErrLapsed if the fence is not in force;
-	// a number that is not higher than the stored one is refused.
+	// ErrOldCRL if its number is not higher than the stored one.
 	PutCRL(ctx context.Context, fence Fence, crl CRL) error
 
 	// LatestCRL returns ErrNotFound if the issuer has none yet.

@@ -73,7 +73,9 @@ type Intent struct {
 	At        time.Time
 
 	// Repeat is the window in which the same key and device under the same
-	// profile and issuer get the earlier certificate again; zero for never.
+	// profile and issuer get the earlier certificate again; zero for never. A
+	// certificate that is the requester itself is being renewed and does not
+	// answer.
 	Repeat time.Duration
 	// SecondKey allows another key for a device that has one in force.
 	SecondKey bool
@@ -230,7 +232,7 @@ type Fence struct {
 type Task struct {
 	ID       int64
 	Kind     string // which worker takes it, for example "aws/line-a"
-	Key      string // a task with the same kind and key replaces an undelivered older one
+	Key      string // a task with the same kind and key replaces an undelivered older one; an empty key never does
 	Payload  []byte
 	Due      time.Time
 	Attempts int

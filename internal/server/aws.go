@@ -32,18 +32,21 @@ type targets struct {
 	s         *Server
 	list      []awsreg.Target
 	registrar *awsreg.Registrar
-	pokes     map[string]poke
+	workers   map[string]*outbox.Worker // deliver each target's tasks
 }
 
 func newTargets(s *Server) (*targets, error) {
-	t := &targets{s: s, pokes: make(map[string]poke)}
+	t := &targets{s: s, workers: make(map[string]*outbox.Worker)}
 	for i, c := range s.config.AWS.Targets {
 		target, err := t.target(c)
 		if err != nil {
 			return nil, fmt.Errorf("aws.targets[%d]: %w", i, err)
 		}
 		t.list = append(t.list, target)
-		t.pokes[target.Name] = make(poke, 1)
+		t.workers[target.Name] = outbox.New(outbox.Config{
+			Ledger: s.ledger, Kind: awsreg.TaskKind(target), Now: s.ra.Now, Logger: s.log,
+			Deliver: func(ctx context.Context, tasks []ledger.Task) []error { return t.registrar.Deliver(ctx, target, tasks) },
+		})
 	}
 	if err := awsreg.ValidateTargets(t.list); err != nil {
 		return nil, err
@@ -165,7 +168,7 @@ func (t *targets) Apply(ctx context.Context, name string, progress func(reconcil
 	plan, err := t.registrar.Apply(ctx, target, progress)
 	if err == nil {
 		// What was enqueued before there was a table can go now.
-		t.pokes[name].Set()
+		t.workers[name].Poke()
 	}
 	return plan, err
 }
@@ -183,15 +186,10 @@ func (t *targets) Status(ctx context.Context, name string) (awsreg.Status, error
 func (t *targets) run(ctx context.Context) {
 	var wait sync.WaitGroup
 	for _, target := range t.list {
-		if target.JITR == nil {
-			continue
+		wait.Go(func() { t.workers[target.Name].Run(ctx) })
+		if target.JITR != nil {
+			wait.Go(func() { t.beat(ctx, target) })
 		}
-		wait.Go(func() {
-			outbox.Run(ctx, outbox.Config{
-				Ledger: t.s.ledger, Kind: awsreg.TaskKind(target.Name), Poke: t.pokes[target.Name], Now: t.s.ra.Now, Logger: t.s.log,
-			}, func(ctx context.Context, tasks []ledger.Task) []error { return t.registrar.Deliver(ctx, target, tasks) })
-		})
-		wait.Go(func() { t.beat(ctx, target) })
 	}
 	wait.Wait()
 }
@@ -201,9 +199,10 @@ func (t *targets) run(ctx context.Context) {
 func (t *targets) beat(ctx context.Context, target awsreg.Target) {
 	const interval = time.Minute
 	for {
+		asOf := t.s.ra.Now()
 		backlog, err := t.s.ledger.Backlog(ctx)
-		if err == nil && backlog[awsreg.TaskKind(target.Name)] == 0 {
-			err = t.registrar.Beat(ctx, target)
+		if err == nil && backlog[awsreg.TaskKind(target)] == 0 {
+			err = t.registrar.Beat(ctx, target, asOf)
 		}
 		if err != nil && ctx.Err() == nil {
 			t.s.log.Warn("telling AWS that the manifest is current", "target", target.Name, "error", err)

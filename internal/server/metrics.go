@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"mintmark/awsreg"
 )
 
 // ledgerMetrics count the group commits.
@@ -79,7 +81,7 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	for _, t := range c.s.aws.list {
-		kind := "aws/" + t.Name
+		kind := awsreg.TaskKind(t)
 		gauge(c.backlog, float64(backlog[kind]), kind)
 	}
 }

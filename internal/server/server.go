@@ -161,8 +161,8 @@ func (s *Server) register(list ...prometheus.Collector) {
 
 // wakeOutbox tells every target's worker that there may be something to tell.
 func (s *Server) wakeOutbox() {
-	for _, t := range s.aws.list {
-		s.aws.pokes[t.Name].Set()
+	for _, worker := range s.aws.workers {
+		worker.Poke()
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -110,44 +109,6 @@ func counted(t testing.TB, h *Handler, name string) (sum float64) {
 		}
 	}
 	return sum
-}
-
-func TestAttempts(t *testing.T) {
-	a := newAttempts()
-	now := time.Unix(1_800_000_000, 0)
-	one := attemptKey{label: "a", user: "one", known: true}
-	for range attemptBurst {
-		if a.locked(now, one) {
-			t.Fatal("locked too early")
-		}
-		a.failed(now, one)
-	}
-	if !a.locked(now, one) || a.locked(now, attemptKey{label: "b", user: "one", known: true}) {
-		t.Error("not locked, or another label's user is")
-	}
-	if a.locked(now.Add(attemptLeak), one) {
-		t.Error("locked for good")
-	}
-	if a.locked(now.Add(-time.Hour), sourceKey(netip.Addr{})) {
-		t.Error("unknown address locked")
-	}
-	// Memory stays bounded, and what is locked outlives a flood of others.
-	for range 10 * attemptBurst {
-		a.failed(now, one)
-	}
-	for i := range 2 * attemptBuckets {
-		a.failed(now, sourceKey(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})))
-	}
-	if len(a.buckets) > attemptBuckets {
-		t.Errorf("%d buckets", len(a.buckets))
-	}
-	if !a.locked(now, one) {
-		t.Error("a flood of addresses unlocked a user")
-	}
-	if sourceKey(netip.MustParseAddr("2001:db8::1")) != sourceKey(netip.MustParseAddr("2001:db8::ffff")) ||
-		sourceKey(netip.MustParseAddr("192.0.2.1")) == sourceKey(netip.MustParseAddr("192.0.2.2")) {
-		t.Error("addresses are grouped wrongly")
-	}
 }
 
 func TestRetryAfter(t *testing.T) {

@@ -6,9 +6,6 @@ import (
 	"crypto/subtle"
 	"log/slog"
 	"net/http"
-	"net/netip"
-	"sync"
-	"time"
 
 	"mintmark/internal/ledger"
 )
@@ -53,6 +50,7 @@ func (h *Handler) byPassword(x *exchange) (identity, error) {
 		x.note(slog.String("user", shorten(user)), slog.Bool("known", known))
 		return identity{}, fail(http.StatusUnauthorized, ruleCredential, "unknown user or wrong password")
 	}
+	h.attempts.succeeded(now, source, account)
 	return identity{requester: ledger.Requester{Kind: "password", Name: user, Address: x.peer}}, nil
 }
 
@@ -62,89 +60,4 @@ func shorten(s string) string {
 		return s[:64] + "..."
 	}
 	return s
-}
-
-// attempts limits wrong passwords per source address and per user. Secrets are
-// too long to be guessed anyway, so the limit is generous: devices behind one
-// address, one of them with an old secret, must not lock each other out.
-type attempts struct {
-	mu      sync.Mutex
-	buckets map[attemptKey]bucket
-}
-
-const (
-	attemptBurst = 60 // wrong passwords before the lock
-	// attemptLeak is how fast they are forgotten, so that a device which tries
-	// a wrong password more slowly never locks anything.
-	attemptLeak    = time.Second
-	attemptBuckets = 8192 // bounds the memory, to about a megabyte
-)
-
-// attemptKey names a source address or a user of a label. Unknown users share
-// one key for each label.
-type attemptKey struct {
-	source netip.Prefix
-	label  string
-	user   string
-	known  bool
-}
-
-type bucket struct {
-	failures float64
-	at       time.Time
-}
-
-func (b bucket) level(now time.Time) float64 {
-	return max(0, b.failures-float64(now.Sub(b.at))/float64(attemptLeak))
-}
-
-func newAttempts() *attempts { return &attempts{buckets: make(map[attemptKey]bucket)} }
-
-// sourceKey takes a whole IPv6 /64, which is one subscriber's.
-func sourceKey(a netip.Addr) attemptKey {
-	bits := a.BitLen()
-	if a.Is6() {
-		bits = 64
-	}
-	prefix, _ := a.Prefix(bits) // the zero prefix for an unknown address
-	return attemptKey{source: prefix}
-}
-
-func (a *attempts) locked(now time.Time, keys ...attemptKey) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, k := range keys {
-		if a.buckets[k].level(now) >= attemptBurst {
-			return true
-		}
-	}
-	return false
-}
-
-func (a *attempts) failed(now time.Time, keys ...attemptKey) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, k := range keys {
-		b, ok := a.buckets[k]
-		if !ok && len(a.buckets) >= attemptBuckets {
-			a.evict(now)
-		}
-		a.buckets[k] = bucket{failures: min(b.level(now)+1, attemptBurst+1), at: now}
-	}
-}
-
-// evict forgets the emptiest of a few buckets; map iteration picks them at
-// random.
-func (a *attempts) evict(now time.Time) {
-	var emptiest attemptKey
-	seen := 0
-	for k, b := range a.buckets {
-		if seen == 0 || b.level(now) < a.buckets[emptiest].level(now) {
-			emptiest = k
-		}
-		if seen++; seen == 16 {
-			break
-		}
-	}
-	delete(a.buckets, emptiest)
 }

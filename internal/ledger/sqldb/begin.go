@@ -165,7 +165,9 @@ func (t *tx) rival(i *ledger.Intent) (refusal, err error) {
 			return nil // of another server or of a lapsed epoch
 		}
 		same := bytes.Equal(key, i.Key[:])
-		again := same && i.Repeat > 0 && string(profile) == i.Profile && string(issuer) == i.Issuer
+		// A certificate that asks for its successor is not its own successor.
+		renewed := i.Requester.Kind == "certificate" && serialOf(serial) == ledger.Serial(i.Requester.Name)
+		again := same && !renewed && i.Repeat > 0 && string(profile) == i.Profile && string(issuer) == i.Issuer
 		switch {
 		case again && open:
 			inFlight = true

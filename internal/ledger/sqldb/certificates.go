@@ -72,6 +72,11 @@ func (s *Store) Certificates(ctx context.Context, query ledger.Query) (ledger.Pa
 	return page, nil
 }
 
+// walkByExpiry makes SQLite pass over rows that expire later without reading
+// them. Left to itself it prefers the primary key, since it cannot know how few
+// rows match. The one phrase that is not in every dialect.
+const walkByExpiry = ` INDEXED BY certificates_expiry`
+
 // selectCertificates writes the query. Its conditions are chosen so that each
 // finds its index; see the migration.
 func selectCertificates(q ledger.Query, limit int) (string, []any, error) {
@@ -115,6 +120,10 @@ func selectCertificates(q ledger.Query, limit int) (string, []any, error) {
 		and("serial >", after)
 	}
 	text := `SELECT ` + certificateColumns + ` FROM certificates`
+	if !q.ExpiresBefore.IsZero() && q.Device == "" && q.Key == [32]byte{} && q.Requester == "" && q.Profile == "" && q.Issuer == "" &&
+		(q.State == "" || q.State == ledger.Valid) {
+		text += walkByExpiry
+	}
 	if len(where) > 0 {
 		text += ` WHERE ` + strings.Join(where, ` AND `)
 	}

@@ -109,7 +109,7 @@ func (s *Store) heal(why error) bool {
 			s.cfg.Logger.Error("ledger cannot write durably yet", "err", err)
 		}
 		why = err
-		s.fault.Store(&why)
+		s.fault.Store(&err)
 	}
 	s.fault.Store(nil)
 	s.queue.admit()

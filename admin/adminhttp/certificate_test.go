@@ -1,0 +1,181 @@
+package adminhttp_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"mintmark/admin"
+)
+
+func TestIssue(t *testing.T) {
+	w := open(t, nil).hierarchy(t)
+	issued := w.issue(t, "press-1")
+	one := issued.Certificate
+	if one.State != "valid" || one.Device != "press-1" || one.Requester != (admin.Requester{Kind: "admin", Name: "local:tester"}) || one.IssuedAt == nil {
+		t.Errorf("issued %+v", one)
+	}
+	c := parse(t, one.PEM)
+	if err := c.CheckSignatureFrom(parse(t, issued.Chain)); err != nil {
+		t.Error(err)
+	}
+	shown, err := w.client.Certificate(t.Context(), one.Serial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if shown.PEM != one.PEM || shown.Key != one.Key {
+		t.Errorf("issued %+v, shown %+v", one, shown)
+	}
+	for _, c := range []struct {
+		name   string
+		in     admin.Issue
+		status int
+		rule   string
+	}{
+		{"no PEM", admin.Issue{Profile: "device", Issuer: "issuing", CSR: "press"}, 400, "csr-pem"},
+		{"a certificate", admin.Issue{Profile: "device", Issuer: "issuing", CSR: one.PEM}, 400, "csr-pem"},
+		{"two", admin.Issue{Profile: "device", Issuer: "issuing", CSR: csr(t, "a") + csr(t, "b")}, 400, "csr-pem"},
+		{"no profile", admin.Issue{Profile: "nothing", Issuer: "issuing", CSR: csr(t, "a")}, 404, "profile"},
+		{"the server's own profile", admin.Issue{Profile: "verification", Issuer: "issuing", CSR: csr(t, "a")}, 404, "profile"},
+		{"no issuer", admin.Issue{Profile: "device", Issuer: "nobody", CSR: csr(t, "a")}, 404, "authority"},
+		{"subject", admin.Issue{Profile: "device", Issuer: "issuing", CSR: csr(t, "a b")}, 400, "subject"},
+		{"clone", admin.Issue{Profile: "device", Issuer: "issuing", CSR: csr(t, "press-1")}, 409, "clone"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := w.client.Issue(t.Context(), c.in)
+			refused(t, err, c.status, c.rule)
+		})
+	}
+}
+
+func TestLists(t *testing.T) {
+	w := open(t, nil).hierarchy(t)
+	var serials []string
+	for i := range 5 {
+		serials = append(serials, w.issue(t, fmt.Sprintf("press-%d", i)).Certificate.Serial)
+	}
+	slices.Sort(serials)
+
+	var paged []string
+	q := admin.Query{Profile: "device", Limit: 2}
+	for pages := 1; ; pages++ {
+		page, err := w.client.Certificates(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range page.Certificates {
+			paged = append(paged, c.Serial)
+			if c.PEM != "" {
+				t.Error("a list holds certificates")
+			}
+		}
+		if q.After = page.Next; page.Next == "" {
+			break
+		}
+		if pages > 3 {
+			t.Fatal("the pages do not end")
+		}
+	}
+	if !slices.Equal(paged, serials) {
+		t.Errorf("paged %v, want %v", paged, serials)
+	}
+
+	count := func(q admin.Query, want int) {
+		t.Helper()
+		page, err := w.client.Certificates(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page.Certificates) != want {
+			t.Errorf("%+v selects %d, want %d", q, len(page.Certificates), want)
+		}
+	}
+	first, err := w.client.Certificate(t.Context(), serials[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	count(admin.Query{Purpose: "ca"}, 2)
+	count(admin.Query{Issuer: "issuing"}, 5)
+	count(admin.Query{Requester: "local:tester", Purpose: "device"}, 5)
+	count(admin.Query{State: "revoked"}, 0)
+	count(admin.Query{Key: first.Key}, 1)
+	count(admin.Query{Device: first.Device}, 1)
+	count(admin.Query{Profile: "device", ExpiresBefore: time.Now().AddDate(1, 0, 0)}, 0)
+	count(admin.Query{Profile: "device", ExpiresBefore: time.Now().AddDate(3, 0, 0)}, 5)
+
+	devices, err := w.client.Devices(t.Context(), "press-1", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(devices.Devices) != 2 || devices.Devices[0].ID != "press-2" || devices.Next != "press-3" {
+		t.Errorf("devices after press-1: %+v", devices)
+	}
+	_, err = w.client.Device(t.Context(), "press/9 ?")
+	refused(t, err, http.StatusNotFound, "not-found")
+	_, err = w.client.Certificate(t.Context(), "ffff")
+	refused(t, err, http.StatusNotFound, "not-found")
+}
+
+func TestRevoke(t *testing.T) {
+	w := open(t, nil).hierarchy(t)
+	issued := w.issue(t, "press-1")
+	before, err := w.client.CRL(t.Context(), "issuing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	revoked, err := w.client.Revoke(t.Context(), admin.Revocation{Serial: issued.Certificate.Serial, Reason: "keyCompromise"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(revoked.Serials) != 1 || revoked.Serials[0] != issued.Certificate.Serial || revoked.Warning != "" {
+		t.Errorf("revoked %+v", revoked)
+	}
+	if after, err := w.client.CRL(t.Context(), "issuing"); err != nil || after.Number <= before.Number {
+		t.Errorf("no CRL was signed: %d after %d, %v", after.Number, before.Number, err)
+	}
+	shown, err := w.client.Certificate(t.Context(), issued.Certificate.Serial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if shown.State != "revoked" || shown.Reason != "keyCompromise" || shown.RevokedBy != "local:tester" || shown.RevokedAt == nil {
+		t.Errorf("shown %+v", shown)
+	}
+
+	root, err := w.client.Authority(t.Context(), "root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		in     admin.Revocation
+		status int
+		rule   string
+	}{
+		{"nothing", admin.Revocation{}, 400, "selector"},
+		{"both", admin.Revocation{Serial: "00ff", Device: "press-1"}, 400, "selector"},
+		{"unknown reason", admin.Revocation{Serial: "00ff", Reason: "bored"}, 400, "reason"},
+		{"unknown serial", admin.Revocation{Serial: "00ff"}, 404, "not-found"},
+		{"bad serial", admin.Revocation{Serial: "ff:00"}, 400, "serial"},
+		{"unknown device", admin.Revocation{Device: "press-9"}, 404, "not-found"},
+		{"authority by a slip", admin.Revocation{Serial: root.Serial}, 409, "authority-revocation"},
+		{"device as authority", admin.Revocation{Device: "press-1", Authority: true}, 400, "selector"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := w.client.Revoke(t.Context(), c.in)
+			refused(t, err, c.status, c.rule)
+		})
+	}
+}
+
+func TestStatus(t *testing.T) {
+	w := open(t, nil).hierarchy(t)
+	s, err := w.client.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Version != "test" || s.Server != "test" || s.Actor != "local:tester" || s.Ledger != "ok" || s.Authorities != 2 || !slices.Equal(s.Profiles, []string{"device"}) {
+		t.Errorf("status %+v", s)
+	}
+}

@@ -1,0 +1,184 @@
+package adminhttp_test
+
+import (
+	"context"
+	"crypto/x509/pkix"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"mintmark/admin"
+	"mintmark/admin/adminhttp"
+	"mintmark/ca/revocation"
+	"mintmark/internal/audit"
+	"mintmark/internal/keystore"
+	"mintmark/internal/ledger/sqldb"
+	"mintmark/internal/pkitest"
+	"mintmark/issuer"
+)
+
+// world is an API over a real registration authority, ledger and key store.
+type world struct {
+	handler http.Handler
+	ra      *issuer.RA
+	client  *admin.Client
+	// noCRL makes signing a CRL fail.
+	noCRL atomic.Bool
+}
+
+// open makes a world; change may alter what the API is made of.
+func open(t *testing.T, change func(*adminhttp.Config)) *world {
+	t.Helper()
+	dir := t.TempDir()
+	for _, sub := range []string{"log", "keys"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log, err := audit.Open(filepath.Join(dir, "log"), audit.Config{Server: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { log.Close() })
+	store, err := sqldb.Open(t.Context(), sqldb.Config{Path: filepath.Join(dir, "ledger.db"), Log: log, Migrate: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	keys, err := keystore.Open(keystore.Config{Dir: dir, Passphrase: func() ([]byte, error) { return []byte("correct horse"), nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { keys.Close() })
+	device, err := issuer.NewProfile("device", issuer.ProfileConfig{Preset: "device"}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	ra, err := issuer.New(t.Context(), issuer.Config{
+		Ledger: store, Keys: keys, Server: "test", Logger: quiet, Profiles: map[string]*issuer.Profile{"device": device},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	crls := revocation.New(revocation.Config{
+		Ledger: store, Authorities: ra.Authorities, Period: time.Hour, Lifetime: 24 * time.Hour, Now: ra.Now, Logger: quiet,
+	})
+	w := &world{ra: ra}
+	config := adminhttp.Config{
+		RA: ra, Ledger: store, Version: "test", Logger: quiet,
+		Actor: func(*http.Request) (string, bool) { return "local:tester", true },
+		PublishCRL: func(ctx context.Context, name string) error {
+			if w.noCRL.Load() {
+				return errors.New("the disk is full")
+			}
+			authority, err := ra.Authority(name)
+			if err != nil {
+				return err
+			}
+			fence, err := store.Acquire(ctx, "crl", "test", ra.Now(), time.Minute)
+			if err != nil {
+				return err
+			}
+			return crls.Publish(ctx, fence, authority)
+		},
+	}
+	if change != nil {
+		change(&config)
+	}
+	w.handler = adminhttp.New(config)
+	w.client = admin.New(admin.InProcess(w.handler))
+	return w
+}
+
+// hierarchy makes a root and an issuing CA over the API.
+func (w *world) hierarchy(t *testing.T) *world {
+	t.Helper()
+	for _, spec := range []admin.AuthoritySpec{
+		{Name: "root", Subject: admin.Name{CommonName: "Test Root"}, ValiditySeconds: 20 * 365 * 86400},
+		{Name: "issuing", Issuer: "root", Subject: admin.Name{CommonName: "Test Issuing"}, ValiditySeconds: 10 * 365 * 86400},
+	} {
+		if _, err := w.client.CreateAuthority(t.Context(), spec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+// listen serves the API on a Unix socket and returns its path.
+func (w *world) listen(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "admin") // t.TempDir may be too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "admin.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &httptest.Server{Listener: l, Config: &http.Server{Handler: w.handler}}
+	server.Start()
+	t.Cleanup(server.Close)
+	return socket
+}
+
+// csr is a certification request in PEM for a new key.
+func csr(t *testing.T, name string) string {
+	t.Helper()
+	der := pkitest.CSR(t, pkitest.NewKey(t), pkix.Name{CommonName: name})
+	return string(pkitest.PEM("CERTIFICATE REQUEST", der))
+}
+
+// issue issues a certificate to a new device.
+func (w *world) issue(t *testing.T, name string) admin.Issued {
+	t.Helper()
+	issued, err := w.client.Issue(t.Context(), admin.Issue{Profile: "device", Issuer: "issuing", CSR: csr(t, name)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return issued
+}
+
+// refused checks that err is a refusal of this status by this rule.
+func refused(t *testing.T, err error, status int, rule string) {
+	t.Helper()
+	var e *admin.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("got error %v, want a refusal by rule %s", err, rule)
+	}
+	if e.Status != status || e.Rule != rule {
+		t.Errorf("refused with %d by rule %s (%s), want %d by rule %s", e.Status, e.Rule, e.Text, status, rule)
+	}
+	if e.Text == "" || e.RequestID == "" {
+		t.Errorf("the refusal says too little: %+v", e)
+	}
+}
+
+// listenAndLeave leaves a socket behind that nobody listens on.
+func (w *world) listenAndLeave(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "admin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "admin.sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return socket
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// output runs a command line in this process.
+func output(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	err := run(t.Context(), args, &app{in: strings.NewReader(""), out: &out, err: &out})
+	return out.String(), err
+}
+
+// walk calls fn for every command that users see.
+func walk(c *cobra.Command, fn func(*cobra.Command)) {
+	fn(c)
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() || sub.Name() == "help" {
+			walk(sub, fn)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	root := newRoot(&app{})
+	walk(root, func(c *cobra.Command) {
+		t.Run(c.CommandPath(), func(t *testing.T) {
+			if c.Short == "" || strings.HasSuffix(c.Short, ".") || strings.Contains(c.Short, "\n") {
+				t.Errorf("summary %q is not one line without a full stop", c.Short)
+			}
+			if c.Long == "" {
+				t.Error("does not say what it does")
+			}
+			help, err := output(t, append(strings.Fields(c.CommandPath())[1:], "--help")...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(help, "Examples:\n") {
+				t.Errorf("help has no examples:\n%s", help)
+			}
+		})
+	})
+}
+
+// TestExamples holds the command lines of all examples against the commands:
+// each one names a command, flags that it has, and arguments that it takes.
+func TestExamples(t *testing.T) {
+	walk(newRoot(&app{}), func(c *cobra.Command) {
+		for _, line := range strings.Split(c.Example, "\n") {
+			line = strings.TrimSpace(line)
+			if strings.Contains(line, "<(") {
+				continue // a shell's own syntax
+			}
+			t.Run(line, func(t *testing.T) {
+				words := split(line)
+				if len(words) < 2 || words[0] != "mintmark" {
+					t.Fatal("is not a command line of mintmark")
+				}
+				root := newRoot(&app{})
+				found, rest, err := root.Find(words[1:])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !strings.HasPrefix(found.CommandPath(), c.CommandPath()) && c.Name() != "help" {
+					t.Errorf("is an example of %s", found.CommandPath())
+				}
+				if err := found.ParseFlags(rest); err != nil {
+					t.Fatal(err)
+				}
+				if err := found.ValidateRequiredFlags(); err != nil {
+					t.Error(err)
+				}
+				if err := found.ValidateFlagGroups(); err != nil {
+					t.Error(err)
+				}
+				if err := found.ValidateArgs(found.Flags().Args()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	})
+}
+
+// split takes a line apart the way a shell does, as far as examples need it.
+func split(line string) []string {
+	var words []string
+	var word strings.Builder
+	quoted, started := false, false
+	for _, r := range line {
+		switch {
+		case r == '"':
+			quoted, started = !quoted, true
+		case r == ' ' && !quoted:
+			if started {
+				words = append(words, word.String())
+			}
+			word.Reset()
+			started = false
+		default:
+			word.WriteRune(r)
+			started = true
+		}
+	}
+	if started {
+		words = append(words, word.String())
+	}
+	return words
+}
+
+func TestCompletion(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		script, err := output(t, "completion", shell)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(script, "mintmark") || len(script) < 1000 {
+			t.Errorf("%s: no completion script:\n%s", shell, script)
+		}
+	}
+	words, err := output(t, "__complete", "ca", "cr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(words, "create\t") || !strings.Contains(words, "crl\t") {
+		t.Errorf("ca cr completes to %q", words)
+	}
+}

@@ -1,0 +1,298 @@
+package keystore
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"mintmark/internal/pkitest"
+)
+
+var background = context.Background()
+
+const passphrase = "correct horse battery"
+
+func words(s string) func() ([]byte, error) {
+	return func() ([]byte, error) { return []byte(s), nil }
+}
+
+func open(t *testing.T, cfg Config) *Store {
+	t.Helper()
+	s, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("closing the store: %v", err)
+		}
+	})
+	return s
+}
+
+// signs checks that signer signs for the public key pub.
+func signs(t *testing.T, signer crypto.Signer, pub crypto.PublicKey) {
+	t.Helper()
+	if !signer.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(pub) {
+		t.Fatal("the signer has another public key")
+	}
+	message := []byte("message")
+	sum := sha256.Sum256(message)
+	signature, err := signer.Sign(rand.Reader, sum[:], crypto.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alg := x509.ECDSAWithSHA256
+	if algOf(pub) == "RSA" {
+		alg = x509.SHA256WithRSA
+	}
+	if err := (&x509.Certificate{PublicKey: pub}).CheckSignature(alg, message, signature); err != nil {
+		t.Error(err)
+	}
+}
+
+func algOf(pub crypto.PublicKey) string {
+	if _, ok := pub.(interface{ Size() int }); ok {
+		return "RSA"
+	}
+	return "EC"
+}
+
+func TestFile(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Config{Dir: dir, Passphrase: words(passphrase)})
+	// Each opening of a file is 600,000 rounds of PBKDF2: a few must do.
+	for _, alg := range []string{"P-256", "RSA-2048"} {
+		name := "keys/" + alg + ".pem"
+		uri, made, err := s.Create(background, "softkms:path="+name, alg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened, err := s.Signer(background, uri)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signs(t, opened, made.Public())
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("mode %v, %v", info.Mode(), err)
+		}
+	}
+	entries, err := os.ReadDir(filepath.Join(dir, "keys"))
+	if err != nil || len(entries) != 2 {
+		t.Errorf("the directory holds %v: temporary files were left", entries)
+	}
+
+	// OpenSSL opens the file with the passphrase, and not without.
+	file := filepath.Join(dir, "keys/P-256.pem")
+	pkitest.OpenSSL(t, "pkey", "-in", file, "-passin", "pass:"+passphrase, "-noout")
+	pkitest.OpenSSLFails(t, "pkey", "-in", file, "-passin", "pass:wrong", "-noout")
+	text := pkitest.OpenSSL(t, "asn1parse", "-in", file)
+	for _, want := range []string{"PBKDF2", "hmacWithSHA256", "aes-256-cbc", "0927C0"} { // 600,000
+		if !strings.Contains(text, want) {
+			t.Errorf("the file lacks %s:\n%s", want, text)
+		}
+	}
+
+	// Never overwritten, and the other forms of the URI name the same file.
+	before := pkitest.ReadFile(t, file)
+	for _, uri := range []string{"softkms:keys/P-256.pem", "softkms:path=keys/P-256.pem", "softkms:" + file, "softkms:path=keys/../keys/P-256.pem"} {
+		if _, _, err := s.Create(background, uri, "P-256"); !errors.Is(err, ErrExists) {
+			t.Errorf("creating %s again: %v", uri, err)
+		}
+	}
+	if _, err := s.Signer(background, "softkms:"+file); err != nil {
+		t.Error(err)
+	}
+	if !bytes.Equal(before, pkitest.ReadFile(t, file)) {
+		t.Error("the key file was overwritten")
+	}
+}
+
+func TestCreateRace(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir(), Passphrase: words(passphrase)})
+	var wg sync.WaitGroup
+	won := make(chan crypto.Signer, 3)
+	for range 3 {
+		wg.Go(func() {
+			_, signer, err := s.Create(background, "softkms:path=k.pem", "P-256")
+			if err == nil {
+				won <- signer
+			} else if !errors.Is(err, ErrExists) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if len(won) != 1 {
+		t.Fatalf("%d of 3 created the same key", len(won))
+	}
+	signer, err := s.Signer(background, "softkms:path=k.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signs(t, signer, (<-won).Public())
+}
+
+func TestFileRefused(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, data []byte) {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(pkitest.Key(t, "P-256"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("plain.pem", pkitest.PEM("PRIVATE KEY", der))
+	write("text.pem", []byte("hello"))
+	write("cert.pem", pkitest.PEM("CERTIFICATE", der))
+	write("old.pem", pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED"}, Bytes: der}))
+	good := open(t, Config{Dir: dir, Passphrase: words(passphrase)})
+	if _, _, err := good.Create(background, "softkms:path=good.pem", "P-256"); err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(pkitest.ReadFile(t, filepath.Join(dir, "good.pem")))
+	for cut := range 3 {
+		// Cut in the ciphertext, with and without lengths that fit.
+		write("cut"+string(rune('0'+cut))+".pem", pkitest.PEM(block.Type, block.Bytes[:len(block.Bytes)-1-cut*40]))
+	}
+	for _, tt := range []struct {
+		name, uri, want string
+		is              error
+		cfg             Config
+	}{
+		{"wrong passphrase", "softkms:path=good.pem", "passphrase is wrong", ErrPassphrase, Config{Dir: dir, Passphrase: words("wrong horse")}},
+		{"no passphrase", "softkms:path=good.pem", "no passphrase is configured", nil, Config{Dir: dir}},
+		{"empty passphrase", "softkms:path=good.pem", "is empty", nil, Config{Dir: dir, Passphrase: words("")}},
+		{"missing", "softkms:path=none.pem", "none.pem", ErrNotFound, good.cfg},
+		{"not encrypted", "softkms:path=plain.pem", "is not encrypted", nil, good.cfg},
+		{"old encryption", "softkms:path=old.pem", "is weak", nil, good.cfg},
+		{"not PEM", "softkms:path=text.pem", "not a PEM file", nil, good.cfg},
+		{"certificate", "softkms:path=cert.pem", `a "CERTIFICATE"`, nil, good.cfg},
+		{"directory", "softkms:path=.", "not a key file", nil, good.cfg},
+		{"cut", "softkms:path=cut0.pem", "cut0.pem", nil, good.cfg},
+		{"cut more", "softkms:path=cut2.pem", "cut2.pem", nil, good.cfg},
+		{"outside", "softkms:path=../good.pem", "leaves the key directory", nil, good.cfg},
+		{"no directory", "softkms:path=good.pem", "no key directory", nil, Config{Passphrase: words(passphrase)}},
+		{"no path", "softkms:", "names no file", nil, good.cfg},
+		{"no scheme", "good.pem", "URI such as", nil, good.cfg},
+		{"cloud", "awskms:key-id=x", "it has softkms and pkcs11", nil, good.cfg},
+		{"TPM", "tpmkms:name=x", "it has softkms and pkcs11", nil, good.cfg},
+		{"other", "http://x", "unknown scheme", nil, good.cfg},
+	} {
+		s := open(t, tt.cfg)
+		signer, err := s.Signer(background, tt.uri)
+		if err == nil || signer != nil || !strings.Contains(err.Error(), tt.want) || tt.is != nil && !errors.Is(err, tt.is) {
+			t.Errorf("%s: error %v, want %q", tt.name, err, tt.want)
+		}
+	}
+	if _, _, err := good.Create(background, "softkms:path=x.pem", "Ed25519"); err == nil || !strings.Contains(err.Error(), "unknown key algorithm") {
+		t.Errorf("creating an unknown kind of key: %v", err)
+	}
+	short := open(t, Config{Dir: dir, Passphrase: words("short")})
+	if _, _, err := short.Create(background, "softkms:path=x.pem", "P-256"); err == nil || !strings.Contains(err.Error(), "shorter than") {
+		t.Errorf("creating with a short passphrase: %v", err)
+	}
+	canceled, cancel := context.WithCancel(background)
+	cancel()
+	if _, err := good.Signer(canceled, "softkms:path=good.pem"); !errors.Is(err, context.Canceled) {
+		t.Errorf("in a canceled context: %v", err)
+	}
+	good.Close()
+	if _, err := good.Signer(background, "softkms:path=good.pem"); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+// What Passphrase returns is wiped.
+func TestPassphraseIsWiped(t *testing.T) {
+	var given [][]byte
+	s := open(t, Config{Dir: t.TempDir(), Passphrase: func() ([]byte, error) {
+		p := []byte(passphrase)
+		given = append(given, p)
+		return p, nil
+	}})
+	if _, _, err := s.Create(background, "softkms:path=k.pem", "P-256"); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range given {
+		if !bytes.Equal(p, make([]byte, len(p))) {
+			t.Errorf("%q is left in memory", p)
+		}
+	}
+}
+
+func TestPassphraseFile(t *testing.T) {
+	path := pkitest.WriteFile(t, "passphrase", []byte(passphrase+"\r\n"))
+	if p, err := PassphraseFile(path)(); err != nil || string(p) != passphrase {
+		t.Errorf("%q, %v", p, err)
+	}
+	for _, mode := range []os.FileMode{0o640, 0o604, 0o620, 0o666} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := PassphraseFile(path)(); err == nil || !strings.Contains(err.Error(), "chmod 400") {
+			t.Errorf("mode %v: %v", mode, err)
+		}
+	}
+	if _, err := PassphraseFile(pkitest.WriteFile(t, "empty", []byte("\n")))(); err == nil || !strings.Contains(err.Error(), "is empty") {
+		t.Errorf("empty file: %v", err)
+	}
+	if _, err := PassphraseFile(pkitest.WriteFile(t, "long", bytes.Repeat([]byte("x"), 5000)))(); err == nil || !strings.Contains(err.Error(), "longer than") {
+		t.Errorf("long file: %v", err)
+	}
+	if _, err := PassphraseFile(t.TempDir())(); err == nil {
+		t.Error("a directory was read")
+	}
+
+	dir := t.TempDir()
+	t.Setenv("CREDENTIALS_DIRECTORY", dir)
+	if PassphraseCredential() != nil {
+		t.Error("a credential that is not there")
+	}
+	if err := os.WriteFile(filepath.Join(dir, "mintmark-passphrase"), []byte(passphrase), 0o440); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := PassphraseCredential()(); err != nil || string(p) != passphrase {
+		t.Errorf("credential: %q, %v", p, err)
+	}
+}
+
+func TestRedact(t *testing.T) {
+	for uri, want := range map[string]string{
+		"softkms:path=keys/x.pem":                       "softkms:path=keys/x.pem",
+		"pkcs11:token=a;object=b?pin-value=1234":        "pkcs11:token=a;object=b?pin-value=redacted",
+		"pkcs11:token=a?pin-value=1234&module-path=/x":  "pkcs11:token=a?pin-value=redacted&module-path=/x",
+		"pkcs11:token=a;pin-value=1234;object=b":        "pkcs11:token=a;pin-value=redacted;object=b",
+		"pkcs11:token=a;PIN-Value=1234":                 "pkcs11:token=a;pin-value=redacted",
+		"pkcs11:token=a;pin%2dvalue=1234":               "pkcs11:token=a;pin-value=redacted",
+		"pkcs11:token=a?x=1?pin-value=1234":             "pkcs11:token=a?x=1&pin-value=redacted",
+		"pkcs11:token=%zz?pin-value=1234":               "pkcs11:token=%zz?pin-value=redacted",
+		"pkcs11:object=a;id=%a1%02?pin-source=/etc/pin": "pkcs11:object=a;id=%a1%02?pin-source=/etc/pin",
+	} {
+		if got := Redact(uri); got != want {
+			t.Errorf("Redact(%q) = %q, want %q", uri, got, want)
+		}
+	}
+	// No error and no log line repeats it.
+	var log bytes.Buffer
+	s := open(t, Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	for _, uri := range []string{"pkcs11:token=%zz?pin-value=1234", "pkcs11:module-path=/none;token=a;object=b?pin-value=1234", "softkms:%zz?pin-value=1234"} {
+		if _, err := s.Signer(background, uri); err == nil || strings.Contains(err.Error()+log.String(), "1234") {
+			t.Errorf("%v", err)
+		}
+	}
+}

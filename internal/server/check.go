@@ -1,0 +1,55 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"mintmark/internal/config"
+	"mintmark/internal/keystore"
+)
+
+// CheckConfig reads the configuration of a state directory and everything that
+// it names: profiles, passphrase, maker anchors. It returns findings that do
+// not stop a server but that its operator should know. It opens no database
+// and no key, so that it can run beside a server.
+func CheckConfig(_ context.Context, dir string) ([]string, error) {
+	c, err := config.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := profiles(c); err != nil {
+		return nil, err
+	}
+	var findings []string
+	for i, l := range c.Labels {
+		if l.Maker != nil {
+			if _, err := os.Stat(c.Path(l.Maker.Anchors)); err != nil {
+				return nil, fmt.Errorf("%s: labels[%d].maker.anchors: %w", filepath.Join(c.Dir, config.File), i, err)
+			}
+		}
+		if p := c.Profiles[l.Profile]; p.SecondKey {
+			findings = append(findings, fmt.Sprintf("label %q: second_key lets whoever has a credential take over the name of an enrolled device", l.Name))
+		}
+	}
+	if file := c.Keys.PassphraseFile; file != "" {
+		secret, err := keystore.PassphraseFile(c.Path(file))()
+		if err != nil {
+			return nil, fmt.Errorf("%s: keys.passphrase_file: %w", filepath.Join(c.Dir, config.File), err)
+		}
+		clear(secret)
+		if filepath.Dir(c.Path(file)) == filepath.Join(c.Dir, "secrets") {
+			findings = append(findings, "the passphrase lies beside the keys that it opens: a systemd credential or a token keeps them apart")
+		}
+	}
+	if c.PublicURL == "" {
+		findings = append(findings, "public_url is not set: certificates say nowhere where their CRL is")
+	}
+	if c.CRL.Lifetime < 3*24*time.Hour {
+		findings = append(findings, fmt.Sprintf("crl.lifetime is %v: if the server stops for a weekend, relying parties that check CRLs refuse every device", c.CRL.Lifetime))
+	}
+	findings = append(findings, "there are no officers: whoever runs as the server's user may create CAs, issue and revoke alone")
+	return findings, nil
+}
