@@ -14,8 +14,13 @@ build:
 lambda:
 	scripts/lambda.sh
 
-demo: build
+demo: build bin/bootstrap
 	scripts/demo.sh
+
+# The Lambda bundle for this machine, which the simulator runs.
+.PHONY: bin/bootstrap
+bin/bootstrap:
+	CGO_ENABLED=0 $(GO) build -trimpath -tags lambda.norpc -ldflags '-s -w' -o bin/bootstrap ./cmd/mintmark-lambda
 
 test:
 	scripts/test-tools.sh

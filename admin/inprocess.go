@@ -10,11 +10,20 @@ import (
 
 // InProcess returns a RoundTripper that calls the handler directly: what is
 // streamed arrives as it is written, and nothing listens anywhere.
-func InProcess(h http.Handler) http.RoundTripper { return inProcess{h} }
+func InProcess(h http.Handler) *Local { return &Local{handler: h} }
 
-type inProcess struct{ handler http.Handler }
+// Local calls a handler in this process.
+type Local struct {
+	handler http.Handler
+	running sync.WaitGroup
+}
 
-func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+// Wait returns when no handler runs any more. A caller that was interrupted
+// leaves one behind, and what it works on must not be closed under it.
+func (t *Local) Wait() { t.running.Wait() }
+
+// RoundTrip implements http.RoundTripper.
+func (t *Local) RoundTrip(r *http.Request) (*http.Response, error) {
 	server := r.Clone(r.Context())
 	server.RequestURI = r.URL.RequestURI()
 	server.Host = r.URL.Host
@@ -23,7 +32,7 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	reader, writer := io.Pipe()
 	w := &pipeWriter{header: make(http.Header), body: writer, ready: make(chan struct{})}
-	go func() {
+	t.running.Go(func() {
 		defer func() {
 			if p := recover(); p != nil {
 				writer.CloseWithError(fmt.Errorf("the handler panicked: %v", p))
@@ -33,7 +42,7 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 			server.Body.Close()
 		}()
 		t.handler.ServeHTTP(w, server)
-	}()
+	})
 	select {
 	case <-w.ready:
 	case <-r.Context().Done():

@@ -79,11 +79,23 @@ func TestInProcessPanic(t *testing.T) {
 
 func TestInProcessCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := roundTrip(t, ctx, func(w http.ResponseWriter, r *http.Request) {
+	ended := false
+	local := admin.InProcess(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		cancel()
 		<-r.Context().Done() // it sees the caller go
-	})
-	if !errors.Is(err, context.Canceled) {
+		if _, err := io.WriteString(w, "too late"); err == nil {
+			t.Error("wrote to a caller that is gone")
+		}
+		ended = true
+	}))
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://mintmark/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := local.RoundTrip(r); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+	if local.Wait(); !ended {
+		t.Error("the handler still runs")
 	}
 }

@@ -34,6 +34,7 @@ func (r *Registrar) Deliver(ctx context.Context, t Target, tasks []ledger.Task) 
 		}
 		return errs
 	}
+	cas := make(map[string]string) // id by name
 	pushes := make([]push, len(tasks))
 	var items []batchItem
 	for i, task := range tasks {
@@ -45,9 +46,12 @@ func (r *Registrar) Deliver(ctx context.Context, t Target, tasks []ledger.Task) 
 		}
 		entry := pushes[i].Entry
 		if entry.State == hook.Valid {
-			if entry.CA, errs[i] = r.issuerID(ctx, entry.Issuer); errs[i] != nil {
-				continue
+			if cas[entry.Issuer] == "" {
+				if cas[entry.Issuer], errs[i] = r.issuerID(ctx, entry.Issuer); errs[i] != nil {
+					continue
+				}
 			}
+			entry.CA = cas[entry.Issuer]
 		}
 		for _, item := range entry.Items() {
 			items = append(items, batchItem{i, item})

@@ -158,8 +158,9 @@ func (ca CA) validate() error {
 // ValidateTargets checks each target, and what they must not do together.
 func ValidateTargets(targets []Target) error {
 	names := make(map[string]bool)
+	type place struct{ account, region, endpoint string }
 	type claim struct{ issuer, region, endpoint string }
-	claims := make(map[claim]Target)
+	places, claims := make(map[place]Target), make(map[claim]Target)
 	for _, t := range targets {
 		if err := t.Validate(); err != nil {
 			return err
@@ -168,18 +169,21 @@ func ValidateTargets(targets []Target) error {
 			return fmt.Errorf("two AWS targets are called %q", t.Name)
 		}
 		names[t.Name] = true
+		// Two targets in one place would share the manifest's head, and each would
+		// vouch for what the other has not pushed.
+		p := place{t.AccountID, t.Region, t.Endpoint}
+		if other, taken := places[p]; taken {
+			return fmt.Errorf("AWS targets %q and %q are the same account and region: make them one", other.Name, t.Name)
+		}
+		places[p] = t
 		for _, ca := range t.CAs {
 			if ca.Mode != ModeDefault {
 				continue
 			}
 			c := claim{ca.Issuer, t.Region, t.Endpoint}
-			other, taken := claims[c]
-			if taken && other.AccountID != t.AccountID {
+			if other, taken := claims[c]; taken {
 				return fmt.Errorf("AWS targets %q and %q both register CA %q in %s mode in region %s: one account of a region may; use %s in the others",
 					other.Name, t.Name, ca.Issuer, ModeDefault, t.Region, ModeSNIOnly)
-			}
-			if taken {
-				return fmt.Errorf("AWS targets %q and %q are the same account and region and both register CA %q", other.Name, t.Name, ca.Issuer)
 			}
 			claims[c] = t
 		}

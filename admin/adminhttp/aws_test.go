@@ -43,8 +43,8 @@ func (c *cloud) Apply(_ context.Context, name string, progress func(reconcile.Ch
 	return plan, nil
 }
 
-func (c *cloud) Status(_ context.Context, name string) (awsreg.Status, error) {
-	plan, err := c.Plan(nil, name)
+func (c *cloud) Status(ctx context.Context, name string) (awsreg.Status, error) {
+	plan, err := c.Plan(ctx, name)
 	return awsreg.Status{
 		Target: name, AccountID: "123456789012", Region: "eu-central-1", Plan: plan,
 		CAs:      []awsreg.CAStatus{{Issuer: "issuing", Use: "jitr", Findings: []awsreg.Finding{{Severity: awsreg.Refused, Rule: "r"}}}},

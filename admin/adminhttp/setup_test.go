@@ -18,13 +18,14 @@ import (
 	"mintmark/admin/adminhttp"
 	"mintmark/ca/revocation"
 	"mintmark/internal/audit"
-	"mintmark/internal/keystore"
 	"mintmark/internal/ledger/sqldb"
 	"mintmark/internal/pkitest"
 	"mintmark/issuer"
 )
 
-// world is an API over a real registration authority, ledger and key store.
+// world is an API over a real registration authority and a real ledger. Its
+// keys are in memory, because encrypting their files is slow on purpose; the
+// scripts of cmd/mintmark have the real ones.
 type world struct {
 	handler http.Handler
 	ra      *issuer.RA
@@ -34,13 +35,11 @@ type world struct {
 }
 
 // open makes a world; change may alter what the API is made of.
-func open(t *testing.T, change func(*adminhttp.Config)) *world {
+func open(t testing.TB, change func(*adminhttp.Config)) *world {
 	t.Helper()
 	dir := t.TempDir()
-	for _, sub := range []string{"log", "keys"} {
-		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.Mkdir(filepath.Join(dir, "log"), 0o700); err != nil {
+		t.Fatal(err)
 	}
 	log, err := audit.Open(filepath.Join(dir, "log"), audit.Config{Server: "test"})
 	if err != nil {
@@ -52,18 +51,13 @@ func open(t *testing.T, change func(*adminhttp.Config)) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	keys, err := keystore.Open(keystore.Config{Dir: dir, Passphrase: func() ([]byte, error) { return []byte("correct horse"), nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { keys.Close() })
 	device, err := issuer.NewProfile("device", issuer.ProfileConfig{Preset: "device"}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	quiet := slog.New(slog.DiscardHandler)
 	ra, err := issuer.New(t.Context(), issuer.Config{
-		Ledger: store, Keys: keys, Server: "test", Logger: quiet, Profiles: map[string]*issuer.Profile{"device": device},
+		Ledger: store, Keys: &memory{}, Server: "test", EpochTTL: time.Hour, Logger: quiet, Profiles: map[string]*issuer.Profile{"device": device},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +93,7 @@ func open(t *testing.T, change func(*adminhttp.Config)) *world {
 }
 
 // hierarchy makes a root and an issuing CA over the API.
-func (w *world) hierarchy(t *testing.T) *world {
+func (w *world) hierarchy(t testing.TB) *world {
 	t.Helper()
 	for _, spec := range []admin.AuthoritySpec{
 		{Name: "root", Subject: admin.Name{CommonName: "Test Root"}, ValiditySeconds: 20 * 365 * 86400},
@@ -132,14 +126,14 @@ func (w *world) listen(t *testing.T) string {
 }
 
 // csr is a certification request in PEM for a new key.
-func csr(t *testing.T, name string) string {
+func csr(t testing.TB, name string) string {
 	t.Helper()
 	der := pkitest.CSR(t, pkitest.NewKey(t), pkix.Name{CommonName: name})
 	return string(pkitest.PEM("CERTIFICATE REQUEST", der))
 }
 
 // issue issues a certificate to a new device.
-func (w *world) issue(t *testing.T, name string) admin.Issued {
+func (w *world) issue(t testing.TB, name string) admin.Issued {
 	t.Helper()
 	issued, err := w.client.Issue(t.Context(), admin.Issue{Profile: "device", Issuer: "issuing", CSR: csr(t, name)})
 	if err != nil {

@@ -57,6 +57,18 @@ func connect(t *testing.T, s *Sim, p *pair, clientID string, opts ...option) (pa
 	return c, nil
 }
 
+// receive waits for a value with a deadline, so that a failure is not a hang.
+func receive[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(30 * time.Second):
+		t.Fatal("gave up waiting for a channel")
+		panic("not reached")
+	}
+}
+
 func done(t *testing.T, tok paho.Token) error {
 	t.Helper()
 	if !tok.WaitTimeout(30 * time.Second) {
@@ -87,7 +99,7 @@ func TestCertificateStatesAtTheBroker(t *testing.T) {
 	}
 	// A live session ends with its certificate.
 	set("INACTIVE")
-	<-lost
+	receive(t, lost)
 	if _, err := connect(t, s, dev, "dev"); err == nil {
 		t.Error("an INACTIVE certificate connected")
 	}
@@ -280,7 +292,7 @@ func TestTopicPermissions(t *testing.T) {
 	if err := done(t, sender.Publish("data/1", 1, false, "{}")); err != nil {
 		t.Fatal(err)
 	}
-	if topic := <-got; topic != "data/1" {
+	if topic := receive(t, got); topic != "data/1" {
 		t.Errorf("received %s", topic)
 	}
 	for _, topic := range []string{"secret/1", "$aws/things/x/shadow/update"} {
@@ -292,7 +304,7 @@ func TestTopicPermissions(t *testing.T) {
 			t.Fatal(err)
 		}
 		x.Publish(topic, 0, false, "{}")
-		<-lost // a message that is not allowed ends the connection
+		receive(t, lost) // a message that is not allowed ends the connection
 	}
 	// iot:RetainPublish is an action of its own.
 	lost := make(chan struct{}, 1)
@@ -303,7 +315,7 @@ func TestTopicPermissions(t *testing.T) {
 		t.Fatal(err)
 	}
 	x.Publish("data/2", 0, true, "{}")
-	<-lost
+	receive(t, lost)
 	// So is the last will.
 	if _, err := connect(t, s, other, "other", func(_ *tls.Config, o *paho.ClientOptions) { o.SetWill("secret/will", "x", 0, false) }); err == nil {
 		t.Error("a will on a topic that is not allowed was accepted")
@@ -326,7 +338,7 @@ func TestTakeover(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	<-lost
+	receive(t, lost)
 	if err := done(t, again.Publish("data/x", 1, false, "{}")); err != nil {
 		t.Error(err)
 	}

@@ -310,7 +310,7 @@ func deleteCACertificate(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if false {
+	if ca.active {
 		return nil, iotError("CertificateStateException", "The CA certificate must be INACTIVE before it is deleted")
 	}
 	delete(c.w.cas, ca.id)

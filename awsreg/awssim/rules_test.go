@@ -125,12 +125,12 @@ func TestTopicRules(t *testing.T) {
 	}
 	pub("data/a", `{"go":"no"}`)
 	pub("data/a", `{"go":"yes","n":1}`)
-	if m := <-got; m != `{"go":"yes","n":1}` {
+	if m := receive(t, got); m != `{"go":"yes","n":1}` {
 		t.Errorf("republished %s", m)
 	}
 	// Basic Ingest: the rule runs, and no subscriber gets the message itself.
 	pub("$aws/rules/to_b/data/a", `{"go":"yes","n":2}`)
-	if m := <-got; m != `{"go":"yes","n":2}` {
+	if m := receive(t, got); m != `{"go":"yes","n":2}` {
 		t.Errorf("republished %s", m)
 	}
 	pub("$aws/rules/to_b/elsewhere", `{"go":"yes"}`)
@@ -155,7 +155,7 @@ func TestTopicRules(t *testing.T) {
 	}
 	w.mu.Unlock()
 	w.disconnect(conns, "test")
-	if m := <-got; m != `{"go":"yes","n":3}` {
+	if m := receive(t, got); m != `{"go":"yes","n":3}` {
 		t.Errorf("republished %s", m)
 	}
 	willer.Disconnect(0)

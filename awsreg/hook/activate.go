@@ -97,7 +97,7 @@ func (a *Activator) handle(ctx context.Context, log *slog.Logger, e Event) error
 
 	entry, err := a.Store.Entry(ctx, e.CertificateID)
 	if errors.Is(err, ErrUnknown) {
-		return refuse(NotInManifest, e, "the manifest does not know it: either it has not been pushed yet, or mintmark did not issue it; search it with `mintmark cert list`, and treat a certificate under your CA that mintmark does not know as a compromised key")
+		return refuse(NotInManifest, e, "the manifest does not know it (serial number %s): either it has not been pushed yet, or mintmark did not issue it; look with `mintmark cert show`, and treat a certificate under your CA that mintmark does not know as a sign of a compromised key", serialOf(d))
 	}
 	if err != nil {
 		return fmt.Errorf("looking up certificate %s: %w", e.CertificateID, err)
@@ -243,6 +243,17 @@ func (a *Activator) logger() *slog.Logger {
 		return a.Logger
 	}
 	return slog.New(slog.DiscardHandler)
+}
+
+// serialOf is the serial number of the certificate that AWS holds, for the log:
+// the factory finds certificates by it.
+func serialOf(d *types.CertificateDescription) string {
+	if block, _ := pem.Decode([]byte(aws.ToString(d.CertificatePem))); block != nil {
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
+			return hexSerial(c)
+		}
+	}
+	return "unreadable"
 }
 
 // hexSerial writes a serial number as mintmark does everywhere.

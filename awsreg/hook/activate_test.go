@@ -268,6 +268,9 @@ func TestDecisions(t *testing.T) {
 			case err != nil:
 				t.Errorf("unexpected: %v", err)
 			}
+			if test.reason == NotInManifest && !strings.Contains(f.log.String(), "abcdef01") {
+				t.Errorf("the serial number is not in the log: %s", f.log)
+			}
 			if f.registry.status != test.status {
 				t.Errorf("status is %s, want %s", f.registry.status, test.status)
 			}

@@ -32,6 +32,9 @@ func (a *app) connect(ctx context.Context) (*admin.Client, func() error, error) 
 		if err == nil {
 			return client, client.Close, nil
 		}
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, nil, fmt.Errorf("%w: run the command as the user that runs the server", err)
+		}
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
 			return nil, nil, err
 		}
@@ -41,18 +44,48 @@ func (a *app) connect(ctx context.Context) (*admin.Client, func() error, error) 
 		}
 		s, err := server.Open(ctx, c, server.Options{Logger: a.logger(slog.LevelWarn)})
 		if err == nil {
-			return admin.New(admin.InProcess(s.Admin())), s.Close, nil
+			local := admin.InProcess(s.Admin())
+			return admin.New(local), func() error {
+				local.Wait()
+				return s.Close()
+			}, nil
 		}
 		if !errors.Is(err, server.ErrBusy) {
 			return nil, nil, err
 		}
-		if try == busyTries {
-			return nil, nil, fmt.Errorf("%w: another command holds it; try again when that is done", err)
+		if err := pause(ctx, try, err); err != nil {
+			return nil, nil, err
 		}
-		select {
-		case <-time.After(busyWait):
-		case <-ctx.Done():
-			return nil, nil, ctx.Err()
+	}
+}
+
+// pause waits before another process is tried again that was found busy.
+func pause(ctx context.Context, try int, busy error) error {
+	if try == busyTries {
+		return fmt.Errorf("%w: another command holds it; try again when that is done", busy)
+	}
+	select {
+	case <-time.After(busyWait):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// openForServing opens the state directory for a server. A command that hosts
+// the API is waited for, another server is not.
+func (a *app) openForServing(ctx context.Context, c *config.Config, o server.Options) (*server.Server, error) {
+	for try := 1; ; try++ {
+		s, err := server.Open(ctx, c, o)
+		if !errors.Is(err, server.ErrBusy) {
+			return s, err
+		}
+		if client, dialErr := admin.Dial(filepath.Join(a.dir, server.Socket)); dialErr == nil {
+			client.Close()
+			return nil, fmt.Errorf("%w: a server runs on it already", err)
+		}
+		if err := pause(ctx, try, err); err != nil {
+			return nil, err
 		}
 	}
 }

@@ -104,7 +104,7 @@ func day(t *time.Time) string {
 // been given.
 func (a *app) confirm(question, flag string) error {
 	if !a.interactive() {
-		return usagef("%s Nobody can be asked here: add %s if that is meant", question, flag)
+		return usagef("this asks before it goes on, and nobody can be asked here: add %s if it is meant", flag)
 	}
 	fmt.Fprintf(a.err, "%s Type yes to go on: ", question)
 	answer, err := bufio.NewReader(a.in).ReadString('\n')

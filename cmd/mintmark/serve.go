@@ -30,10 +30,7 @@ and ends on SIGTERM after the requests in flight.`,
 				return err
 			}
 			o.Out = a.out
-			s, err := server.Open(c.Context(), loaded, o)
-			if errors.Is(err, server.ErrBusy) {
-				return fmt.Errorf("%w: does a server run on it already?", err)
-			}
+			s, err := a.openForServing(c.Context(), loaded, o)
 			if err != nil {
 				return err
 			}

@@ -33,16 +33,18 @@ type targets struct {
 	list      []awsreg.Target
 	registrar *awsreg.Registrar
 	workers   map[string]*outbox.Worker // deliver each target's tasks
+	beats     map[string]poke           // wake the beat of each target
 }
 
 func newTargets(s *Server) (*targets, error) {
-	t := &targets{s: s, workers: make(map[string]*outbox.Worker)}
+	t := &targets{s: s, workers: make(map[string]*outbox.Worker), beats: make(map[string]poke)}
 	for i, c := range s.config.AWS.Targets {
 		target, err := t.target(c)
 		if err != nil {
 			return nil, fmt.Errorf("aws.targets[%d]: %w", i, err)
 		}
 		t.list = append(t.list, target)
+		t.beats[target.Name] = make(poke, 1)
 		t.workers[target.Name] = outbox.New(outbox.Config{
 			Ledger: s.ledger, Kind: awsreg.TaskKind(target), Now: s.ra.Now, Logger: s.log,
 			Deliver: func(ctx context.Context, tasks []ledger.Task) []error { return t.registrar.Deliver(ctx, target, tasks) },
@@ -169,6 +171,7 @@ func (t *targets) Apply(ctx context.Context, name string, progress func(reconcil
 	if err == nil {
 		// What was enqueued before there was a table can go now.
 		t.workers[name].Poke()
+		t.beats[name].Set()
 	}
 	return plan, err
 }
@@ -197,20 +200,29 @@ func (t *targets) run(ctx context.Context) {
 // beat tells a target that its manifest is complete, for as long as it is: the
 // activator trusts a manifest no longer than its maximum age.
 func (t *targets) beat(ctx context.Context, target awsreg.Target) {
-	const interval = time.Minute
+	const often, seldom = 2 * time.Second, time.Minute
 	for {
+		pause := seldom
 		asOf := t.s.ra.Now()
 		backlog, err := t.s.ledger.Backlog(ctx)
-		if err == nil && backlog[awsreg.TaskKind(target)] == 0 {
+		switch {
+		case err != nil:
+		case backlog[awsreg.TaskKind(target)] > 0:
+			pause = often // until it is drained
+		default:
 			err = t.registrar.Beat(ctx, target, asOf)
 		}
 		if err != nil && ctx.Err() == nil {
 			t.s.log.Warn("telling AWS that the manifest is current", "target", target.Name, "error", err)
 		}
+		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
-		case <-time.After(interval):
+		case <-t.beats[target.Name]:
+			timer.Stop()
+		case <-timer.C:
 		}
 	}
 }

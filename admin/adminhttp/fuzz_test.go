@@ -1,0 +1,55 @@
+package adminhttp_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"mintmark/admin"
+)
+
+// FuzzHandler sends anything to the operations that read or issue. Whatever
+// comes, the answer is JSON, and it is never the server's fault.
+func FuzzHandler(f *testing.F) {
+	w := open(f, nil).hierarchy(f)
+	issued := w.issue(f, "press-1")
+	issue, err := json.Marshal(admin.Issue{Profile: "device", Issuer: "issuing", CSR: csr(f, "press-2")})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("POST", "/v1/certificates", "", issue)
+	f.Add("POST", "/v1/certificates", "", []byte(`{"profile":"device","issuer":"issuing","csr":"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"}`))
+	f.Add("POST", "/v1/revocations", "", []byte(`{"serial":"`+issued.Certificate.Serial+`","reason":"superseded"}`))
+	f.Add("POST", "/v1/revocations", "", []byte(`{"device":"press-1"}`))
+	f.Add("PUT", "/v1/authorities/x/certificate", "", []byte(`{"certificates":"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"}`))
+	f.Add("GET", "/v1/certificates", "state=valid&limit=3&key="+issued.Certificate.Key, []byte(nil))
+	f.Add("GET", "/v1/certificates/"+issued.Certificate.Serial, "", []byte(nil))
+	f.Add("GET", "/v1/devices/press%2f1", "", []byte(nil))
+	f.Add("GET", "/v1/devices", "after=%00&limit=1000", []byte(nil))
+	f.Fuzz(func(t *testing.T, method, path, query string, body []byte) {
+		u, err := url.ParseRequestURI(path)
+		if err != nil || u.Host != "" {
+			t.Skip()
+		}
+		u.RawQuery = query
+		if strings.HasSuffix(u.Path, "/csr") || method == http.MethodPost && u.Path == "/v1/authorities" {
+			t.Skip() // makes keys, which takes long
+		}
+		r := &http.Request{Method: method, URL: u, Host: "mintmark", Header: http.Header{"Content-Type": {"application/json"}}, Body: http.NoBody}
+		r = r.WithContext(t.Context())
+		if len(body) > 0 {
+			r.Body = httptest.NewRequest("POST", "/", strings.NewReader(string(body))).Body
+		}
+		answer := httptest.NewRecorder()
+		w.handler.ServeHTTP(answer, r)
+		if answer.Code == http.StatusInternalServerError {
+			t.Errorf("%s %s %q: %d %s", method, u, body, answer.Code, answer.Body)
+		}
+		if answer.Header().Get("X-Request-Id") != "" && !json.Valid(answer.Body.Bytes()) {
+			t.Errorf("%s %s: the answer is not JSON: %s", method, u, answer.Body)
+		}
+	})
+}

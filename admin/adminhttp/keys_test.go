@@ -1,0 +1,50 @@
+package adminhttp_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"sync"
+
+	"mintmark/internal/keystore"
+)
+
+// memory is a key store without files.
+type memory struct {
+	mu   sync.Mutex
+	keys map[string]crypto.Signer
+}
+
+func (m *memory) Create(_ context.Context, uri, algorithm string) (string, crypto.Signer, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !strings.HasPrefix(uri, "softkms:") {
+		return "", nil, fmt.Errorf("unknown scheme in %s", keystore.Redact(uri))
+	}
+	if m.keys[uri] != nil {
+		return "", nil, keystore.ErrExists
+	}
+	curve := map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384()}[algorithm]
+	key, err := ecdsa.GenerateKey(curve, rand.Reader)
+	if err != nil {
+		return "", nil, err
+	}
+	if m.keys == nil {
+		m.keys = make(map[string]crypto.Signer)
+	}
+	m.keys[uri] = key
+	return uri, key, nil
+}
+
+func (m *memory) Signer(_ context.Context, uri string) (crypto.Signer, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if key := m.keys[uri]; key != nil {
+		return key, nil
+	}
+	return nil, keystore.ErrNotFound
+}
