@@ -29,7 +29,7 @@ func (ra *RA) Enroll(ctx context.Context, r Request) (Answer, error) {
 	return answer, err
 }
 
-func (ra *RA) enroll(ctx context.Context, r Request) (Answer, error) {
+func (ra *RA) enroll(ctx context.Context, r Request) (answer Answer, err error) {
 	// 1. Authenticate the requester: done by whoever calls, who must say so.
 	if r.Requester.Kind == "" {
 		return Answer{}, refuse(Unauthenticated, "requester", "the requester is not authenticated")
@@ -61,6 +61,12 @@ func (ra *RA) enroll(ctx context.Context, r Request) (Answer, error) {
 		return Answer{}, err
 	}
 	ra.step(2)
+	defer func() {
+		var refusal *Refusal
+		if errors.As(err, &refusal) {
+			refusal.Subject = csr.Subject.String()
+		}
+	}()
 
 	// 3. Authorise: the identity against profile and requester. What the
 	// ledger knows of the device is checked inside the transaction of step 6.

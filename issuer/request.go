@@ -59,6 +59,9 @@ type Refusal struct {
 	Text string
 	// RetryAfter is set with Unavailable.
 	RetryAfter time.Duration
+	// Subject is whom the request names, for the log; empty if it could not be
+	// read.
+	Subject string
 	// Err is the cause for the log, never for the requester; may be nil.
 	Err error
 }

@@ -295,6 +295,26 @@ func TestTopicPermissions(t *testing.T) {
 	if topic := receive(t, got); topic != "data/1" {
 		t.Errorf("received %s", topic)
 	}
+	// iot:Subscribe is not iot:Receive.
+	_, err = c.CreatePolicy(ctx, &iot.CreatePolicyInput{PolicyName: aws.String("deaf"), PolicyDocument: aws.String(
+		`{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"iot:Receive","Resource":"*/deaf"}}`)})
+	wantCode(t, err, "MalformedPolicyException") // not an ARN
+	_, err = c.CreatePolicy(ctx, &iot.CreatePolicyInput{PolicyName: aws.String("deaf"), PolicyDocument: aws.String(
+		`{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"iot:Receive","Resource":"arn:*/deaf"}}`)})
+	wantCode(t, err, "")
+	_, err = c.AttachPolicy(ctx, &iot.AttachPolicyInput{PolicyName: aws.String("deaf"), Target: aws.String("arn:aws:iot:eu-central-1:111122223333:cert/" + certificateID(dev.cert))})
+	wantCode(t, err, "")
+	for _, topic := range []string{"data/deaf", "data/2"} {
+		if err := done(t, sender.Publish(topic, 1, false, "{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if topic := receive(t, got); topic != "data/2" {
+		t.Errorf("received %s", topic)
+	}
+	if n := len(eventsOf(t, s, "receive.denied")); n != 1 {
+		t.Errorf("%d deliveries denied, want 1", n)
+	}
 	for _, topic := range []string{"secret/1", "$aws/things/x/shadow/update"} {
 		lost := make(chan struct{}, 1)
 		x, err := connect(t, s, other, "other", func(_ *tls.Config, o *paho.ClientOptions) {

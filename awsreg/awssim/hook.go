@@ -153,7 +153,7 @@ func (h *hook) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 	case strings.HasPrefix(topic, denied):
 		return false
 	case d.approved.take(topic):
-		return false
+		return true
 	}
 	h.w.mu.Lock()
 	defer h.w.mu.Unlock()

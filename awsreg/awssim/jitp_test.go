@@ -54,6 +54,24 @@ func TestJustInTimeProvisioning(t *testing.T) {
 		t.Errorf("the failed run left things: %+v", out.Things)
 	}
 
+	// Declared is enough, used or not.
+	caID := certificateID(ca.cert)
+	unused := strings.Replace(jitpTemplate, `"Parameters": {`, `"Parameters": {"AWS::IoT::Certificate::StateName": {"Type": "String", "Default": "x"},`, 1)
+	config := func(body string) {
+		_, err := c.UpdateCACertificate(ctx, &iot.UpdateCACertificateInput{CertificateId: &caID, RegistrationConfig: &types.RegistrationConfig{
+			TemplateBody: &body, RoleArn: aws.String("arn:aws:iam::111122223333:role/provisioning")}})
+		wantCode(t, err, "")
+	}
+	config(unused)
+	if _, err := connect(t, s, ca.issue(t, pkix.Name{CommonName: "16", Country: []string{"KR"}}), "unit-16", sni(first)); err == nil {
+		t.Fatal("a certificate that was just registered could connect")
+	}
+	wait(t, "JITP to fail again", func() bool { return len(eventsOf(t, s, "jitp.failed")) > 1 })
+	if e := eventsOf(t, s, "jitp.failed")[1]; !strings.Contains(e.Message, "{Ref=AWS::IoT::Certificate::StateName}") {
+		t.Errorf("event %+v", e)
+	}
+	config(jitpTemplate)
+
 	rich := ca.issue(t, pkix.Name{CommonName: "17", Country: []string{"KR"}})
 	id := certificateID(rich.cert)
 	if _, err := connect(t, s, rich, "unit-17", sni(first)); err == nil {

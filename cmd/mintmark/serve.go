@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"runtime/pprof"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +16,7 @@ import (
 
 func newServe(a *app) *cobra.Command {
 	var o server.Options
+	var profile string
 	c := a.command("serve [flags]", "Run the server",
 		`Serve enrolls devices over EST, serves CRLs and CA certificates over plain HTTP,
 keeps the clouds in step and answers the other commands on a socket in the state
@@ -30,6 +33,17 @@ and ends on SIGTERM after the requests in flight.`,
 				return err
 			}
 			o.Out = a.out
+			if profile != "" {
+				f, err := os.Create(profile)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				if err := pprof.StartCPUProfile(f); err != nil {
+					return err
+				}
+				defer pprof.StopCPUProfile()
+			}
 			s, err := a.openForServing(c.Context(), loaded, o)
 			if err != nil {
 				return err
@@ -37,6 +51,7 @@ and ends on SIGTERM after the requests in flight.`,
 			return errors.Join(s.Serve(c.Context()), s.Close())
 		})
 	f := c.Flags()
+	f.StringVar(&profile, "cpuprofile", "", "`file` for a CPU profile (go tool pprof)")
 	f.StringVar(&o.Listen, "listen", "", "`address` of EST, in place of listen.est; with port 0 the others take any port too")
 	f.StringVar(&o.ListenHTTP, "listen-http", "", "`address` of CRLs and CA certificates, in place of listen.http")
 	f.StringVar(&o.ListenMetrics, "listen-metrics", "", "`address` of metrics and health, in place of listen.metrics")

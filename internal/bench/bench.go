@@ -169,11 +169,18 @@ func mean(values []float64) float64 {
 // start runs the server on one core and returns its EST address. stop ends it
 // and may be called twice.
 func start(ctx context.Context, o Options, state string, core int) (address string, stop func() error, err error) {
-	cmd := exec.CommandContext(ctx, o.Binary, "serve", "--dir", state, "--listen", "127.0.0.1:0")
+	args := []string{"serve", "--dir", state, "--listen", "127.0.0.1:0"}
 	if o.Profile != "" {
-		cmd.Env = append(os.Environ(), "MINTMARK_CPUPROFILE="+o.Profile)
+		args = append(args, "--cpuprofile", o.Profile)
 	}
-	cmd.Stderr = os.Stderr
+	cmd := exec.CommandContext(ctx, o.Binary, args...)
+	// The log goes to a file, as under a service manager.
+	log, err := os.Create(filepath.Join(filepath.Dir(state), "server.log"))
+	if err != nil {
+		return "", nil, err
+	}
+	defer log.Close()
+	cmd.Stderr = log
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return "", nil, err

@@ -179,6 +179,8 @@ type AWSJITR struct {
 	Function string `yaml:"function"`
 	// Table is the DynamoDB table that the activator reads.
 	Table string `yaml:"table"`
+	// Rule begins the names of the topic rules that feed the Lambda.
+	Rule string `yaml:"rule"`
 	// Policy is created and attached to each activated certificate.
 	Policy string `yaml:"policy"`
 	// PolicyFile replaces the generated policy document.

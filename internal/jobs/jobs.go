@@ -37,8 +37,11 @@ func Run(ctx context.Context, c Config, work func(context.Context, ledger.Fence)
 		err := once(ctx, c, work)
 		pause := c.Every
 		switch {
-		case err == nil, errors.Is(err, ledger.ErrBusy):
+		case err == nil:
 			failures = 0
+		case errors.Is(err, ledger.ErrBusy):
+			failures = 0
+			pause = min(c.Every, c.TTL) // the holder may be gone by then
 		case ctx.Err() != nil:
 			return
 		default:
@@ -59,34 +62,50 @@ func Run(ctx context.Context, c Config, work func(context.Context, ledger.Fence)
 }
 
 // once takes the lease and runs work under it. The context of the work ends
-// when the lease cannot be extended.
+// before the lease does, if the lease cannot be extended or changes hands.
 func once(ctx context.Context, c Config, work func(context.Context, ledger.Fence) error) error {
 	fence, err := c.Ledger.Acquire(ctx, c.Name, c.Holder, c.Now(), c.TTL)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	extended := make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
-		defer close(extended)
-		ticker := time.NewTicker(c.TTL / 3)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-				if _, err := c.Ledger.Acquire(ctx, c.Name, c.Holder, c.Now(), c.TTL); err != nil {
-					cancel(err)
-					return
-				}
-			}
-		}
+		defer close(ended)
+		cancel(c.extend(ctx, fence))
 	}()
 	err = work(ctx, fence)
 	cancel(nil)
-	<-extended
+	<-ended
 	return err
+}
+
+// extend keeps the lease until ctx ends or two thirds of it have passed without
+// an extension, and says why it gave up.
+func (c Config) extend(ctx context.Context, fence ledger.Fence) error {
+	period := c.TTL / 3
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for missed := 0; missed < 2; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		try, cancel := context.WithTimeout(ctx, period/2)
+		again, err := c.Ledger.Acquire(try, c.Name, c.Holder, c.Now(), c.TTL)
+		cancel()
+		switch {
+		case err == nil && again == fence:
+			missed = 0
+		case err == nil, errors.Is(err, ledger.ErrBusy):
+			return ledger.ErrLapsed
+		default:
+			missed++
+			c.Logger.Warn("extending a lease", "job", c.Name, "error", err)
+		}
+	}
+	return ledger.ErrLapsed
 }
 
 // backoff doubles from a second to the limit and spreads by a quarter, so that

@@ -84,7 +84,7 @@ func (t *targets) target(c config.AWSTarget) (awsreg.Target, error) {
 			return target, err
 		}
 		target.JITR = &awsreg.JITR{
-			Function: c.JITR.Function, Table: c.JITR.Table, Policy: c.JITR.Policy, PolicyDocument: document, MaxAge: c.JITR.MaxAge,
+			Function: c.JITR.Function, Rule: c.JITR.Rule, Table: c.JITR.Table, Policy: c.JITR.Policy, PolicyDocument: document, MaxAge: c.JITR.MaxAge,
 		}
 	}
 	return target, nil

@@ -33,7 +33,7 @@ func (h *Handler) authenticate(x *exchange, passwords bool) (identity, error) {
 	if err != nil {
 		return identity{}, err
 	}
-	x.note(slog.String("requester", who.requester.Kind+":"+who.requester.Name), slog.String("device", who.device))
+	x.note(slog.String("requester", who.requester.Kind+":"+who.requester.Name))
 	return who, nil
 }
 

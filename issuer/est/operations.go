@@ -68,9 +68,13 @@ func (h *Handler) enroll(x *exchange, who identity, renews *x509.Certificate) (r
 		Renews:    renews,
 	})
 	if err != nil {
+		var refusal *issuer.Refusal
+		if errors.As(err, &refusal) {
+			x.note(slog.String("subject", refusal.Subject))
+		}
 		return response{}, err
 	}
-	x.note(slog.String("serial", string(answer.Serial)), slog.Bool("prior", answer.Prior))
+	x.note(slog.String("subject", answer.Certificate.Subject.String()), slog.String("serial", string(answer.Serial)), slog.Bool("prior", answer.Prior))
 	// RFC 7030, Section 4.2.3: only the certificate that was issued.
 	der, err := cms.CertsOnly([]*x509.Certificate{answer.Certificate})
 	if err != nil {

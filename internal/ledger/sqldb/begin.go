@@ -21,9 +21,14 @@ const (
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'open', $14, $15, $16, $17)
 	ON CONFLICT (serial) DO NOTHING`
 
-	rivalColumns    = `SELECT serial, state, spki, profile, issuer, not_before, issued_at, epoch_server, epoch_number FROM certificates`
-	sqlDeviceRivals = rivalColumns + ` WHERE device = $1 AND device <> '' AND not_after >= $2 AND state IN ('open', 'valid')`
-	sqlKeyRivals    = rivalColumns + ` WHERE spki = $1 AND device = '' AND not_after >= $2 AND state IN ('open', 'valid')`
+	// What the same key has: by the key's index, because a key has few
+	// certificates where a device that renews often has many.
+	sqlSameKey = `SELECT serial, state, profile, issuer, not_before, issued_at, epoch_server, epoch_number FROM certificates
+	WHERE spki = $1 AND device = $2 AND not_after >= $3 AND state IN ('open', 'valid')`
+	// Whether the device has another key, in force or on its way in this epoch.
+	sqlOtherKey = `SELECT serial FROM certificates
+	WHERE device = $1 AND device <> '' AND not_after >= $2 AND spki <> $3
+	AND (state = 'valid' OR (state = 'open' AND epoch_server = $4 AND epoch_number = $5)) LIMIT 1`
 )
 
 // Announce implements ledger.Issuance.
@@ -140,44 +145,55 @@ func (t *tx) begin(i *ledger.Intent, serial []byte) (refusal, err error) {
 	return nil, nil
 }
 
-// rival looks for certificates and open intents that stand against an intent,
-// in one query.
+// rival looks for certificates and open intents that stand against an intent.
 func (t *tx) rival(i *ledger.Intent) (refusal, err error) {
-	text, by := sqlDeviceRivals, any(i.Device)
-	if i.Device == "" {
-		if i.Repeat == 0 {
-			return nil, nil
+	if i.Repeat > 0 {
+		if refusal, err = t.repeated(i); refusal != nil || err != nil {
+			return refusal, err
 		}
-		text, by = sqlKeyRivals, i.Key[:]
 	}
-	var prior, clone []byte
+	if i.Device == "" || i.SecondKey || !i.Requester.Bootstrap() {
+		return nil, nil
+	}
+	var clone []byte
+	err = t.query(sqlOtherKey, func(rows *sql.Rows) error { return rows.Scan(&clone) },
+		i.Device, micros(i.At), i.Key[:], i.Epoch.Server, i.Epoch.Number)
+	if err != nil || clone == nil {
+		return nil, err
+	}
+	return &ledger.CloneError{Device: i.Device, Serial: serialOf(clone)}, nil
+}
+
+// repeated looks for the answer that the same request got before, or is about
+// to get.
+func (t *tx) repeated(i *ledger.Intent) (refusal, err error) {
+	var prior []byte
 	var priorAt int64
 	inFlight := false
-	err = t.query(text, func(rows *sql.Rows) error {
-		var serial, key, profile, issuer, server sql.RawBytes
+	err = t.query(sqlSameKey, func(rows *sql.Rows) error {
+		var serial, profile, issuer, server sql.RawBytes
 		var state string
 		var notBefore, issuedAt, number int64
-		if err := rows.Scan(&serial, &state, &key, &profile, &issuer, &notBefore, &issuedAt, &server, &number); err != nil {
+		if err := rows.Scan(&serial, &state, &profile, &issuer, &notBefore, &issuedAt, &server, &number); err != nil {
 			return err
 		}
-		open := state == string(ledger.Open)
-		if open && (number != i.Epoch.Number || string(server) != i.Epoch.Server) {
-			return nil // of another server or of a lapsed epoch
+		if string(profile) != i.Profile || string(issuer) != i.Issuer {
+			return nil
 		}
-		same := bytes.Equal(key, i.Key[:])
 		// A certificate that asks for its successor is not its own successor.
-		renewed := i.Requester.Kind == "certificate" && serialOf(serial) == ledger.Serial(i.Requester.Name)
-		again := same && !renewed && i.Repeat > 0 && string(profile) == i.Profile && string(issuer) == i.Issuer
-		switch {
-		case again && open:
-			inFlight = true
-		case again && notBefore <= micros(i.At) && i.At.Sub(fromMicros(issuedAt)) <= i.Repeat && (prior == nil || issuedAt > priorAt):
+		if i.Requester.Kind == "certificate" && serialOf(serial) == ledger.Serial(i.Requester.Name) {
+			return nil
+		}
+		if state == string(ledger.Open) {
+			// Intents of another server or of a lapsed epoch answer nobody.
+			inFlight = inFlight || number == i.Epoch.Number && string(server) == i.Epoch.Server
+			return nil
+		}
+		if notBefore <= micros(i.At) && i.At.Sub(fromMicros(issuedAt)) <= i.Repeat && (prior == nil || issuedAt > priorAt) {
 			prior, priorAt = bytes.Clone(serial), issuedAt
-		case !same && clone == nil:
-			clone = bytes.Clone(serial)
 		}
 		return nil
-	}, by, micros(i.At))
+	}, i.Key[:], i.Device, micros(i.At))
 	switch {
 	case err != nil:
 		return nil, err
@@ -186,8 +202,6 @@ func (t *tx) rival(i *ledger.Intent) (refusal, err error) {
 		return &ledger.PriorError{Certificate: c}, err
 	case inFlight:
 		return ledger.ErrInFlight, nil
-	case clone != nil && i.Device != "" && i.Requester.Bootstrap() && !i.SecondKey:
-		return &ledger.CloneError{Device: i.Device, Serial: serialOf(clone)}, nil
 	}
 	return nil, nil
 }

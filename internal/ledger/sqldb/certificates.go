@@ -23,7 +23,7 @@ func (s *Store) Certificate(ctx context.Context, serial ledger.Serial) (ledger.C
 	if err != nil {
 		return ledger.Certificate{}, fmt.Errorf("%w: %w", ledger.ErrNotFound, err)
 	}
-	c, err := scanCertificate(s.readers.QueryRowContext(ctx, sqlCertificate, b))
+	c, err := scanCertificate(s.bySerial.QueryRowContext(ctx, b))
 	if err != nil {
 		return ledger.Certificate{}, reading("certificate "+string(serial), err)
 	}

@@ -81,8 +81,8 @@ func TestQueriesUseIndexes(t *testing.T) {
 		}
 		check(name, text, c.want, args...)
 	}
-	check("rivals of a device", sqlDeviceRivals, "certificates_device (device=? AND not_after>?)", "d", 1)
-	check("rivals of a key", sqlKeyRivals, "certificates_spki (spki=?)", []byte{1}, 1)
+	check("what a key has", sqlSameKey, "certificates_spki (spki=?)", []byte{1}, "d", 1)
+	check("another key of a device", sqlOtherKey, "certificates_device (device=? AND not_after>?)", "d", 1, []byte{1}, "s", 1)
 	check("lapsed intents", sqlLapsed, "certificates_state (state=?)", 1)
 	check("entries of a CRL", sqlEntries, "certificates_crl (issuer=? AND not_after>?)", "i", 1)
 	check("certificates of a device", sqlDeviceValid, "certificates_device (device=?)", "d")

@@ -72,7 +72,10 @@ type Store struct {
 	cfg     Config
 	queue   *queue
 	readers *sql.DB
-	writer  *writer // the committer's
+	// bySerial is prepared because every request by a certificate of ours asks
+	// for it.
+	bySerial *sql.Stmt
+	writer   *writer // the committer's
 
 	fault     atomic.Pointer[error]
 	orphansMu sync.Mutex
@@ -154,6 +157,9 @@ func (s *Store) start(ctx context.Context) error {
 	}
 	s.readers.SetMaxOpenConns(4)
 	s.readers.SetMaxIdleConns(4)
+	if s.bySerial, err = s.readers.Prepare(sqlCertificate); err != nil {
+		return fmt.Errorf("preparing to read certificates: %w", err)
+	}
 	return nil
 }
 
@@ -171,7 +177,7 @@ func (s *Store) Close() error {
 		s.queue.close(errClosed)
 		close(s.closing)
 		<-s.stopped
-		s.closeErr = s.readers.Close()
+		s.closeErr = errors.Join(s.bySerial.Close(), s.readers.Close())
 		if s.writer != nil {
 			s.closeErr = errors.Join(s.closeErr, s.writer.close())
 		}
