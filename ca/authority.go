@@ -43,6 +43,8 @@ type Authority struct {
 	openSigner func(context.Context) (crypto.Signer, error)
 	opening    chan struct{} // holds one token: who has it may open the signer
 	signer     atomic.Pointer[crypto.Signer]
+
+	shapes knownShapes // what has passed the lint
 }
 
 // New returns the authority described by cfg. It opens no key. It refuses a

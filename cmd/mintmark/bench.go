@@ -28,6 +28,7 @@ core in the same run, and writes them as JSON.`,
 		})
 	c.Flags().StringVar(&o.JSON, "json-out", "bench.json", "`file` that gets the figures")
 	c.Flags().DurationVar(&o.Duration, "duration", 8*time.Second, "how long each load runs")
+	c.Flags().StringVar(&o.Only, "only", "", "run the load of this `name` alone")
 	c.Flags().StringVar(&o.Profile, "cpuprofile", "", "`file` that gets a CPU profile of the server")
 	return c
 }

@@ -37,16 +37,22 @@ type Options struct {
 	// Out gets the table, JSON the file with the figures.
 	Out  io.Writer
 	JSON string
+	// Only runs the load of that name; empty for all.
+	Only string
 	// Profile makes the server write a CPU profile there; empty for none.
 	Profile string
 }
 
 // Figure is one line of the result.
 type Figure struct {
-	Name       string        `json:"name"`
-	Value      float64       `json:"value"`
-	Unit       string        `json:"unit"`
-	RatioToRaw float64       `json:"ratio_to_raw"`
+	Name       string  `json:"name"`
+	Value      float64 `json:"value"`
+	Unit       string  `json:"unit"`
+	RatioToRaw float64 `json:"ratio_to_raw"`
+	// CPU is the server's processor time for one certificate.
+	CPU time.Duration `json:"-"`
+	// Batch is how many records shared a durable commit.
+	Batch      float64       `json:"-"`
 	P50, P99   time.Duration `json:"-"`
 	Handshakes int64         `json:"-"`
 }
@@ -88,7 +94,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := server.Init(ctx, server.InitOptions{Dir: state, Names: []string{"localhost", "127.0.0.1"}}, quiet, io.Discard); err != nil {
 		return fmt.Errorf("making a state directory: %w", err)
 	}
-	address, stop, err := start(ctx, o, state, serverCore)
+	target, stop, err := start(ctx, o, state, serverCore)
 	if err != nil {
 		return err
 	}
@@ -98,7 +104,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	runtime.GOMAXPROCS(1)
 
-	fleet, err := newFleet(state, address)
+	fleet, err := newFleet(state, target.est)
 	if err != nil {
 		return err
 	}
@@ -114,9 +120,22 @@ func Run(ctx context.Context, o Options) error {
 	}
 	raws = append(raws, before)
 	for _, load := range loads {
-		result, err := fleet.run(ctx, load.clients, load.keepAlive, o.Duration)
+		if o.Only != "" && o.Only != load.name {
+			continue
+		}
+		used, err := target.usage()
+		if err != nil {
+			return err
+		}
+		// More requests than any server could answer in the time.
+		requests := int(before*o.Duration.Seconds()*0.6) + 2*load.clients
+		result, err := fleet.run(ctx, load.clients, load.keepAlive, requests, o.Duration)
 		if err != nil {
 			return fmt.Errorf("%s: %w", load.name, err)
+		}
+		usedAfter, err := target.usage()
+		if err != nil {
+			return err
 		}
 		after, err := raw(serverCore)
 		if err != nil {
@@ -127,10 +146,12 @@ func Run(ctx context.Context, o Options) error {
 		before = after
 		figures = append(figures, Figure{
 			Name: load.name, Value: result.rate, Unit: "certificates/s", RatioToRaw: result.rate / reference,
-			P50: result.p50, P99: result.p99, Handshakes: result.handshakes,
+			CPU:   (usedAfter.cpu - used.cpu) / time.Duration(result.count),
+			Batch: (usedAfter.records - used.records) / (usedAfter.commits - used.commits),
+			P50:   result.p50, P99: result.p99, Handshakes: result.handshakes,
 		})
 	}
-	figures = append([]Figure{{Name: "raw", Value: mean(raws), Unit: "certificates/s", RatioToRaw: 1}}, figures...)
+	figures = append([]Figure{{Name: "raw", Value: mean(raws), Unit: "certificates/s", RatioToRaw: 1, CPU: time.Duration(float64(time.Second) / mean(raws))}}, figures...)
 	if err := stop(); err != nil {
 		return fmt.Errorf("stopping the server: %w", err)
 	}
@@ -146,13 +167,13 @@ func Run(ctx context.Context, o Options) error {
 
 func report(out io.Writer, figures []Figure) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "\tcertificates/s\tratio to raw\tp50 ms\tp99 ms\tfull handshakes\t")
+	fmt.Fprintln(w, "\tcertificates/s\tratio to raw\tserver CPU ms\trecords/commit\tp50 ms\tp99 ms\tfull handshakes\t")
 	for _, f := range figures {
 		if f.P50 == 0 {
-			fmt.Fprintf(w, "%s\t%.0f\t%.2f\t\t\t\t\n", f.Name, f.Value, f.RatioToRaw)
+			fmt.Fprintf(w, "%s\t%.0f\t%.2f\t%.3f\t\t\t\t\t\n", f.Name, f.Value, f.RatioToRaw, f.CPU.Seconds()*1000)
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%.0f\t%.2f\t%.1f\t%.1f\t%d\t\n", f.Name, f.Value, f.RatioToRaw,
+		fmt.Fprintf(w, "%s\t%.0f\t%.2f\t%.3f\t%.1f\t%.1f\t%.1f\t%d\t\n", f.Name, f.Value, f.RatioToRaw, f.CPU.Seconds()*1000, f.Batch,
 			float64(f.P50.Microseconds())/1000, float64(f.P99.Microseconds())/1000, f.Handshakes)
 	}
 	return w.Flush()
@@ -166,9 +187,14 @@ func mean(values []float64) float64 {
 	return sum / float64(len(values))
 }
 
-// start runs the server on one core and returns its EST address. stop ends it
-// and may be called twice.
-func start(ctx context.Context, o Options, state string, core int) (address string, stop func() error, err error) {
+// target is the server under load.
+type target struct {
+	est, metrics string // addresses
+	pid          int
+}
+
+// start runs the server on one core. stop ends it and may be called twice.
+func start(ctx context.Context, o Options, state string, core int) (t *target, stop func() error, err error) {
 	args := []string{"serve", "--dir", state, "--listen", "127.0.0.1:0"}
 	if o.Profile != "" {
 		args = append(args, "--cpuprofile", o.Profile)
@@ -177,16 +203,16 @@ func start(ctx context.Context, o Options, state string, core int) (address stri
 	// The log goes to a file, as under a service manager.
 	log, err := os.Create(filepath.Join(filepath.Dir(state), "server.log"))
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	defer log.Close()
 	cmd.Stderr = log
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	if err := startOn(core, cmd); err != nil {
-		return "", nil, fmt.Errorf("starting %s: %w", o.Binary, err)
+		return nil, nil, fmt.Errorf("starting %s: %w", o.Binary, err)
 	}
 	stopped := false
 	stop = func() error {
@@ -197,12 +223,17 @@ func start(ctx context.Context, o Options, state string, core int) (address stri
 		cmd.Process.Signal(syscall.SIGTERM)
 		return cmd.Wait()
 	}
+	t = &target{pid: cmd.Process.Pid}
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
+		if a, ok := strings.CutPrefix(lines.Text(), "metrics listening on "); ok {
+			t.metrics = a
+		}
 		if a, ok := strings.CutPrefix(lines.Text(), "est listening on "); ok {
+			t.est = a
 			go io.Copy(io.Discard, stdout)
-			return a, stop, nil
+			return t, stop, nil
 		}
 	}
-	return "", nil, errors.Join(errors.New("the server did not come up"), stop())
+	return nil, nil, errors.Join(errors.New("the server did not come up"), stop())
 }

@@ -102,6 +102,7 @@ func request(name string) (*ecdsa.PrivateKey, []byte, error) {
 
 // result is what one load measured.
 type result struct {
+	count      int
 	rate       float64
 	p50, p99   time.Duration
 	handshakes int64
@@ -110,8 +111,8 @@ type result struct {
 // run lets the devices enroll in closed loops. The requests are made before
 // the clock starts, each with a key of its own: a repeated key would get the
 // earlier certificate back.
-func (f *fleet) run(ctx context.Context, clients int, keepAlive bool, duration time.Duration) (result, error) {
-	perClient := int(duration.Seconds()*3500)/clients + 1
+func (f *fleet) run(ctx context.Context, clients int, keepAlive bool, requests int, duration time.Duration) (result, error) {
+	perClient := requests/clients + 1
 	bodies := make([][][]byte, clients)
 	for i := range bodies {
 		for range perClient {
@@ -151,7 +152,7 @@ func (f *fleet) run(ctx context.Context, clients int, keepAlive bool, duration t
 	slices.Sort(latencies)
 	n := len(latencies)
 	return result{
-		rate: float64(n) / elapsed.Seconds(), p50: latencies[n/2], p99: latencies[n*99/100], handshakes: handshakes.Load(),
+		count: n, rate: float64(n) / elapsed.Seconds(), p50: latencies[n/2], p99: latencies[n*99/100], handshakes: handshakes.Load(),
 	}, nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"mintmark/internal/config"
-	"mintmark/internal/keystore"
 )
 
 // CheckConfig reads the configuration of a state directory and everything that
@@ -34,15 +33,11 @@ func CheckConfig(_ context.Context, dir string) ([]string, error) {
 			findings = append(findings, fmt.Sprintf("label %q: second_key lets whoever has a credential take over the name of an enrolled device", l.Name))
 		}
 	}
-	if file := c.Keys.PassphraseFile; file != "" {
-		secret, err := keystore.PassphraseFile(c.Path(file))()
-		if err != nil {
-			return nil, fmt.Errorf("%s: keys.passphrase_file: %w", filepath.Join(c.Dir, config.File), err)
-		}
-		clear(secret)
-		if filepath.Dir(c.Path(file)) == filepath.Join(c.Dir, "secrets") {
-			findings = append(findings, "the passphrase lies beside the keys that it opens: a systemd credential or a token keeps them apart")
-		}
+	if err := checkPassphrase(c); err != nil {
+		return nil, err
+	}
+	if file := c.Keys.PassphraseFile; file != "" && filepath.Dir(c.Path(file)) == filepath.Join(c.Dir, "secrets") {
+		findings = append(findings, "the passphrase lies beside the keys that it opens: a systemd credential or a token keeps them apart")
 	}
 	if c.PublicURL == "" {
 		findings = append(findings, "public_url is not set: certificates say nowhere where their CRL is")

@@ -68,15 +68,15 @@ func (s *Server) ready(ctx context.Context) *report {
 	if err := s.ledger.Health(); err != nil {
 		r.Findings["ledger"] = err.Error()
 	}
-	for _, name := range s.issuing() {
-		authority, err := s.ra.Authority(name)
+	for _, n := range s.issuing() {
+		authority, err := s.ra.Authority(n.authority)
 		if err == nil {
 			ctx, cancel := context.WithTimeout(ctx, testTimeout)
 			err = authority.TestSign(ctx)
 			cancel()
 		}
 		if err != nil {
-			r.Findings["issuer "+name] = err.Error()
+			r.Findings["issuer "+n.authority] = err.Error()
 		}
 	}
 	for _, l := range s.config.Labels {

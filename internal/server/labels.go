@@ -11,6 +11,7 @@ import (
 
 	"mintmark/ca"
 	"mintmark/internal/config"
+	"mintmark/internal/keystore"
 	"mintmark/issuer"
 	"mintmark/issuer/est"
 )
@@ -59,43 +60,79 @@ func (s *Server) labels() ([]est.Label, error) {
 	return list, nil
 }
 
+// need is an authority that the configuration names, and where.
+type need struct{ authority, field string }
+
 // issuing lists the authorities that labels and the server's own certificate
 // need, each once.
-func (s *Server) issuing() []string {
+func (s *Server) issuing() []need {
 	seen := make(map[string]bool)
-	var list []string
-	add := func(name string) {
+	var list []need
+	add := func(name, field string) {
 		if !seen[name] {
 			seen[name] = true
-			list = append(list, name)
+			list = append(list, need{name, field})
 		}
 	}
-	for _, l := range s.config.Labels {
-		add(l.Issuer)
+	for i, l := range s.config.Labels {
+		add(l.Issuer, fmt.Sprintf("labels[%d].issuer", i))
 	}
-	add(s.config.TLS.Issuer)
+	add(s.config.TLS.Issuer, "tls.issuer")
 	return list
 }
 
 // openKeys opens the keys that will be needed. A key that is not its
-// certificate's stops the start; one that cannot be reached does not: the rest
-// is served, and the key is opened when it comes back.
+// certificate's stops the start, and so does a passphrase that others can
+// read; a key that cannot be reached does not: the rest is served, and the key
+// is opened when it comes back.
 func (s *Server) openKeys(ctx context.Context) error {
-	for _, name := range s.issuing() {
-		authority, err := s.ra.Authority(name)
+	if err := checkPassphrase(s.config); err != nil {
+		return err
+	}
+	for _, n := range s.issuing() {
+		field := filepath.Join(s.config.Dir, config.File) + ": " + n.field
+		authority, err := s.ra.Authority(n.authority)
 		if errors.Is(err, issuer.ErrNoAuthority) {
-			return fmt.Errorf("%s names issuing CA %q, which does not exist: create it with mintmark ca create", filepath.Join(s.config.Dir, config.File), name)
+			return fmt.Errorf("%s: %w: create it with mintmark ca create", field, err)
 		}
 		if err != nil {
 			return err
 		}
 		err = authority.Open(ctx)
 		if errors.Is(err, ca.ErrKeyMismatch) {
-			return fmt.Errorf("authority %q: %w", name, err)
+			return fmt.Errorf("%s: %w: %s", field, err, s.keyOf(ctx, n.authority))
 		}
 		if err != nil {
-			s.log.Error("the key of an issuing CA cannot be opened; its labels answer 503 until it can", "issuer", name, "error", err)
+			s.log.Error("the key of an issuing CA cannot be opened; its labels answer 503 until it can", "issuer", n.authority, "error", err)
 		}
 	}
+	return nil
+}
+
+// keyOf says where the key of an authority is, for an error.
+func (s *Server) keyOf(ctx context.Context, name string) string {
+	records, err := s.ledger.Authorities(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	for _, r := range records {
+		if r.Name == name {
+			return keystore.Redact(r.KeyURI)
+		}
+	}
+	return "no key"
+}
+
+// checkPassphrase reads the passphrase file, if one is configured, as it will
+// be read for each key.
+func checkPassphrase(c *config.Config) error {
+	if c.Keys.PassphraseFile == "" {
+		return nil
+	}
+	secret, err := keystore.PassphraseFile(c.Path(c.Keys.PassphraseFile))()
+	if err != nil {
+		return fmt.Errorf("%s: keys.passphrase_file: %w", filepath.Join(c.Dir, config.File), err)
+	}
+	clear(secret)
 	return nil
 }

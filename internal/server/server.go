@@ -89,13 +89,14 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("opening the issuance log: %w", err)
 	}
-	s.ledger, err = sqldb.Open(ctx, sqldb.Config{
+	store, err := sqldb.Open(ctx, sqldb.Config{
 		Path: filepath.Join(s.config.Dir, "ledger.db"), Log: s.issuance, Migrate: true, Logger: s.log,
 		ObserveCommit: metrics.observe,
 	})
 	if err != nil {
 		return fmt.Errorf("opening the ledger: %w", err)
 	}
+	s.ledger = store // not before: a nil *sqldb.Store is not a nil Ledger
 	s.keys, err = keystore.Open(keystore.Config{Dir: s.config.Dir, Passphrase: s.passphrase(), Logger: s.log})
 	if err != nil {
 		return fmt.Errorf("opening the key store: %w", err)

@@ -71,6 +71,10 @@ func decodeBase64(text []byte) ([]byte, error) {
 		return r
 	}, text)
 	der, err := base64.StdEncoding.Strict().AppendDecode(nil, packed)
+	var corrupt base64.CorruptInputError
+	if errors.As(err, &corrupt) {
+		return nil, fmt.Errorf("it is not base64 from character %d on, white space not counted", int64(corrupt)+1)
+	}
 	if err != nil {
 		return nil, err
 	}

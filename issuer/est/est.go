@@ -164,6 +164,7 @@ func NewHandler(c Config) (*Handler, error) {
 			return nil, fmt.Errorf("est: label %q: configured twice", l.Name)
 		}
 		h.labels[l.Name] = l
+		h.metrics.alarms.WithLabelValues(l.Name) // from the start, so that its first rise is seen
 	}
 	h.mux = h.routes()
 	return h, nil

@@ -195,6 +195,65 @@ func TestBatchLingersBounded(t *testing.T) {
 	})
 }
 
+// TestBatchExpectsWhatCameBefore: on a busy core requests are announced one
+// after the other, each when the one before it waits already.
+func TestBatchExpectsWhatCameBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(2*time.Millisecond, 256)
+		sizes := takeAll(q)
+		come := func() (done func()) {
+			done = q.announce()
+			q.add(&op{items: 1, issuance: true})
+			synctest.Wait()
+			return done
+		}
+		var done []func()
+		for range 64 {
+			done = append(done, q.announce())
+		}
+		for range 64 {
+			q.add(&op{items: 1, issuance: true})
+		}
+		if n := <-sizes; n != 64 {
+			t.Fatalf("batch of %d, want 64", n)
+		}
+		for _, d := range done {
+			d()
+		}
+		began := time.Now()
+		for range 64 {
+			defer come()()
+		}
+		if n := <-sizes; n != 64 || time.Since(began) != 0 {
+			t.Errorf("batch of %d after %v, want 64 at once", n, time.Since(began))
+		}
+		q.close(errClosed)
+		synctest.Wait()
+	})
+}
+
+// TestLoneRequestsDoNotLinger: after a busy time one request waits once for
+// others, and from then on not at all.
+func TestLoneRequestsDoNotLinger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(2*time.Millisecond, 256)
+		sizes := takeAll(q)
+		q.expected = 64
+		for i := range 100 {
+			began := time.Now()
+			done := q.announce()
+			q.add(&op{items: 1, issuance: true})
+			<-sizes
+			done()
+			if waited := time.Since(began); i > 0 && waited != 0 {
+				t.Errorf("request %d waited %v", i, waited)
+			}
+		}
+		q.close(errClosed)
+		synctest.Wait()
+	})
+}
+
 func TestBatchIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(time.Hour, 10)

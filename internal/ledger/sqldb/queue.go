@@ -33,6 +33,12 @@ type op struct {
 // A queue gathers ops into batches. A batch closes when every announced
 // request waits in it: whoever commits earlier makes the others pay for a
 // commit of their own, whoever commits later wastes time.
+//
+// On a busy core that alone is not enough: the requests that have not been
+// read from their connections yet are not announced, and the first to come
+// would commit alone. So a batch also waits for as many as the last ones held,
+// until none has come for the time of linger; and once in a while a batch
+// waits for that pause in any case, to find out whether more would come.
 type queue struct {
 	linger  time.Duration
 	longest time.Duration
@@ -43,6 +49,8 @@ type queue struct {
 	items     int
 	waiting   int // ops of announced requests
 	announced int
+	expected  int       // issuance ops that a batch waits for
+	batches   int       // since the last probe
 	first     time.Time // when the oldest op came
 	last      time.Time // when the newest op came
 	refuse    error     // why nothing is taken now
@@ -54,10 +62,15 @@ func newQueue(linger time.Duration, most int) *queue {
 	return &queue{linger: linger, longest: 10 * linger, most: most, wake: make(chan struct{}, 1)}
 }
 
+// probeEvery is how many batches of more than one pass between two that wait
+// for more than they expect.
+const probeEvery = 32
+
 // announce counts a request in flight.
 func (q *queue) announce() (done func()) {
 	q.mu.Lock()
 	q.announced++
+	q.last = time.Now()
 	q.mu.Unlock()
 	var once sync.Once
 	return func() {
@@ -107,7 +120,16 @@ func (q *queue) nudge() {
 
 // ready reports whether the batch is to be committed without waiting longer.
 func (q *queue) ready() bool {
-	return len(q.ops) > 0 && (q.waiting >= q.announced || q.items >= q.most || q.closed)
+	if len(q.ops) == 0 {
+		return false
+	}
+	if q.items >= q.most || q.closed {
+		return true
+	}
+	if q.waiting < q.announced {
+		return false
+	}
+	return q.announced == 0 || q.waiting >= q.expected && (q.expected <= 1 || q.batches < probeEvery)
 }
 
 // take waits for a batch. It returns nil when the queue is closed and empty.
@@ -155,7 +177,10 @@ func (q *queue) cut() (ops []*op, wait time.Duration, closed bool) {
 		if wait > 0 {
 			return nil, wait, false
 		}
+		q.expected, q.batches = 0, 0
 	}
+	q.batches++
+	q.expected = max(q.expected, q.waiting)
 	return q.batch(), 0, false
 }
 

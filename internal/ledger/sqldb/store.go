@@ -52,7 +52,7 @@ type Config struct {
 	// default.
 	NewLog bool
 	// MaxLinger is how long a batch waits for the next announced request; ten
-	// times as long it waits at most. 0 means 2 ms.
+	// times as long it waits at most. 0 means 4 ms.
 	MaxLinger time.Duration
 	// MaxBatch closes a batch; 0 means 256 items.
 	MaxBatch int
@@ -98,7 +98,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, errors.New("opening ledger: a path and an issuance log are needed")
 	}
 	if cfg.MaxLinger == 0 {
-		cfg.MaxLinger = 2 * time.Millisecond
+		cfg.MaxLinger = 4 * time.Millisecond
 	}
 	if cfg.MaxBatch == 0 {
 		cfg.MaxBatch = 256

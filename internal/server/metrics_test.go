@@ -1,0 +1,77 @@
+package server
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"mintmark/internal/pkitest"
+)
+
+// TestMetrics scrapes a server that has just begun to serve: every series that
+// docs/operations.md alerts on is there. One that appears with its first event
+// would hide that event from a rule on its rise.
+func TestMetrics(t *testing.T) {
+	dir := newState(t)
+	editConfig(t, dir, "profiles:\n", `aws:
+  targets:
+    - name: line-a
+      account_id: "123456789012"
+      region: eu-central-1
+      endpoint: http://127.0.0.1:9
+      cas:
+        - {issuer: issuing, mode: SNI_ONLY, use: none}
+
+profiles:
+`)
+	server := serveLocal(t, dir, nil)
+	if _, err := newClient(t, dir, server.est).Enroll(t.Context(), newDevice(t, "press-1").csr); err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`mintmark_[a-z_]+`).FindAllString(string(pkitest.ReadFile(t, "../../docs/operations.md")), -1)
+	slices.Sort(named)
+	named = slices.Compact(named)
+	if len(named) < 6 {
+		t.Fatalf("docs/operations.md names %v", named)
+	}
+	var page string
+	eventually(t, "the CRL job has run", func() bool {
+		_, page = get(t, "http://"+server.metrics+"/metrics")
+		return strings.Contains(page, `mintmark_crl_next_update_timestamp_seconds{issuer="issuing"}`)
+	})
+	for _, name := range named {
+		if !regexp.MustCompile(`(?m)^` + name + `(\{.*\})? `).MatchString(page) {
+			t.Errorf("there is no series %s", name)
+		}
+	}
+	for _, series := range []string{
+		`mintmark_ledger_healthy 1`,
+		`mintmark_alarms_total{kind="clone"} 0`,
+		`mintmark_alarms_total{kind="unknown-certificate"} 0`,
+		`mintmark_est_unknown_certificates_total{label=""} 0`,
+		`mintmark_label_usable{label=""} 1`,
+		`mintmark_registration_backlog{kind="aws/line-a"} 0`,
+		`mintmark_issuance_seconds_count{issuer="issuing",outcome="issued",profile="device"} 1`,
+		`mintmark_est_requests_total{code="200",label="",op="simpleenroll",rule=""} 1`,
+	} {
+		if !strings.Contains(page, series+"\n") {
+			t.Errorf("there is no %s", series)
+		}
+	}
+	for _, authority := range []string{"root", "issuing"} {
+		for _, name := range []string{"ca_not_after_timestamp_seconds", "crl_next_update_timestamp_seconds"} {
+			if !strings.Contains(page, "mintmark_"+name+`{issuer="`+authority+`"}`) {
+				t.Errorf("there is no %s of %s", name, authority)
+			}
+		}
+	}
+	if strings.Contains(page, "press-1") || strings.Contains(page, dir) {
+		t.Error("the metrics name a device or a path")
+	}
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if code, body := get(t, "http://"+server.metrics+path); code != 200 || body != "{\"status\":\"ok\"}\n" {
+			t.Errorf("%s: %d %q", path, code, body)
+		}
+	}
+}
