@@ -24,7 +24,6 @@ bin/bootstrap:
 
 test:
 	scripts/test-tools.sh
-	$(GO) vet ./...
 	$(GO) test -timeout 15m ./...
 
 check:
@@ -44,6 +43,10 @@ fuzz:
 faults:
 	scripts/test-tools.sh
 	MINTMARK_LONG=1 $(GO) test -count=1 -timeout 60m -run 'Kill|Crash|Fault|Disk|Trace' ./internal/... ./issuer/... ./cmd/...
+
+# A ledger with a million certificates.
+scale:
+	MINTMARK_LONG=1 $(GO) test -count=1 -timeout 60m -v -run Scale ./internal/ledger/...
 
 bench: build
 	bin/mintmark bench --json-out bench.json

@@ -231,7 +231,7 @@ pids=$(echo "$pids" | sed "s/ $server//")
 stop
 
 step "What happened"
-awk -F'\t' '{printf "  %-22s %-16s %s\n", $1, $2, $3}' "$D/results"
+awk -F'\t' '{printf "  %-22s %-20s %s\n", $1, $2, $3}' "$D/results"
 cat <<END
 
   trust anchor            $D/root.pem

@@ -147,9 +147,22 @@ func TestDiskFull(t *testing.T) {
 		makeRoom()
 		wantResumed(t, f, server)
 		t.Logf("full after %d certificates, %d in the end", full, f.count())
-		server.stop(t)
-		f.check(dir)
+		f.check(endWhenFull(t, f, server, fill, makeRoom))
 	})
+}
+
+// endWhenFull kills a server whose disk is full, makes room and serves again.
+// It returns the state directory, which nobody serves then.
+func endWhenFull(t *testing.T, f *fleet, server *child, fill func(int64), makeRoom func()) string {
+	t.Helper()
+	fill(0)
+	wantRefused(t, f, server)
+	server.kill()
+	makeRoom()
+	again := startChild(t, server.dir)
+	wantResumed(t, f, again)
+	again.stop(t)
+	return server.dir
 }
 
 // strace attaches to a server and returns how to detach. Calls that it is told

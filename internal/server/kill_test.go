@@ -103,3 +103,23 @@ func TestKillUnderLoad(t *testing.T) {
 	}
 	t.Logf("%d kills, %d certificates received, %d devices asked again, %d records", kills, received, letDown, len(all))
 }
+
+// TestKillAtStart kills the server again and again while it starts.
+func TestKillAtStart(t *testing.T) {
+	dir := newState(t)
+	f := &fleet{t: t}
+	for range 8 {
+		server := newChild(t, dir)
+		timer := time.AfterFunc(rand.N(400*time.Millisecond), server.kill)
+		for range server.lines { // until it is gone
+		}
+		timer.Stop()
+		server.kill()
+	}
+	server := startChild(t, dir)
+	if err := f.enroll(t.Context(), server.client(t), f.next()); err != nil {
+		t.Error(err)
+	}
+	server.stop(t)
+	f.check(dir)
+}
