@@ -62,6 +62,11 @@ type AWSStatus struct {
 	Plan      Plan         `json:"plan"`
 }
 
+// IAMPolicy is what the server's AWS credentials must be allowed.
+type IAMPolicy struct {
+	Policy json.RawMessage `json:"policy"`
+}
+
 // AWSCA is one CA of a target.
 type AWSCA struct {
 	Issuer        string    `json:"issuer"`
@@ -108,6 +113,12 @@ func (c *Client) AWSPlan(ctx context.Context, target string) (Plan, error) {
 // AWSStatus reads a target. It changes nothing.
 func (c *Client) AWSStatus(ctx context.Context, target string) (AWSStatus, error) {
 	return call[AWSStatus](ctx, c, http.MethodGet, awsPath(target)+"/status", nil, nil)
+}
+
+// AWSIAMPolicy returns the IAM policy that the server's credentials need for a
+// target. It makes no call to AWS.
+func (c *Client) AWSIAMPolicy(ctx context.Context, target string) (IAMPolicy, error) {
+	return call[IAMPolicy](ctx, c, http.MethodGet, awsPath(target)+"/iam-policy", nil, nil)
 }
 
 // AWSApply makes the target what it should be and returns what was done.

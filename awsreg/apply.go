@@ -130,13 +130,13 @@ func (res resource) converge(ctx context.Context) (reconcile.Change, error) {
 			if act == nil {
 				return nil
 			}
-			if acted++; acted > settling {
+			if acted == settling {
 				return fmt.Errorf("%s %s: AWS accepts the change from %q to %q, but does not show it", change.Kind, change.Subject, change.Before, change.After)
 			}
 			if err := act(ctx); err != nil {
-				return err
+				return err // not accepted, or only to be waited for: retry counts that
 			}
-			if acted > 1 { // reads may lag behind writes
+			if acted++; acted > 1 { // reads may lag behind writes
 				if err := pause(ctx, acted); err != nil {
 					return err
 				}

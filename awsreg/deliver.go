@@ -219,9 +219,16 @@ func (r *Registrar) registerRevoked(ctx context.Context, s *session, p push) err
 	case codeExists: // it connected this very moment: the next attempt revokes it
 		return fmt.Errorf("registering certificate %s as revoked: %w", p.CertificateID, errors.Join(errNotYet, err))
 	case codeNotFound, "CertificateValidationException":
-		// The CA is not registered here, or the certificate has expired: either way
-		// it cannot come in.
-		return nil
+		// What has expired cannot come in. But a CA that is not registered yet would
+		// let it in once it is.
+		if now := r.cfg.Now(); now.After(p.NotAfter) || now.After(issuer.Certificate.NotAfter) {
+			return nil
+		}
+		have, describeErr := describeCA(ctx, s.iot, CertificateID(issuer.Certificate.Raw), issuer)
+		if describeErr == nil && have == nil {
+			return fmt.Errorf("registering certificate %s as revoked: CA %q is not registered yet, `mintmark aws apply` registers it: %w", p.CertificateID, p.Issuer, err)
+		}
+		return describeErr
 	}
 	return explain(fmt.Sprintf("registering certificate %s as revoked", p.CertificateID), err)
 }

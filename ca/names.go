@@ -91,7 +91,6 @@ func dnsWithin(name, subtree string, wide bool) bool {
 		if wide && (bare == base || strings.HasSuffix(bare, "."+base)) {
 			return true
 		}
-		name = "x." + base
 	}
 	if bare == "" || strings.HasSuffix(name, "."+bare) {
 		return true

@@ -129,7 +129,11 @@ func (h shapeHash) validity(s cryptobyte.String, cert *x509.Certificate) bool {
 		}
 		h.number(int(tag), len(date))
 	}
-	h.number(cert.NotBefore.Year(), int(cert.NotAfter.Unix()-cert.NotBefore.Unix()))
+	length := int(cert.NotAfter.Unix() - cert.NotBefore.Unix())
+	if cert.NotAfter.Year() == 9999 {
+		length = -1 // no well-defined expiry: the difference says nothing
+	}
+	h.number(cert.NotBefore.Year(), length)
 	return s.Empty()
 }
 
@@ -144,7 +148,7 @@ func (h shapeHash) subject(s cryptobyte.String) bool {
 			var attribute, value cryptobyte.String
 			var oid asn1.ObjectIdentifier
 			var tag cbasn1.Tag
-			if !set.ReadASN1(&attribute, cbasn1.SEQUENCE) || !attribute.ReadASN1ObjectIdentifier(&oid) || !attribute.ReadAnyASN1(&value, &tag) {
+			if !set.ReadASN1(&attribute, cbasn1.SEQUENCE) || !attribute.ReadASN1ObjectIdentifier(&oid) || !attribute.ReadAnyASN1(&value, &tag) || !attribute.Empty() {
 				return false
 			}
 			h.exact([]byte(oid.String()))

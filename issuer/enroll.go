@@ -48,6 +48,9 @@ func (ra *RA) enroll(ctx context.Context, r Request) (answer Answer, err error) 
 	if err != nil {
 		return Answer{}, err
 	}
+	if err := ra.inForce(authority); err != nil {
+		return Answer{}, err
+	}
 	if err := ra.Ledger.Health(); err != nil {
 		return Answer{}, unavailable("ledger", "the server cannot record certificates at the moment", err)
 	}
@@ -83,11 +86,22 @@ func (ra *RA) enroll(ctx context.Context, r Request) (answer Answer, err error) 
 	if err != nil {
 		return Answer{}, err
 	}
+	if r.Holds != nil {
+		if err := profile.noOtherNames(id, template, r.Holds); err != nil {
+			return Answer{}, err
+		}
+	}
 	prepared, err := authority.Prepare(template, csr.PublicKey, ca.Rules{OutliveIssuer: profile.outlive})
 	if err != nil {
 		return Answer{}, refusePrepared(err)
 	}
 	ra.step(5)
+	// A key that is away must not cost a serial number a request: void ones stay
+	// on the CRL for as long as their certificates would have lived.
+	if err := authority.Open(ctx); err != nil {
+		ra.metrics.signed(authority.Name(), err, ra.Now().Sub(now))
+		return Answer{}, unavailable("signer", "the key of the issuing CA cannot be used at the moment", err)
+	}
 
 	intent := ledger.Intent{
 		Epoch:     ra.currentEpoch(),
@@ -194,7 +208,8 @@ func (ra *RA) step(n int) {
 // certainlyRefused reports whether an error of Begin leaves no intent behind.
 func certainlyRefused(err error) bool {
 	var clone *ledger.CloneError
-	return errors.As(err, &clone) || errors.Is(err, ledger.ErrLapsed) || errors.Is(err, ledger.ErrInFlight)
+	return errors.As(err, &clone) || errors.Is(err, ledger.ErrLapsed) || errors.Is(err, ledger.ErrInFlight) ||
+		errors.Is(err, ledger.ErrRevoked) || errors.Is(err, ledger.ErrTaken)
 }
 
 // refuseRecord words what the ledger refused in step 6 or 9.
@@ -210,6 +225,9 @@ func (ra *RA) refuseRecord(err error, intent ledger.Intent) error {
 	case errors.Is(err, ledger.ErrInFlight):
 		return &Refusal{Kind: Unavailable, Rule: "in-flight", Err: err, RetryAfter: time.Second,
 			Text: "the same request is being answered at this moment; repeat it"}
+	case errors.Is(err, ledger.ErrRevoked):
+		return &Refusal{Kind: Forbidden, Rule: "certificate-revoked", Err: err,
+			Text: fmt.Sprintf("the client certificate %s is revoked", intent.Requester.Name)}
 	case errors.Is(err, ledger.ErrVoided), errors.Is(err, ledger.ErrLapsed):
 		return unavailable("epoch", "the server lost its turn at issuing; repeat the request", err)
 	default:

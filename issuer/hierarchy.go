@@ -59,6 +59,15 @@ func (ra *RA) CreateAuthority(ctx context.Context, spec AuthoritySpec, requester
 	if err != nil {
 		return nil, fmt.Errorf("authority %q: %w", spec.Name, err)
 	}
+	if parent != nil {
+		if err := ra.inForce(parent); err != nil {
+			return nil, err
+		}
+		// Before there is a key, which is in the way of the next try.
+		if err := parent.Open(ctx); err != nil {
+			return nil, fmt.Errorf("certifying authority %q: %w", spec.Name, err)
+		}
+	}
 	uri, signer, err := ra.Keys.Create(ctx, spec.keyURI(), string(spec.Key))
 	if err != nil {
 		return nil, fmt.Errorf("creating the key of authority %q: %w", spec.Name, err)

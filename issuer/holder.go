@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 
 	"mintmark/ca"
 	"mintmark/internal/ledger"
@@ -70,6 +71,13 @@ func (ra *RA) Revoke(ctx context.Context, selector ledger.Selector, reason ledge
 	if err != nil {
 		return nil, err
 	}
+	ra.mu.Lock()
+	for _, a := range ra.authorities {
+		if s := SerialOf(a.Certificate().SerialNumber); slices.Contains(serials, s) {
+			ra.revoked[s] = true
+		}
+	}
+	ra.mu.Unlock()
 	ra.log.Info("revoked", "serials", serials, "reason", reason, "actor", actor)
 	if ra.Recorded != nil {
 		ra.Recorded()

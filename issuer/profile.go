@@ -318,5 +318,10 @@ func whole(pattern string) (*regexp.Regexp, error) {
 	if len(pattern) > 1024 {
 		return nil, fmt.Errorf("pattern is longer than 1024 characters")
 	}
+	// By itself first: one with unbalanced parentheses would end the group and
+	// not be held to all of a value.
+	if _, err := regexp.Compile(pattern); err != nil {
+		return nil, err
+	}
 	return regexp.Compile(`\A(?:` + pattern + `)\z`)
 }

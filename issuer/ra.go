@@ -70,6 +70,7 @@ type RA struct {
 	authorities map[string]*ca.Authority
 	order       []string // names of authorities in the order of creation
 	waiting     map[string]ledger.Authority
+	revoked     map[ledger.Serial]bool // CA certificates
 	abandoned   map[ledger.Serial]bool // intents to void as soon as the ledger writes again
 }
 
@@ -95,6 +96,7 @@ func New(ctx context.Context, config Config) (*RA, error) {
 		inFlight:    make(chan struct{}, config.MaxInFlight),
 		authorities: make(map[string]*ca.Authority),
 		waiting:     make(map[string]ledger.Authority),
+		revoked:     make(map[ledger.Serial]bool),
 		abandoned:   make(map[ledger.Serial]bool),
 	}
 	ra.Profiles = maps.Clone(config.Profiles)
@@ -110,6 +112,17 @@ func New(ctx context.Context, config Config) (*RA, error) {
 		if err := ra.add(record); err != nil {
 			return nil, err
 		}
+	}
+	query := ledger.Query{Purpose: ledger.ForCA, State: ledger.Revoked, Limit: 1000}
+	for more := true; more; {
+		page, err := config.Ledger.Certificates(ctx, query)
+		if err != nil {
+			return nil, fmt.Errorf("loading revoked authorities: %w", err)
+		}
+		for _, c := range page.Certificates {
+			ra.revoked[c.Serial] = true
+		}
+		query.After, more = page.Next, page.Next != ""
 	}
 	if err := ra.join(ctx); err != nil {
 		return nil, err
@@ -204,11 +217,31 @@ func (ra *RA) Usable(profile, authority string) error {
 		return err
 	}
 	now, end := ra.Now(), a.Certificate().NotAfter
-	if now.After(end) {
-		return fmt.Errorf("issuing CA %q expired on %s", authority, end.Format(time.DateOnly))
+	if err := ra.inForce(a); err != nil {
+		return err
 	}
 	if !p.outlive && now.Add(p.validity).After(end) {
 		return fmt.Errorf("issuing CA %q expires on %s, before a certificate of profile %q issued now would (validity %v)", authority, end.Format(time.DateOnly), profile, p.validity)
+	}
+	return nil
+}
+
+// inForce says why an authority must not certify anything, or nil. An expired
+// one would not be stopped by its own notAfter under a profile that may outlive
+// it, and one that is revoked, or below a revoked one, is in nobody's good
+// faith.
+func (ra *RA) inForce(a *ca.Authority) error {
+	if end := a.Certificate().NotAfter; ra.Now().After(end) {
+		return &Refusal{Kind: Unavailable, Rule: "issuer-lifetime", RetryAfter: time.Hour,
+			Text: fmt.Sprintf("issuing CA %q expired on %s", a.Name(), end.Format(time.DateOnly))}
+	}
+	ra.mu.RLock()
+	defer ra.mu.RUnlock()
+	for _, c := range append(a.Chain(), a.Certificate()) {
+		if ra.revoked[SerialOf(c.SerialNumber)] {
+			return &Refusal{Kind: Unavailable, Rule: "issuer-revoked", RetryAfter: time.Hour,
+				Text: fmt.Sprintf("issuing CA %q is revoked or below a revoked CA: it must be replaced", a.Name())}
+		}
 	}
 	return nil
 }
@@ -284,9 +317,9 @@ func (ra *RA) voidAbandoned(ctx context.Context) {
 	}
 	ra.mu.RUnlock()
 	for _, s := range serials {
-		// ErrVoided: voided before, or valid after all because only the
-		// answer of step 9 was lost. Both need nothing more.
-		if err := ra.Ledger.Void(ctx, s, ra.Now()); err != nil && !errors.Is(err, ledger.ErrVoided) && !errors.Is(err, ledger.ErrNotFound) {
+		// ErrIssued: valid after all, because only the answer of step 9 was
+		// lost. That and what was never recorded need nothing more.
+		if err := ra.Ledger.Void(ctx, s, ra.Now()); err != nil && !errors.Is(err, ledger.ErrIssued) && !errors.Is(err, ledger.ErrNotFound) {
 			ra.log.Warn("voiding an intent", "serial", s, "error", err)
 			continue
 		}

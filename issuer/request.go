@@ -26,6 +26,12 @@ type Request struct {
 	// subject alternative names of the request must equal its own, as values
 	// (RFC 7030, Section 4.2.2). Nil for an enrollment.
 	Renews *x509.Certificate
+
+	// Holds is the certificate of the same profile by which the requester
+	// enrolls, without saying that it renews. The request may leave out names
+	// that it has, but bring no others: a device that chose its alternative
+	// names would choose another's. Nil for every other requester.
+	Holds *x509.Certificate
 }
 
 // Answer is an issued certificate.

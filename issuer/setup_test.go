@@ -71,6 +71,7 @@ func newRA(t testing.TB, l ledger.Ledger, change func(*issuer.Config)) *issuer.R
 	t.Helper()
 	config := issuer.Config{
 		Ledger: l, Server: "test", Logger: slog.New(slog.DiscardHandler), PublicURL: "http://ca.example:8080",
+		EpochTTL: time.Hour, // nobody extends it here, and the race detector is slow
 		Profiles: map[string]*issuer.Profile{
 			"device": profile(t, "device", issuer.ProfileConfig{Preset: "device"}),
 			"server": profile(t, "server", issuer.ProfileConfig{Preset: "server"}),

@@ -2,8 +2,11 @@ package issuer
 
 import (
 	"crypto/x509"
+	"fmt"
 	"math/big"
+	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,6 +120,41 @@ func (p *Profile) template(csr *request, id identity, issuer string, serial *big
 		return nil, refuse(Malformed, "subject", "the request names nobody: it has neither a subject nor a name that profile %s takes", p.Name)
 	}
 	return t, nil
+}
+
+// noOtherNames refuses a certificate with names from the request that the one
+// held does not have.
+func (p *Profile) noOtherNames(id identity, t, held *x509.Certificate) error {
+	for _, rule := range p.subject {
+		value, ok := id.values[rule.attribute]
+		if ok && rule.pattern != nil && !slices.Contains(attributeValues(held.Subject, rule.oid), value) {
+			return refuse(Forbidden, "identity", "the requester's certificate has no %s %q, and may not ask for it", rule.attribute, value)
+		}
+	}
+	other := func(name any) error {
+		return refuse(Forbidden, "identity", "the requester's certificate does not have the alternative name %q, and may not ask for it", fmt.Sprint(name))
+	}
+	for _, name := range t.DNSNames {
+		if !slices.Contains(held.DNSNames, name) {
+			return other(name)
+		}
+	}
+	for _, ip := range t.IPAddresses {
+		if !slices.ContainsFunc(held.IPAddresses, ip.Equal) {
+			return other(ip)
+		}
+	}
+	for _, u := range t.URIs {
+		if !slices.ContainsFunc(held.URIs, func(h *url.URL) bool { return h.String() == u.String() }) {
+			return other(u)
+		}
+	}
+	for _, address := range t.EmailAddresses {
+		if !slices.Contains(held.EmailAddresses, address) {
+			return other(address)
+		}
+	}
+	return nil
 }
 
 func expand(urls []string, issuer string) []string {

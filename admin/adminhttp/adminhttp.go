@@ -28,6 +28,8 @@ type AWS interface {
 	// returns what was done, also when it fails.
 	Apply(ctx context.Context, target string, progress func(reconcile.Change)) (reconcile.Plan, error)
 	Status(ctx context.Context, target string) (awsreg.Status, error)
+	// IAMPolicy is the JSON of what the server's credentials must be allowed.
+	IAMPolicy(target string) (string, error)
 }
 
 // Config is what New needs.
@@ -71,10 +73,11 @@ func New(c Config) http.Handler {
 		"GET /v1/devices":      h.listDevices,
 		"GET /v1/devices/{id}": h.showDevice,
 
-		"GET /v1/aws/targets":               h.listAWS,
-		"GET /v1/aws/targets/{name}/plan":   h.planAWS,
-		"GET /v1/aws/targets/{name}/status": h.statusAWS,
-		"POST /v1/aws/targets/{name}/apply": h.applyAWS,
+		"GET /v1/aws/targets":                   h.listAWS,
+		"GET /v1/aws/targets/{name}/plan":       h.planAWS,
+		"GET /v1/aws/targets/{name}/status":     h.statusAWS,
+		"GET /v1/aws/targets/{name}/iam-policy": h.iamPolicy,
+		"POST /v1/aws/targets/{name}/apply":     h.applyAWS,
 	} {
 		mux.Handle(pattern, h.serve(fn))
 	}

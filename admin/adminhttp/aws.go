@@ -56,6 +56,18 @@ func (h *handler) statusAWS(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, wireStatus(status))
 }
 
+func (h *handler) iamPolicy(w http.ResponseWriter, r *http.Request) error {
+	name, err := h.target(r)
+	if err != nil {
+		return err
+	}
+	document, err := h.AWS.IAMPolicy(name)
+	if err != nil {
+		return fromAWS(err)
+	}
+	return writeJSON(w, http.StatusOK, admin.IAMPolicy{Policy: json.RawMessage(document)})
+}
+
 // applyAWS streams: once the first line is out, an error is the last line.
 func (h *handler) applyAWS(w http.ResponseWriter, r *http.Request) error {
 	name, err := h.target(r)

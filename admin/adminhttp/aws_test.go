@@ -26,6 +26,8 @@ var wanted = []reconcile.Change{
 
 func (*cloud) Targets() []string { return []string{"line-a"} }
 
+func (*cloud) IAMPolicy(string) (string, error) { return `{"Version":"2012-10-17"}`, nil }
+
 func (c *cloud) Plan(_ context.Context, name string) (reconcile.Plan, error) {
 	return reconcile.Plan{Target: name, Changes: wanted[c.done:]}, nil
 }

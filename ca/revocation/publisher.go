@@ -75,6 +75,12 @@ func (p *Publisher) PublishDue(ctx context.Context, fence ledger.Fence) error {
 	}
 	var errs []error
 	for _, authority := range p.Authorities() {
+		// Nobody asks for the CRL of an authority that has expired, and it could
+		// not be valid for any time.
+		if !p.Now().Before(authority.Certificate().NotAfter) {
+			p.nextUpdate.DeleteLabelValues(authority.Name())
+			continue
+		}
 		latest, err := p.Ledger.LatestCRL(ctx, authority.Name())
 		switch {
 		case errors.Is(err, ledger.ErrNotFound):
@@ -99,6 +105,11 @@ func (p *Publisher) PublishDue(ctx context.Context, fence ledger.Fence) error {
 func (p *Publisher) Publish(ctx context.Context, fence ledger.Fence, authority *ca.Authority) error {
 	p.signing.Lock()
 	defer p.signing.Unlock()
+	// Before a number is taken: an authority whose key is elsewhere would take
+	// one every minute.
+	if err := authority.Open(ctx); err != nil {
+		return fmt.Errorf("signing a CRL of %s: %w", authority.Name(), err)
+	}
 	now := p.Now().Truncate(time.Second)
 	work, err := p.Ledger.NextCRL(ctx, fence, authority.Name(), now, p.Period)
 	if err != nil {
@@ -114,9 +125,13 @@ func (p *Publisher) Publish(ctx context.Context, fence ledger.Fence, authority *
 		if !ok {
 			return fmt.Errorf("the ledger holds the serial number %q, which is not hexadecimal", entry.Serial)
 		}
-		crl.Entries = append(crl.Entries, x509.RevocationListEntry{
-			SerialNumber: serial, RevocationTime: entry.At.UTC().Truncate(time.Second), ReasonCode: int(entry.Reason),
-		})
+		// A revocation of this very moment, or one from before the clock was set
+		// back, must not keep the CRL from being signed.
+		at := entry.At.Truncate(time.Second)
+		if at.After(now) {
+			at = now
+		}
+		crl.Entries = append(crl.Entries, x509.RevocationListEntry{SerialNumber: serial, RevocationTime: at.UTC(), ReasonCode: int(entry.Reason)})
 	}
 	der, err := authority.SignCRL(ctx, crl)
 	if err != nil {

@@ -17,7 +17,7 @@ func newAWS(a *app) *cobra.Command {
 	c := a.group("aws", "Keep AWS IoT Core in step with the CA",
 		"Aws compares the AWS accounts and regions of mintmark.yaml with what they should be,\nand brings them there.",
 		"  mintmark aws plan --dir ./factory\n  mintmark aws apply --target line-a --dir ./factory")
-	c.AddCommand(newAWSPlan(a), newAWSApply(a), newAWSStatus(a), newAWSPublish(a))
+	c.AddCommand(newAWSPlan(a), newAWSApply(a), newAWSStatus(a), newAWSPolicy(a), newAWSPublish(a))
 	return c
 }
 

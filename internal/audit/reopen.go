@@ -24,10 +24,12 @@ func (l *Log) Reopen() error {
 	}
 	before, lost := l.head, l.lost
 	if err := l.reopen(); err != nil {
+		l.head = before // what was read may not have been on disk
 		return err
 	}
-	if l.head.Batch < before.Batch || l.head.Batch == before.Batch && l.head != before {
-		return fmt.Errorf("issuance log in %s ends at batch %d, but batch %d was durable: it was changed behind the server's back", l.dir, l.head.Batch, before.Batch)
+	if found := l.head; found.Batch < before.Batch || found.Batch == before.Batch && found != before {
+		l.head = before // which the next attempt must find, too
+		return fmt.Errorf("issuance log in %s ends at batch %d, but batch %d was durable: it was changed behind the server's back", l.dir, found.Batch, before.Batch)
 	}
 	if lost != 0 && l.events.Batch == lost {
 		if err := l.abort(); err != nil {

@@ -20,6 +20,10 @@ var (
 	ErrUnavailable = errors.New("ledger cannot write durably")
 	// ErrInFlight: an intent for the same request is open in this epoch.
 	ErrInFlight = errors.New("the same request is being answered at this moment; repeat it")
+	// ErrRevoked: the certificate that asks is not valid any more.
+	ErrRevoked = errors.New("the requesting certificate was revoked")
+	// ErrIssued: the serial number has a certificate, which can only be revoked.
+	ErrIssued = errors.New("serial number has a certificate")
 	// ErrTaken: the serial number was recorded before.
 	ErrTaken = errors.New("serial number is in the ledger already")
 	// ErrOldCRL: the CRL's number is not higher than the stored one's.

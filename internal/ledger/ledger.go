@@ -44,8 +44,8 @@ type Issuance interface {
 	Announce() (done func())
 
 	// Begin records intents: step 6 of the issuance cycle. The result has one
-	// entry an intent: nil, *PriorError, *CloneError, ErrInFlight or ErrTaken;
-	// one intent's refusal never fails another's. The second result fails the
+	// entry an intent: nil, *PriorError, *CloneError, ErrInFlight, ErrRevoked or
+	// ErrTaken; one intent's refusal never fails another's. The second result fails the
 	// whole call, and then no intent of it may be signed. ErrLapsed if the
 	// epoch is not in force. Whoever leaves before the answer must not sign
 	// either: the ledger voids what it has recorded for nobody.
@@ -66,8 +66,8 @@ type Issuance interface {
 
 	// Void gives up an intent of the caller's own epoch: nothing was signed,
 	// or what was signed is thrown away. A void serial goes on the next CRL.
-	// Voiding again is no error; a serial with a certificate is refused, and
-	// ErrNotFound is for one that was never recorded.
+	// Voiding again is no error; ErrIssued is for a serial with a
+	// certificate, ErrNotFound for one that was never recorded.
 	Void(ctx context.Context, serial Serial, now time.Time) error
 
 	// VoidLapsed voids the open intents of epochs that are no longer in force
@@ -96,7 +96,8 @@ type Revocations interface {
 	// Revoke revokes what the selector names and returns the serials that
 	// changed state; already revoked ones are left alone. Tasks are enqueued
 	// in the same transaction, one call of tasks per certificate; tasks may be
-	// nil and must not call the ledger. ErrNotFound if nothing matches.
+	// nil and must not call the ledger. The open intents that a revoked
+	// certificate asked for are voided. ErrNotFound if nothing matches.
 	Revoke(ctx context.Context, selector Selector, reason Reason, actor string, now time.Time, tasks func(Certificate) []Task) ([]Serial, error)
 
 	// NextCRL takes the issuer's next CRL number and lists what that CRL must

@@ -185,6 +185,15 @@ func (t *targets) Status(ctx context.Context, name string) (awsreg.Status, error
 	return t.registrar.Status(ctx, target)
 }
 
+// IAMPolicy is what the server's credentials must be allowed for a target.
+func (t *targets) IAMPolicy(name string) (string, error) {
+	target, err := t.find(name)
+	if err != nil {
+		return "", err
+	}
+	return awsreg.IAMPolicy(target)
+}
+
 // run delivers what each target must be told, until ctx ends.
 func (t *targets) run(ctx context.Context) {
 	var wait sync.WaitGroup

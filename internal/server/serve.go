@@ -1,9 +1,11 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -20,8 +22,8 @@ import (
 )
 
 const (
-	// maxConnections bounds the TLS connections of the EST listener: about 55
-	// kB of memory each.
+	// maxConnections bounds the connections of a listener: about 55 kB of
+	// memory each with TLS.
 	maxConnections = 8192
 	// drain is how long requests in flight may take at shutdown.
 	drain = 30 * time.Second
@@ -72,7 +74,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	monitoring.HandleFunc("GET /healthz", s.healthz)
 	monitoring.HandleFunc("GET /readyz", s.newReadiness().ServeHTTP)
 
-	errorLog := slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
+	errorLog := log.New(&serverLog{s.log}, "", 0)
 	servers := []*http.Server{
 		{Handler: handler, TLSConfig: est.TLSConfig(own.get), ErrorLog: errorLog},
 		{Handler: s.crls.Handler(), ErrorLog: errorLog},
@@ -107,7 +109,8 @@ func (s *Server) Serve(ctx context.Context) error {
 		}
 	}
 	for i, l := range append(listeners, admin) {
-		if i == 0 {
+		// The admin socket has no strangers.
+		if l != admin {
 			l = netutil.LimitListener(l, maxConnections)
 		}
 		go serve(i, l)
@@ -131,6 +134,19 @@ func (s *Server) Serve(ctx context.Context) error {
 	stopWork()
 	wait.Wait()
 	return errors.Join(errs...)
+}
+
+// serverLog takes what net/http has to say. Most of it is about clients that
+// went away in a handshake; a panic and a lack of file descriptors are ours.
+type serverLog struct{ log *slog.Logger }
+
+func (l *serverLog) Write(line []byte) (int, error) {
+	level := slog.LevelDebug
+	if bytes.Contains(line, []byte("panic serving")) || bytes.Contains(line, []byte("Accept error")) {
+		level = slog.LevelError
+	}
+	l.log.Log(context.Background(), level, strings.TrimSpace(string(line)))
+	return len(line), nil
 }
 
 // runCRLs publishes CRLs under a lease, at least every minute and soon after a

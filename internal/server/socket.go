@@ -20,6 +20,10 @@ type peerKey struct{}
 // and every connection's peer is checked besides.
 func listenAdmin(dir string) (net.Listener, error) {
 	path := filepath.Join(dir, Socket)
+	// unix(7): sun_path holds 108 bytes, the last of them zero.
+	if len(path) > 107 {
+		return nil, fmt.Errorf("the path of the state directory is too long for a socket in it (%s, at most 107 bytes): choose a shorter one", path)
+	}
 	// We hold the lock of the directory: a socket that is there is stale.
 	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 		return nil, fmt.Errorf("removing a stale socket: %w", err)

@@ -209,6 +209,7 @@ func TestShortLivedIssuer(t *testing.T) {
 // Once open, a key in a file stays open: taking the file away does nothing to
 // a running server.
 func TestKeyAway(t *testing.T) {
+	t.Parallel() // it waits for a probe that counts for seconds
 	dir := newState(t)
 	key := filepath.Join(dir, "keys", "issuing.pem")
 	move := func(from, to string) {
@@ -267,6 +268,7 @@ func TestKeyAway(t *testing.T) {
 // TestNoServerCertificate starts a server that has no certificate of its own
 // and no key to make one. EST begins to work when the key comes.
 func TestNoServerCertificate(t *testing.T) {
+	t.Parallel()
 	dir := newState(t)
 	key := filepath.Join(dir, "keys", "issuing.pem")
 	if err := errors.Join(os.Rename(key, key+".away"), os.Remove(filepath.Join(dir, "tls", "server.pem"))); err != nil {

@@ -78,6 +78,11 @@ func (o *ownTLS) fits(ctx context.Context, leaf *x509.Certificate) bool {
 		names = append(names, ip.String())
 	}
 	want := slices.Clone(o.s.config.TLS.Names)
+	for i, name := range want {
+		if ip := net.ParseIP(name); ip != nil {
+			want[i] = ip.String() // one address has many spellings
+		}
+	}
 	slices.Sort(names)
 	slices.Sort(want)
 	if !slices.Equal(names, want) {
@@ -134,7 +139,11 @@ func (o *ownTLS) issue(ctx context.Context) (*tls.Certificate, error) {
 	for _, above := range answer.Chain {
 		c.Certificate = append(c.Certificate, above.Raw)
 	}
-	return c, o.store(c, key)
+	if err := o.store(c, key); err != nil {
+		// Thrown away for that, it would be issued again and again.
+		o.s.log.Error("storing the server's own certificate: the next start issues another", "error", err)
+	}
+	return c, nil
 }
 
 func (o *ownTLS) store(c *tls.Certificate, key *ecdsa.PrivateKey) error {

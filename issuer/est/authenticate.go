@@ -14,6 +14,7 @@ type identity struct {
 	requester ledger.Requester
 	device    string            // the device that the requester is; empty with a password
 	own       *x509.Certificate // the certificate of ours that was presented, if one was
+	profile   string            // the profile of own
 }
 
 // authenticate says who asks. RFC 7030, Section 3.2.3 and 3.3.2: clients are

@@ -50,6 +50,7 @@ func (h *Handler) byCertificate(x *exchange) (identity, error) {
 		requester: ledger.Requester{Kind: "certificate", Name: string(record.Serial), Address: x.peer},
 		device:    record.Device,
 		own:       x.client,
+		profile:   record.Profile,
 	}, nil
 }
 

@@ -32,7 +32,8 @@ func (h *Handler) simpleEnroll(x *exchange) (response, error) {
 	}
 	// A certificate of ours may come here too, with its own subject: that is
 	// how Azure IoT Edge renews. It does not repeat the alternative names, so
-	// the request is not held against the certificate as simplereenroll's is.
+	// the request is not held against the certificate as simplereenroll's is,
+	// but it must not add to them.
 	return h.enroll(x, who, nil)
 }
 
@@ -58,6 +59,10 @@ func (h *Handler) enroll(x *exchange, who identity, renews *x509.Certificate) (r
 	if err != nil {
 		return response{}, err
 	}
+	var holds *x509.Certificate
+	if renews == nil && who.profile == x.label.Profile {
+		holds = who.own
+	}
 	answer, err := h.authority.Enroll(x.r.Context(), issuer.Request{
 		Profile:   x.label.Profile,
 		Issuer:    x.label.Issuer,
@@ -66,6 +71,7 @@ func (h *Handler) enroll(x *exchange, who identity, renews *x509.Certificate) (r
 		Requester: who.requester,
 		Device:    who.device,
 		Renews:    renews,
+		Holds:     holds,
 	})
 	if err != nil {
 		var refusal *issuer.Refusal

@@ -147,6 +147,9 @@ func (t *tx) begin(i *ledger.Intent, serial []byte) (refusal, err error) {
 
 // rival looks for certificates and open intents that stand against an intent.
 func (t *tx) rival(i *ledger.Intent) (refusal, err error) {
+	if refusal, err = t.stillValid(i.Requester); refusal != nil || err != nil {
+		return refusal, err
+	}
 	if i.Repeat > 0 {
 		if refusal, err = t.repeated(i); refusal != nil || err != nil {
 			return refusal, err
@@ -162,6 +165,24 @@ func (t *tx) rival(i *ledger.Intent) (refusal, err error) {
 		return nil, err
 	}
 	return &ledger.CloneError{Device: i.Device, Serial: serialOf(clone)}, nil
+}
+
+// stillValid refuses a certificate that was revoked after it was authenticated:
+// a client that sends its request slowly decides how long that takes.
+func (t *tx) stillValid(r ledger.Requester) (refusal, err error) {
+	if r.Kind != "certificate" {
+		return nil, nil
+	}
+	serial, err := serialBytes(ledger.Serial(r.Name))
+	if err != nil {
+		return nil, nil // not one of the ledger's
+	}
+	var state string
+	err = t.query(`SELECT state FROM certificates WHERE serial = $1`, scanInto(&state), serial)
+	if err != nil || state == "" || state == string(ledger.Valid) {
+		return nil, err
+	}
+	return fmt.Errorf("%s is %s: %w", r.Name, state, ledger.ErrRevoked), nil
 }
 
 // repeated looks for the answer that the same request got before, or is about

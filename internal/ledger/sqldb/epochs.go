@@ -78,7 +78,7 @@ func (s *Store) Void(ctx context.Context, serial ledger.Serial, now time.Time) e
 			return err
 		}
 		if c.State != ledger.Voided {
-			return fmt.Errorf("%s is %s and has a certificate: revoke it", serial, c.State)
+			return fmt.Errorf("%s is %s: %w: revoke it", serial, c.State, ledger.ErrIssued)
 		}
 		return nil
 	}

@@ -16,6 +16,8 @@ const (
 	sqlDeviceValid = `SELECT ` + certificateColumns + ` FROM certificates WHERE device = $1 AND device <> '' AND state = 'valid' ORDER BY serial`
 	sqlKnowsDevice = `SELECT count(*) FROM devices WHERE id = $1`
 
+	sqlAskedFor = `SELECT serial FROM certificates WHERE requester = $1 AND requester_kind = 'certificate' AND state = 'open'`
+
 	sqlSetCurrent = `UPDATE devices SET current_serial = (SELECT serial FROM certificates
 	WHERE device = $1 AND device <> '' AND state = 'valid' ORDER BY issued_at DESC, serial DESC LIMIT 1) WHERE id = $1`
 )
@@ -107,5 +109,21 @@ func (t *tx) revoke(c *ledger.Certificate, reason ledger.Reason, actor string, n
 	}
 	c.State, c.RevokedAt, c.Reason, c.RevokedBy = ledger.Revoked, fromMicros(micros(now)), reason, actor
 	t.record(ledger.Event{Kind: ledger.EventRevocation, At: now, Revocation: &ledger.Revocation{Serial: c.Serial, Reason: reason, Actor: actor}})
+	// What the certificate has asked for and not got yet would outlive it.
+	var asked [][]byte
+	err = t.query(sqlAskedFor, func(rows *sql.Rows) error {
+		var serial []byte
+		err := rows.Scan(&serial)
+		asked = append(asked, serial)
+		return err
+	}, string(c.Serial))
+	if err != nil {
+		return err
+	}
+	for _, serial := range asked {
+		if _, err := t.void(serial, now); err != nil {
+			return err
+		}
+	}
 	return nil
 }
