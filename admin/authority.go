@@ -9,10 +9,11 @@ import (
 
 // The states of an authority.
 const (
-	Ready   = "ready"   // it has a certificate in force and a key
-	Waiting = "waiting" // its request waits for a certificate
-	Anchor  = "anchor"  // its key is elsewhere: a trust anchor, not an issuer
-	Expired = "expired"
+	Ready     = "ready"   // it has a certificate in force and a key
+	Waiting   = "waiting" // its request waits for a certificate
+	Withdrawn = "revoked" // it or a CA above it is revoked: it issues nothing
+	Anchor    = "anchor"  // its key is elsewhere: a trust anchor, not an issuer
+	Expired   = "expired"
 )
 
 // Authority is one certification authority.

@@ -23,7 +23,8 @@ const finishTimeout = 30 * time.Second
 func (ra *RA) Enroll(ctx context.Context, r Request) (Answer, error) {
 	start := ra.Now()
 	answer, err := ra.enroll(ctx, r)
-	if _, known := ra.Profiles[r.Profile]; known {
+	_, known := ra.Profiles[r.Profile]
+	if _, unknown := ra.Authority(r.Issuer); known && unknown == nil {
 		ra.metrics.observe(r.Profile, r.Issuer, err, ra.Now().Sub(start))
 	}
 	return answer, err
@@ -157,24 +158,29 @@ func (ra *RA) record(ctx context.Context, prepared *ca.Prepared, intent ledger.I
 		}
 		return nil, false, ra.refuseRecord(err, intent)
 	}
-	ra.step(6)
-	prepared.Recorded()
-
-	// The client may go; what has begun is brought to its end.
+	// The client may go; what has begun is brought to its end. An intent whose
+	// certificate does not leave is void, whatever stands in the way: an error
+	// below, or a panic.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 	defer cancel()
+	recorded := false
+	defer func() {
+		if !recorded {
+			ra.abandon(ctx, intent.Serial)
+		}
+	}()
+	ra.step(6)
+	prepared.Recorded()
 
 	// 7. Sign with the issuing key. 8. Compare with what was recorded; verify.
 	signing := time.Now()
 	certificate, err := prepared.Issue(ctx)
 	ra.metrics.signed(intent.Issuer, err, time.Since(signing))
 	if err != nil {
-		ra.abandon(ctx, intent.Serial)
 		return nil, false, unavailable("signer", "the key of the issuing CA cannot be used at the moment", err)
 	}
 	ra.step(7)
 	if !bytes.Equal(certificate.RawTBSCertificate, intent.TBS) {
-		ra.abandon(ctx, intent.Serial)
 		return nil, false, fmt.Errorf("certificate %s: what was signed is not what was recorded", intent.Serial)
 	}
 	ra.step(8)
@@ -189,9 +195,9 @@ func (ra *RA) record(ctx context.Context, prepared *ca.Prepared, intent ledger.I
 		err = refusals[0]
 	}
 	if err != nil {
-		ra.abandon(ctx, intent.Serial)
 		return nil, false, ra.refuseRecord(err, intent)
 	}
+	recorded = true
 	ra.step(9)
 	if len(issued.Tasks) > 0 && ra.Recorded != nil {
 		ra.Recorded()

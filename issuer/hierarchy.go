@@ -35,6 +35,8 @@ func (s AuthoritySpec) keyURI() string {
 // or an issuing CA under an authority of ours. The certificate passes through
 // the same cycle as every other.
 func (ra *RA) CreateAuthority(ctx context.Context, spec AuthoritySpec, requester ledger.Requester) (*ca.Authority, error) {
+	ra.hierarchy.Lock()
+	defer ra.hierarchy.Unlock()
 	if err := ra.vacant(spec.Name); err != nil {
 		return nil, err
 	}
@@ -103,6 +105,8 @@ func (ra *RA) CreateAuthority(ctx context.Context, spec AuthoritySpec, requester
 // RequestAuthority makes a key and returns the certification request (DER) for
 // a root that is kept elsewhere. ImportAuthority completes it.
 func (ra *RA) RequestAuthority(ctx context.Context, spec AuthoritySpec) ([]byte, error) {
+	ra.hierarchy.Lock()
+	defer ra.hierarchy.Unlock()
 	ra.mu.RLock()
 	record, waiting := ra.waiting[spec.Name]
 	ra.mu.RUnlock()
@@ -139,6 +143,8 @@ func (ra *RA) RequestAuthority(ctx context.Context, spec AuthoritySpec) ([]byte,
 // a trust anchor whose key is elsewhere, keyURI is empty. The key must be the
 // certificate's.
 func (ra *RA) ImportAuthority(ctx context.Context, name string, certificates []*x509.Certificate, keyURI string) (*ca.Authority, error) {
+	ra.hierarchy.Lock()
+	defer ra.hierarchy.Unlock()
 	ra.mu.RLock()
 	record, waiting := ra.waiting[name]
 	ra.mu.RUnlock()

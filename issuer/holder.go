@@ -22,8 +22,8 @@ import (
 // is an alarm: the key may be in other hands.
 func (ra *RA) Holder(ctx context.Context, certificate *x509.Certificate) (ledger.Certificate, error) {
 	issuers := ra.named(certificate.RawIssuer)
-	if len(issuers) == 0 {
-		return ledger.Certificate{}, ErrForeign
+	if len(issuers) == 0 || certificate.SerialNumber.Sign() <= 0 {
+		return ledger.Certificate{}, ErrForeign // we number from one
 	}
 	serial := SerialOf(certificate.SerialNumber)
 	record, err := ra.Ledger.Certificate(ctx, serial)

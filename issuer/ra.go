@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/big"
+	"slices"
 	"sync"
 	"time"
 
@@ -65,6 +66,7 @@ type RA struct {
 	metrics  *metrics
 	inFlight chan struct{}
 
+	hierarchy   sync.Mutex // one authority is made at a time
 	mu          sync.RWMutex
 	epoch       ledger.Epoch
 	authorities map[string]*ca.Authority
@@ -226,6 +228,24 @@ func (ra *RA) Usable(profile, authority string) error {
 	return nil
 }
 
+// Withdrawn reports whether an authority, or one above it, is revoked.
+func (ra *RA) Withdrawn(name string) bool {
+	a, err := ra.Authority(name)
+	if err != nil {
+		return false
+	}
+	ra.mu.RLock()
+	defer ra.mu.RUnlock()
+	return ra.withdrawn(a)
+}
+
+// withdrawn is Withdrawn with the lock held.
+func (ra *RA) withdrawn(a *ca.Authority) bool {
+	return slices.ContainsFunc(append(a.Chain(), a.Certificate()), func(c *x509.Certificate) bool {
+		return ra.revoked[SerialOf(c.SerialNumber)]
+	})
+}
+
 // inForce says why an authority must not certify anything, or nil. An expired
 // one would not be stopped by its own notAfter under a profile that may outlive
 // it, and one that is revoked, or below a revoked one, is in nobody's good
@@ -237,11 +257,9 @@ func (ra *RA) inForce(a *ca.Authority) error {
 	}
 	ra.mu.RLock()
 	defer ra.mu.RUnlock()
-	for _, c := range append(a.Chain(), a.Certificate()) {
-		if ra.revoked[SerialOf(c.SerialNumber)] {
-			return &Refusal{Kind: Unavailable, Rule: "issuer-revoked", RetryAfter: time.Hour,
-				Text: fmt.Sprintf("issuing CA %q is revoked or below a revoked CA: it must be replaced", a.Name())}
-		}
+	if ra.withdrawn(a) {
+		return &Refusal{Kind: Unavailable, Rule: "issuer-revoked", RetryAfter: time.Hour,
+			Text: fmt.Sprintf("issuing CA %q is revoked or below a revoked CA: it must be replaced", a.Name())}
 	}
 	return nil
 }

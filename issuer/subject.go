@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"unicode/utf8"
 )
 
 // attribute is a kind of subject attribute.
@@ -89,6 +90,9 @@ func (p *Profile) buildSubject(requested pkix.Name) (der []byte, values map[stri
 				return nil, nil, refuse(Malformed, "subject", "the subject has %d values for %s; one is allowed", len(found), rule.attribute)
 			}
 			value = found[0]
+			if !utf8.ValidString(value) {
+				return nil, nil, refuse(Malformed, "subject", "%s is not valid UTF-8", rule.attribute)
+			}
 			if len([]rune(value)) > rule.max {
 				return nil, nil, refuse(Malformed, "subject", "%s is longer than %d characters", rule.attribute, rule.max)
 			}

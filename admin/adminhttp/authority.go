@@ -80,6 +80,8 @@ func (h *handler) authority(r *http.Request, record ledger.Authority, full bool)
 	switch {
 	case h.RA.Now().After(certificate.NotAfter):
 		a.State = admin.Expired
+	case h.RA.Withdrawn(record.Name):
+		a.State = admin.Withdrawn
 	case record.KeyURI == "":
 		a.State = admin.Anchor
 	default:

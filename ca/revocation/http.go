@@ -1,6 +1,8 @@
 package revocation
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -25,7 +27,7 @@ func (p *Publisher) serveCRL(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	crl, err := p.Ledger.LatestCRL(r.Context(), name)
+	crl, err := p.latest(r.Context(), name)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 		http.NotFound(w, r)
@@ -40,9 +42,23 @@ func (p *Publisher) serveCRL(w http.ResponseWriter, r *http.Request) {
 	// reaches relying parties soon, and never past nextUpdate.
 	age := max(0, min(crl.NextUpdate.Sub(p.Now())/10, time.Hour))
 	w.Header().Set("Cache-Control", "public, max-age="+strconv.Itoa(int(age.Seconds())))
-	w.Header().Set("Last-Modified", crl.ThisUpdate.UTC().Format(http.TimeFormat))
 	w.Header().Set("ETag", `"`+strconv.FormatInt(crl.Number, 10)+`"`)
-	write(w, "application/pkix-crl", crl.DER) // RFC 2585, Section 4.2
+	w.Header().Set("Content-Type", "application/pkix-crl") // RFC 2585, Section 4.2
+	http.ServeContent(w, r, "", crl.ThisUpdate, bytes.NewReader(crl.DER))
+}
+
+// latest reads a CRL at most once a second, however many ask for it.
+func (p *Publisher) latest(ctx context.Context, name string) (ledger.CRL, error) {
+	p.cached.Lock()
+	defer p.cached.Unlock()
+	if c, ok := p.cached.crls[name]; ok && p.Now().Sub(c.at).Abs() < time.Second {
+		return c.crl, nil
+	}
+	crl, err := p.Ledger.LatestCRL(ctx, name)
+	if err == nil {
+		p.cached.crls[name] = cachedCRL{crl, p.Now()}
+	}
+	return crl, err
 }
 
 func (p *Publisher) serveCertificate(w http.ResponseWriter, r *http.Request) {

@@ -40,14 +40,24 @@ type Config struct {
 type Publisher struct {
 	Config
 	signing sync.Mutex // one CRL at a time: numbers rise in the order of signing
+	cached  struct {
+		sync.Mutex
+		crls map[string]cachedCRL
+	}
 
 	nextUpdate *prometheus.GaugeVec
 	failures   *prometheus.CounterVec
 }
 
+// cachedCRL is a CRL as it was read.
+type cachedCRL struct {
+	crl ledger.CRL
+	at  time.Time
+}
+
 // New returns a publisher that has published nothing yet.
 func New(config Config) *Publisher {
-	return &Publisher{
+	p := &Publisher{
 		Config: config,
 		nextUpdate: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "crl_next_update_timestamp_seconds",
@@ -58,6 +68,8 @@ func New(config Config) *Publisher {
 			Help: "CRLs that could not be signed or stored.",
 		}, []string{"issuer"}),
 	}
+	p.cached.crls = make(map[string]cachedCRL)
+	return p
 }
 
 // Metrics lists the collectors.

@@ -8,12 +8,17 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 var (
+	label     = regexp.MustCompile(`^[a-z0-9-]{0,32}$`)
 	name      = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
 	accountID = regexp.MustCompile(`^[0-9]{12}$`)
 )
+
+// operations are the EST operations of RFC 7030, Section 3.2.2.
+var operations = []string{"cacerts", "simpleenroll", "simplereenroll", "fullcmc", "serverkeygen", "csrattrs"}
 
 // check finds what the types cannot: every finding names the key. What only
 // the ledger can tell (whether an authority exists) is checked at start.
@@ -63,6 +68,10 @@ func (c *Config) checkLabels(bad func(field, format string, args ...any)) {
 			bad(field+".name", "%q is defined twice", l.Name)
 		}
 		seen[l.Name] = true
+		// RFC 7030, Section 3.2.2: a label must not be taken for an operation.
+		if !label.MatchString(l.Name) || slices.Contains(operations, l.Name) {
+			bad(field+".name", "%q must match %s and must not be the name of an EST operation", l.Name, label)
+		}
 		if p, ok := c.Profiles[l.Profile]; !ok {
 			bad(field+".profile", "there is no profile %q", l.Profile)
 		} else if p.Preset == "server" {
@@ -83,6 +92,9 @@ func (c *Config) checkLabels(bad func(field, format string, args ...any)) {
 				bad(fmt.Sprintf("%s.passwords[%d].user", field, j), "%q is listed twice", p.User)
 			}
 			users[p.User] = true
+			if strings.ContainsAny(p.User, ":\r\n") {
+				bad(fmt.Sprintf("%s.passwords[%d].user", field, j), "%q holds a character that HTTP Basic cannot carry in a name", p.User)
+			}
 			if b, err := hex.DecodeString(p.SHA256); err != nil || len(b) != 32 {
 				bad(fmt.Sprintf("%s.passwords[%d].sha256", field, j), "is not 64 hexadecimal digits: mintmark est secret makes one")
 			}

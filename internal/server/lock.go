@@ -23,6 +23,9 @@ func lock(dir string) (*os.File, error) {
 	if uid := os.Getuid(); int(stat.Uid) != uid {
 		return nil, fmt.Errorf("state directory %s belongs to uid %d, and this is uid %d: run as its owner", dir, stat.Uid, uid)
 	}
+	if stat.Mode&0o022 != 0 {
+		return nil, fmt.Errorf("state directory %s can be written by others than its owner: chmod 0700 it", dir)
+	}
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("locking the state directory: %w", err)

@@ -125,15 +125,17 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
-	errs := []error{err}
 	for _, server := range servers {
+		// A client that reads slower than that is cut off: its request can be
+		// repeated, and what it was to get is on record.
 		if err := server.Shutdown(stopping); err != nil {
-			errs = append(errs, fmt.Errorf("draining requests: %w", err))
+			s.log.Warn("cutting off requests in flight", "error", err)
+			server.Close()
 		}
 	}
 	stopWork()
 	wait.Wait()
-	return errors.Join(errs...)
+	return err
 }
 
 // serverLog takes what net/http has to say. Most of it is about clients that

@@ -161,26 +161,26 @@ func (o *ownTLS) store(c *tls.Certificate, key *ecdsa.PrivateKey) error {
 	return writeFile(o.file, out, 0o600)
 }
 
-// keep refreshes until ctx ends: every hour, and every few seconds while the
-// server has no usable certificate.
+// keep refreshes until ctx ends: every hour, more often for a certificate that
+// lives for hours only, and every few seconds while there is none.
 func (o *ownTLS) keep(ctx context.Context) {
-	wait := time.Hour
-	if o.current.Load() == nil {
-		wait = 2 * time.Second
-	}
+	failed := false
 	for {
+		wait := 2 * time.Second
+		if c := o.current.Load(); c != nil {
+			wait = min(time.Hour, c.Leaf.NotAfter.Sub(c.Leaf.NotBefore)/12)
+			if failed {
+				wait = min(wait, 30*time.Second)
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait):
 		}
-		wait = time.Hour
-		if err := o.refresh(ctx); err != nil {
+		err := o.refresh(ctx)
+		if failed = err != nil; failed {
 			o.s.log.Error("renewing the server's own certificate", "error", err)
-			wait = 30 * time.Second
-			if o.current.Load() == nil {
-				wait = 2 * time.Second
-			}
 		}
 	}
 }
