@@ -9,13 +9,6 @@ import (
 
 const certificateParameter = "AWS::IoT::Certificate::"
 
-// subjectAttributes are the subject attributes that AWS hands to a template.
-// https://docs.aws.amazon.com/iot/latest/developerguide/jit-provisioning.html
-var subjectAttributes = []string{
-	"Country", "Organization", "OrganizationalUnit", "DistinguishedNameQualifier",
-	"StateName", "CommonName", "SerialNumber",
-}
-
 // provisioningTemplate is the JITP template, as far as mintmark needs it.
 type provisioningTemplate struct {
 	Parameters map[string]parameter

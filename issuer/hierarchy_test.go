@@ -24,6 +24,7 @@ func parse(t testing.TB, data []byte) *x509.Certificate {
 	block, _ := pem.Decode(data)
 	if block == nil {
 		t.Fatal("no PEM")
+		return nil
 	}
 	c, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {

@@ -149,8 +149,10 @@ func TestPolicyAttachment(t *testing.T) {
 	_, err = c.DetachPolicy(ctx, &iot.DetachPolicyInput{PolicyName: aws.String("p0"), Target: &arn})
 	wantCode(t, err, "")
 	// The older form of the same.
+	//lint:ignore SA1019 scripts in the field still call it
 	_, err = c.AttachPrincipalPolicy(ctx, &iot.AttachPrincipalPolicyInput{PolicyName: aws.String("p0"), Principal: &arn})
 	wantCode(t, err, "")
+	//lint:ignore SA1019 scripts in the field still call it
 	_, err = c.DetachPrincipalPolicy(ctx, &iot.DetachPrincipalPolicyInput{PolicyName: aws.String("p0"), Principal: &arn})
 	wantCode(t, err, "")
 	targets, err := c.ListTargetsForPolicy(ctx, &iot.ListTargetsForPolicyInput{PolicyName: aws.String("p1")})

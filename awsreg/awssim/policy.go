@@ -106,7 +106,7 @@ func (raw rawStatement) parse() (statement, error) {
 	case raw.Principal != nil:
 		return st, fmt.Errorf("an AWS IoT policy has no Principal")
 	case raw.Effect != "Allow" && raw.Effect != "Deny":
-		return st, fmt.Errorf("Effect must be Allow or Deny, not %q", raw.Effect)
+		return st, fmt.Errorf("member Effect must be Allow or Deny, not %q", raw.Effect)
 	case len(raw.Action) == 0:
 		return st, fmt.Errorf("no Action")
 	case len(raw.Resource) == 0:
@@ -121,7 +121,7 @@ func (raw rawStatement) parse() (statement, error) {
 	}
 	for _, r := range raw.Resource {
 		if r != "*" && !strings.HasPrefix(r, "arn:") {
-			return st, fmt.Errorf("Resource %q is neither * nor an ARN", r)
+			return st, fmt.Errorf("member Resource: %q is neither * nor an ARN", r)
 		}
 		if err := checkVariables(r); err != nil {
 			return st, err

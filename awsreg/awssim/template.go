@@ -177,7 +177,7 @@ func (e *templateEnv) function(name string, arg any, depth int) (any, error) {
 func (e *templateEnv) ref(arg any) (any, error) {
 	name, ok := arg.(string)
 	if !ok {
-		return nil, fmt.Errorf("Ref wants the name of a parameter")
+		return nil, fmt.Errorf("a Ref wants the name of a parameter")
 	}
 	if _, declared := e.doc.Parameters[name]; declared {
 		if s, ok := e.params[name]; ok {

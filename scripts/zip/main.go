@@ -4,6 +4,7 @@ package main
 
 import (
 	"archive/zip"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,7 +20,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) < 2 {
-		return fmt.Errorf("usage: zip ARCHIVE FILE...")
+		return errors.New("usage: zip ARCHIVE FILE")
 	}
 	out, err := os.Create(args[0])
 	if err != nil {
