@@ -15,7 +15,7 @@ func newAWSPolicy(a *app) *cobra.Command {
 	var target string
 	c := a.command("iam-policy [flags]", "Print the IAM policy that the server needs",
 		"Iam-policy prints what the server's AWS credentials must be allowed for one target:\nwhat plan, apply, status and the deliveries call, and nothing else. It makes no call.",
-		"  mintmark aws iam-policy --target line-a --dir ./factory > policy.json", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+		"  mintmark aws iam-policy --target line-a --dir ./factory", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				names, err := awsTargets(c.Context(), client, target)
 				if err != nil {
