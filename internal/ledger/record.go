@@ -74,8 +74,8 @@ type Intent struct {
 
 	// Repeat is the window in which the same key and device under the same
 	// profile and issuer get the earlier certificate again; zero for never. A
-	// certificate that is the requester itself is being renewed and does not
-	// answer.
+	// certificate that is not newer than the requester's own does not answer:
+	// a renewal never goes back.
 	Repeat time.Duration
 	// SecondKey allows another key for a device that has one in force.
 	SecondKey bool

@@ -2,9 +2,12 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mintmark/awsreg"
@@ -33,11 +36,12 @@ type targets struct {
 	list      []awsreg.Target
 	registrar *awsreg.Registrar
 	workers   map[string]*outbox.Worker // deliver each target's tasks
-	beats     map[string]poke           // wake the beat of each target
+	beats     map[string]poke           // wake what keeps each target current
+	stale     map[string]*atomic.Bool   // the target lacks what was recorded before it was there
 }
 
 func newTargets(s *Server) (*targets, error) {
-	t := &targets{s: s, workers: make(map[string]*outbox.Worker), beats: make(map[string]poke)}
+	t := &targets{s: s, workers: make(map[string]*outbox.Worker), beats: make(map[string]poke), stale: make(map[string]*atomic.Bool)}
 	for i, c := range s.config.AWS.Targets {
 		target, err := t.target(c)
 		if err != nil {
@@ -45,6 +49,8 @@ func newTargets(s *Server) (*targets, error) {
 		}
 		t.list = append(t.list, target)
 		t.beats[target.Name] = make(poke, 1)
+		t.stale[target.Name] = new(atomic.Bool)
+		t.stale[target.Name].Store(true)
 		t.workers[target.Name] = outbox.New(outbox.Config{
 			Ledger: s.ledger, Kind: awsreg.TaskKind(target), Now: s.ra.Now, Logger: s.log,
 			Deliver: func(ctx context.Context, tasks []ledger.Task) []error { return t.registrar.Deliver(ctx, target, tasks) },
@@ -168,11 +174,15 @@ func (t *targets) Apply(ctx context.Context, name string, progress func(reconcil
 		return reconcile.Plan{}, err
 	}
 	plan, err := t.registrar.Apply(ctx, target, progress)
-	if err == nil {
-		// What was enqueued before there was a table can go now.
-		t.workers[name].Poke()
-		t.beats[name].Set()
+	for _, change := range plan.Changes {
+		if change.Mutates() && (change.Kind == "table" || change.Kind == "ca") {
+			// A new table knows nothing of what was issued before it, and a new
+			// registration nothing of what was revoked before it.
+			t.stale[name].Store(true)
+		}
 	}
+	t.workers[name].Poke()
+	t.beats[name].Set()
 	return plan, err
 }
 
@@ -199,16 +209,16 @@ func (t *targets) run(ctx context.Context) {
 	var wait sync.WaitGroup
 	for _, target := range t.list {
 		wait.Go(func() { t.workers[target.Name].Run(ctx) })
-		if target.JITR != nil {
-			wait.Go(func() { t.beat(ctx, target) })
-		}
+		wait.Go(func() { t.keepCurrent(ctx, target) })
 	}
 	wait.Wait()
 }
 
-// beat tells a target that its manifest is complete, for as long as it is: the
-// activator trusts a manifest no longer than its maximum age.
-func (t *targets) beat(ctx context.Context, target awsreg.Target) {
+// keepCurrent tells a target all that was recorded before it could be told, at
+// every start and after its table or a registration was made; and then, with
+// JITR, again and again that its manifest is complete, for as long as it is.
+// The activator trusts a manifest no longer than its maximum age.
+func (t *targets) keepCurrent(ctx context.Context, target awsreg.Target) {
 	const often, seldom = 2 * time.Second, time.Minute
 	for {
 		pause := seldom
@@ -216,13 +226,19 @@ func (t *targets) beat(ctx context.Context, target awsreg.Target) {
 		backlog, err := t.s.ledger.Backlog(ctx)
 		switch {
 		case err != nil:
+		case t.stale[target.Name].Swap(false):
+			if err = t.tellAll(ctx, target); err != nil {
+				t.stale[target.Name].Store(true)
+			} else {
+				pause = 0
+			}
 		case backlog[awsreg.TaskKind(target)] > 0:
 			pause = often // until it is drained
-		default:
+		case target.JITR != nil:
 			err = t.registrar.Beat(ctx, target, asOf)
 		}
 		if err != nil && ctx.Err() == nil {
-			t.s.log.Warn("telling AWS that the manifest is current", "target", target.Name, "error", err)
+			t.s.log.Warn("keeping AWS current", "target", target.Name, "error", err)
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -234,4 +250,36 @@ func (t *targets) beat(ctx context.Context, target awsreg.Target) {
 		case <-timer.C:
 		}
 	}
+}
+
+// tellAll delivers what there is to tell of every unexpired certificate under
+// the target's CAs. Deliveries are idempotent.
+func (t *targets) tellAll(ctx context.Context, target awsreg.Target) error {
+	told := 0
+	for _, a := range target.CAs {
+		query := ledger.Query{Issuer: a.Issuer, Purpose: ledger.ForDevice, Limit: 1000}
+		for more := true; more; {
+			page, err := t.s.ledger.Certificates(ctx, query)
+			if err != nil {
+				return err
+			}
+			var tasks []ledger.Task
+			for _, c := range page.Certificates {
+				if (c.State == ledger.Valid || c.State == ledger.Revoked) && t.s.ra.Now().Before(c.NotAfter) {
+					tasks = append(tasks, awsreg.TasksFor([]awsreg.Target{target}, c)...)
+				}
+			}
+			for batch := range slices.Chunk(tasks, 100) {
+				if err := errors.Join(t.registrar.Deliver(ctx, target, batch)...); err != nil {
+					return fmt.Errorf("telling of certificates under %s: %w", a.Issuer, err)
+				}
+				told += len(batch)
+			}
+			query.After, more = page.Next, page.Next != ""
+		}
+	}
+	if told > 0 {
+		t.s.log.Info("told AWS of every certificate", "target", target.Name, "certificates", told)
+	}
+	return nil
 }

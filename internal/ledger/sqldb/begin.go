@@ -147,11 +147,12 @@ func (t *tx) begin(i *ledger.Intent, serial []byte) (refusal, err error) {
 
 // rival looks for certificates and open intents that stand against an intent.
 func (t *tx) rival(i *ledger.Intent) (refusal, err error) {
-	if refusal, err = t.stillValid(i.Requester); refusal != nil || err != nil {
+	since, refusal, err := t.stillValid(i.Requester)
+	if refusal != nil || err != nil {
 		return refusal, err
 	}
 	if i.Repeat > 0 {
-		if refusal, err = t.repeated(i); refusal != nil || err != nil {
+		if refusal, err = t.repeated(i, since); refusal != nil || err != nil {
 			return refusal, err
 		}
 	}
@@ -168,26 +169,28 @@ func (t *tx) rival(i *ledger.Intent) (refusal, err error) {
 }
 
 // stillValid refuses a certificate that was revoked after it was authenticated:
-// a client that sends its request slowly decides how long that takes.
-func (t *tx) stillValid(r ledger.Requester) (refusal, err error) {
+// a client that sends its request slowly decides how long that takes. It
+// returns when a requester's certificate was issued.
+func (t *tx) stillValid(r ledger.Requester) (issuedAt int64, refusal, err error) {
 	if r.Kind != "certificate" {
-		return nil, nil
+		return 0, nil, nil
 	}
 	serial, err := serialBytes(ledger.Serial(r.Name))
 	if err != nil {
-		return nil, nil // not one of the ledger's
+		return 0, nil, nil // not one of the ledger's
 	}
 	var state string
-	err = t.query(`SELECT state FROM certificates WHERE serial = $1`, scanInto(&state), serial)
+	err = t.query(`SELECT state, issued_at FROM certificates WHERE serial = $1`, scanInto(&state, &issuedAt), serial)
 	if err != nil || state == "" || state == string(ledger.Valid) {
-		return nil, err
+		return issuedAt, nil, err
 	}
-	return fmt.Errorf("%s is %s: %w", r.Name, state, ledger.ErrRevoked), nil
+	return 0, fmt.Errorf("%s is %s: %w", r.Name, state, ledger.ErrRevoked), nil
 }
 
 // repeated looks for the answer that the same request got before, or is about
-// to get.
-func (t *tx) repeated(i *ledger.Intent) (refusal, err error) {
+// to get. What is not newer than the requester's own certificate, issued at
+// since, is no answer to it: a renewal never goes back.
+func (t *tx) repeated(i *ledger.Intent, since int64) (refusal, err error) {
 	var prior []byte
 	var priorAt int64
 	inFlight := false
@@ -201,16 +204,12 @@ func (t *tx) repeated(i *ledger.Intent) (refusal, err error) {
 		if string(profile) != i.Profile || string(issuer) != i.Issuer {
 			return nil
 		}
-		// A certificate that asks for its successor is not its own successor.
-		if i.Requester.Kind == "certificate" && serialOf(serial) == ledger.Serial(i.Requester.Name) {
-			return nil
-		}
 		if state == string(ledger.Open) {
 			// Intents of another server or of a lapsed epoch answer nobody.
 			inFlight = inFlight || number == i.Epoch.Number && string(server) == i.Epoch.Server
 			return nil
 		}
-		if notBefore <= micros(i.At) && i.At.Sub(fromMicros(issuedAt)) <= i.Repeat && (prior == nil || issuedAt > priorAt) {
+		if issuedAt > since && notBefore <= micros(i.At) && i.At.Sub(fromMicros(issuedAt)) <= i.Repeat && (prior == nil || issuedAt > priorAt) {
 			prior, priorAt = bytes.Clone(serial), issuedAt
 		}
 		return nil
