@@ -36,6 +36,7 @@ type subjectRule struct {
 	max       int
 	value     string         // fixed, if pattern is nil
 	pattern   *regexp.Regexp // matched against the request's value
+	source    string         // the pattern as configured, for texts
 	optional  bool
 }
 
@@ -61,6 +62,7 @@ func newSubjectRules(config map[string]Attribute) ([]subjectRule, error) {
 			}
 		case c.Pattern != "":
 			var err error
+			rule.source = c.Pattern
 			if rule.pattern, err = whole(c.Pattern); err != nil {
 				return nil, fmt.Errorf("%s: %w", a.name, err)
 			}
@@ -97,7 +99,7 @@ func (p *Profile) buildSubject(requested pkix.Name) (der []byte, values map[stri
 				return nil, nil, refuse(Malformed, "subject", "%s is longer than %d characters", rule.attribute, rule.max)
 			}
 			if !rule.pattern.MatchString(value) {
-				return nil, nil, refuse(Malformed, "subject", "%s %q does not match the pattern of profile %s", rule.attribute, value, p.Name)
+				return nil, nil, refuse(Malformed, "subject", "%s %q does not match the pattern of profile %s: %s", rule.attribute, value, p.Name, rule.source)
 			}
 		}
 		values[rule.attribute] = value

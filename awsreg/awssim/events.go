@@ -1,6 +1,8 @@
 package awssim
 
 import (
+	"context"
+	"log/slog"
 	"net/url"
 	"strconv"
 	"sync"
@@ -67,7 +69,11 @@ func (w *world) note(kind, message string, pairs ...string) {
 		}
 	}
 	w.sim.events.add(e)
-	w.sim.cfg.Logger.Debug(kind, "account", w.account.ID, "region", w.region, "message", message)
+	level := slog.LevelDebug
+	if kind == "lambda.failed" || kind == "lambda.dropped" {
+		level = slog.LevelWarn // a function's failure keeps devices out, and nothing else shows it
+	}
+	w.sim.cfg.Logger.Log(context.Background(), level, kind, "account", w.account.ID, "region", w.region, "message", message)
 }
 
 func clip(s string, n int) string {

@@ -48,7 +48,11 @@ refused, while AWS registers the certificate: run it again after some seconds.`,
 				return err
 			}
 			defer client.Disconnect(250)
-			return finish(client.Publish(topic, 1, false, message), "publishing")
+			if err := finish(client.Publish(topic, 1, false, message), "publishing"); err != nil {
+				return err
+			}
+			a.say("published to %s, acknowledged", topic)
+			return nil
 		})
 	f := c.Flags()
 	f.StringVar(&endpoint, "endpoint", "", "`host:port` of the data endpoint (aws iot describe-endpoint --endpoint-type iot:Data-ATS; port 8883)")

@@ -31,7 +31,7 @@ func (f *authorityFlags) bind(c *cobra.Command) {
 	flags.StringVar(&f.spec.Subject.Province, "province", "", "state or province of the subject")
 	flags.StringVar(&f.spec.Subject.Locality, "locality", "", "locality of the subject")
 	flags.StringVar(&f.spec.Subject.SerialNumber, "serial-number", "", "serialNumber of the subject")
-	flags.IntVar(&f.pathLen, "path-len", -1, "`number` of CA certificates allowed below (default no limit)")
+	flags.IntVar(&f.pathLen, "path-len", -1, "`number` of CA certificates allowed below (default 0 with --issuer, no limit for a root)")
 	flags.Lookup("path-len").DefValue = "0" // shown by nobody: no limit is not a number
 	for _, set := range []struct {
 		word string
@@ -49,6 +49,10 @@ func (f *authorityFlags) bind(c *cobra.Command) {
 func (f *authorityFlags) complete(c *cobra.Command, now time.Time) {
 	if c.Flags().Changed("path-len") {
 		f.spec.PathLen = &f.pathLen
+	} else if f.spec.Issuer != "" {
+		// An issuing CA signs devices. One that may have CAs below it must be
+		// asked for: a certificate cannot be narrowed afterwards.
+		f.spec.PathLen = new(int)
 	}
 	if f.validity.text != "" {
 		end := f.validity.after(now).UTC().Truncate(time.Second)

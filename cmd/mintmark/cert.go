@@ -23,7 +23,7 @@ func newCertList(a *app) *cobra.Command {
 	var all bool
 	c := a.command("list [flags]", "List certificates",
 		`List shows what the ledger knows, in the order of serial numbers, which is that of
-issuance. Filters narrow it down. It shows one page, or with --all every page.`,
+issuance to within seconds. Filters narrow it down. It shows one page, or with --all every page.`,
 		`  mintmark cert list --state valid --expires-before 30d --dir ./factory
   mintmark cert list --device press-0042 --json --dir ./factory`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
@@ -79,6 +79,15 @@ issuance. Filters narrow it down. It shows one page, or with --all every page.`,
 	return c
 }
 
+// shownState is the ledger's state of a certificate, for people: a valid one
+// whose time is over has expired.
+func shownState(c admin.Certificate) string {
+	if c.State == "valid" && time.Now().After(c.NotAfter) {
+		return "expired"
+	}
+	return c.State
+}
+
 func (a *app) printCertificates(list admin.Certificates) error {
 	if list.Certificates == nil {
 		list.Certificates = []admin.Certificate{}
@@ -88,7 +97,7 @@ func (a *app) printCertificates(list admin.Certificates) error {
 	}
 	t := newTable(a.out, "SERIAL", "STATE", "PROFILE", "ISSUER", "DEVICE", "SUBJECT", "NOT AFTER")
 	for _, one := range list.Certificates {
-		t.row(one.Serial, one.State, one.Profile, one.Issuer, one.Device, one.Subject, day(&one.NotAfter))
+		t.row(one.Serial, shownState(one), one.Profile, one.Issuer, one.Device, one.Subject, day(&one.NotAfter))
 	}
 	if err := t.flush(); err != nil {
 		return err
@@ -125,7 +134,7 @@ func newCertShow(a *app) *cobra.Command {
 func (a *app) printCertificate(one admin.Certificate) error {
 	t := newTable(a.out)
 	t.field("serial", one.Serial)
-	t.field("state", one.State)
+	t.field("state", shownState(one))
 	t.field("subject", one.Subject)
 	t.field("device", one.Device)
 	t.field("purpose", one.Purpose)

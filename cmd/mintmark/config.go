@@ -1,8 +1,11 @@
 package main
 
 import (
+	"time"
+
 	"github.com/spf13/cobra"
 
+	"mintmark/admin"
 	"mintmark/internal/server"
 )
 
@@ -15,6 +18,24 @@ exist. What would stop the server is an error; what is unwise is a warning.`,
 		"  mintmark config check --dir ./factory",
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			warnings, err := server.CheckConfig(c.Context(), a.dir)
+			if err != nil {
+				return err
+			}
+			err = a.withClient(c.Context(), func(client *admin.Client) error {
+				list, err := client.Authorities(c.Context())
+				if err != nil {
+					return err
+				}
+				known := make(map[string]time.Time)
+				for _, one := range list {
+					if one.NotAfter != nil {
+						known[one.Name] = *one.NotAfter
+					}
+				}
+				more, err := server.CheckAuthorities(a.dir, known, time.Now())
+				warnings = append(warnings, more...)
+				return err
+			})
 			if err != nil {
 				return err
 			}

@@ -150,7 +150,7 @@ func explain(err error) error {
 	case errors.As(err, &untrusted):
 		return fmt.Errorf("%w: --ca names the file with the root of the server's certificate, --url a name that is in it", err)
 	case errors.As(err, &status) && status.Code == http.StatusUnauthorized:
-		return fmt.Errorf("%w: give --password-file, or --cert and --key of a certificate that may enroll there", err)
+		return fmt.Errorf("%w: the server wants a name and password of this label (--password-file), or a certificate that may enroll there (--cert and --key), and accepts none that was given", err)
 	case errors.As(err, &status) && status.Code == http.StatusNotFound:
 		return fmt.Errorf("%w: is --label right?", err)
 	}

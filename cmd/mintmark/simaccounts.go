@@ -15,6 +15,9 @@ func ensureCredentials(name, account string) error {
 	if exists(name) {
 		return nil
 	}
+	if len(account) != 12 || strings.Trim(account, "0123456789") != "" {
+		return usagef("--account %q is not an account id of 12 digits", account)
+	}
 	// An access key id has 20 characters of base 32, as AWS's have.
 	text := fmt.Sprintf("[default]\naws_account_id = %s\naws_access_key_id = AKIA%s\naws_secret_access_key = %s\n",
 		account, rand.Text()[:16], rand.Text()+rand.Text()[:14])

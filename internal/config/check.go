@@ -12,6 +12,7 @@ import (
 )
 
 var (
+	hostname  = regexp.MustCompile(`^(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
 	label     = regexp.MustCompile(`^[a-z0-9-]{0,32}$`)
 	name      = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
 	accountID = regexp.MustCompile(`^[0-9]{12}$`)
@@ -38,6 +39,16 @@ func (c *Config) check() error {
 	for _, l := range []struct{ field, address string }{{"est", c.Listen.EST}, {"http", c.Listen.HTTP}, {"metrics", c.Listen.Metrics}} {
 		if _, _, err := net.SplitHostPort(l.address); err != nil {
 			bad("listen."+l.field, "%q is not host:port", l.address)
+		}
+	}
+	for field, pair := range map[string][2]string{"listen.http": {c.Listen.EST, c.Listen.HTTP}, "listen.metrics": {c.Listen.HTTP, c.Listen.Metrics}} {
+		if pair[0] == pair[1] && !strings.HasSuffix(pair[0], ":0") {
+			bad(field, "%q is the address of another listener, too", pair[0])
+		}
+	}
+	for i, n := range c.TLS.Names {
+		if net.ParseIP(n) == nil && !hostname.MatchString(n) {
+			bad(fmt.Sprintf("tls.names[%d]", i), "%q is neither a DNS name nor an IP address", n)
 		}
 	}
 	if c.CRL.Period <= 0 || c.CRL.Lifetime < 2*c.CRL.Period {
@@ -95,8 +106,8 @@ func (c *Config) checkLabels(bad func(field, format string, args ...any)) {
 			if strings.ContainsAny(p.User, ":\r\n") {
 				bad(fmt.Sprintf("%s.passwords[%d].user", field, j), "%q holds a character that HTTP Basic cannot carry in a name", p.User)
 			}
-			if b, err := hex.DecodeString(p.SHA256); err != nil || len(b) != 32 {
-				bad(fmt.Sprintf("%s.passwords[%d].sha256", field, j), "is not 64 hexadecimal digits: mintmark est secret makes one")
+			if b, err := hex.DecodeString(p.SHA256); err != nil || len(b) != 32 || strings.Trim(p.SHA256, "0") == "" {
+				bad(fmt.Sprintf("%s.passwords[%d].sha256", field, j), "is not the SHA-256 of a secret, in 64 hexadecimal digits: mintmark est secret makes one")
 			}
 		}
 		for _, own := range l.Own {

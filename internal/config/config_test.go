@@ -35,7 +35,7 @@ aws:
       jitr: {function: "arn:aws:lambda:eu-central-1:123456789012:function:f", policy: p, max_age: 2d}
 `
 
-const hash = "0000000000000000000000000000000000000000000000000000000000000000"
+const hash = "0000000000000000000000000000000000000000000000000000000000000001"
 
 func TestParse(t *testing.T) {
 	c, err := Parse([]byte(good))
@@ -68,6 +68,8 @@ func TestRefused(t *testing.T) {
 		{"label that is an operation", `name: ""`, "name: simpleenroll", "labels[0].name"},
 		{"unknown rule", "trusted", "anybody", "labels[0].authorize"},
 		{"short hash", hash, "00", "passwords[0].sha256"},
+		{"the example's hash", hash, strings.Repeat("0", 64), "passwords[0].sha256"},
+		{"server name with a space", "[localhost]", "[\"a b\"]", "tls.names[0]"},
 		{"user with a colon", "user: factory", `user: "a:b"`, "passwords[0].user"},
 		{"nobody can enroll", "    passwords: [{user: factory, sha256: \"" + hash + "\"}]\n    own: [device]\n", "", "labels[0]"},
 		{"account id", `"123456789012"` + "\n", `"12345"` + "\n", "account_id"},

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -55,12 +56,49 @@ func CheckConfig(_ context.Context, dir string) ([]string, error) {
 	if file := c.Keys.PassphraseFile; file != "" && filepath.Dir(c.Path(file)) == filepath.Join(c.Dir, "secrets") {
 		findings = append(findings, "the passphrase lies beside the keys that it opens: a systemd credential or a token keeps them apart")
 	}
+	if c.Keys.PassphraseFile == "" && os.Getenv("CREDENTIALS_DIRECTORY") == "" {
+		findings = append(findings, "keys.passphrase_file is not set and there is no systemd credential here: key files cannot be opened (keys in a token can)")
+	}
 	if c.PublicURL == "" {
 		findings = append(findings, "public_url is not set: certificates say nowhere where their CRL is")
 	}
 	if c.CRL.Lifetime < 3*24*time.Hour {
 		findings = append(findings, fmt.Sprintf("crl.lifetime is %v: if the server stops for a weekend, relying parties that check CRLs refuse every device", c.CRL.Lifetime))
 	}
-	findings = append(findings, "there are no officers: whoever runs as the server's user may create CAs, issue and revoke alone")
 	return findings, nil
+}
+
+// CheckAuthorities holds a configuration against the authorities that exist, as
+// their names and the ends of their validity. Its errors would stop the server;
+// its findings disable a label.
+func CheckAuthorities(dir string, known map[string]time.Time, now time.Time) (findings []string, err error) {
+	c, err := config.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	set, err := profiles(c)
+	if err != nil {
+		return nil, err
+	}
+	need := func(field, name string) error {
+		if _, ok := known[name]; !ok {
+			return fmt.Errorf("%s: %s: there is no authority %q: create it with mintmark ca create", filepath.Join(c.Dir, config.File), field, name)
+		}
+		return nil
+	}
+	errs := []error{need("tls.issuer", c.TLS.Issuer)}
+	for i, l := range c.Labels {
+		err := need(fmt.Sprintf("labels[%d].issuer", i), l.Issuer)
+		errs = append(errs, err)
+		if p := set[l.Profile]; err == nil && !p.OutlivesIssuer() && now.Add(p.Validity()).After(known[l.Issuer]) {
+			findings = append(findings, fmt.Sprintf("label %q answers 503: issuing CA %q ends on %s, before a certificate of profile %q would (%d days)",
+				l.Name, l.Issuer, known[l.Issuer].Format(time.DateOnly), l.Profile, int(p.Validity().Hours()/24)))
+		}
+	}
+	for i, t := range c.AWS.Targets {
+		for j, a := range t.CAs {
+			errs = append(errs, need(fmt.Sprintf("aws.targets[%d].cas[%d].issuer", i, j), a.Issuer))
+		}
+	}
+	return findings, errors.Join(errs...)
 }
