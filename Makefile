@@ -14,8 +14,10 @@ build:
 lambda:
 	scripts/lambda.sh
 
-demo: build bin/bootstrap
-	scripts/demo.sh
+demo:
+	@. scripts/need.sh; [ -z "$(HSM)" ] || need gcc gcc libc6-dev || true # PKCS #11 needs cgo
+	@$(MAKE) --no-print-directory build bin/bootstrap
+	@HSM=$(HSM) scripts/demo.sh
 
 # The Lambda bundle for this machine, which the simulator runs.
 .PHONY: bin/bootstrap

@@ -43,10 +43,10 @@ waitfor() {
 }
 
 step "Third-party clients"
-have() { if need "$1" "$2"; then echo "  $1: $(command -v "$1")"; return 0; fi; echo "  $1: missing and not installable, mintmark's own client takes its place"; return 1; }
+have() { if need "$@"; then echo "  $1: $(command -v "$1")"; return 0; fi; echo "  $1: missing and not installable, mintmark's own client takes its place"; return 1; }
 command -v openssl >/dev/null || need openssl openssl || fail "openssl is needed"
 have curl curl && curl=1 || curl=
-have pki strongswan-pki && pki=1 || pki=
+have pki strongswan-pki libstrongswan-standard-plugins && pki=1 || pki=
 have mosquitto_pub mosquitto-clients && mosquitto=1 || mosquitto=
 aws=
 for candidate in /usr/bin/aws aws; do

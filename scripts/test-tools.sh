@@ -4,11 +4,17 @@
 set -eu
 . "$(dirname "$0")/need.sh"
 missing=
-for pair in openssl:openssl curl:curl softhsm2-util:softhsm2 pkcs11-tool:opensc pki:strongswan-pki \
-	mosquitto_pub:mosquitto-clients strace:strace gcc:gcc javac:default-jdk-headless; do
-	need "${pair%%:*}" "${pair#*:}" || missing="$missing ${pair#*:}"
-done
-# Another aws may stand earlier in the path; the tests want Debian's.
-[ -x /usr/bin/aws ] || { [ "$(id -u)" = 0 ] && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends awscli >/dev/null 2>&1; } || missing="$missing awscli"
-[ -f /usr/share/java/bcpkix.jar ] || { [ "$(id -u)" = 0 ] && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libbcpkix-java >/dev/null 2>&1; } || missing="$missing libbcpkix-java"
+want() { need "$@" || missing="$missing $1"; }
+want openssl openssl
+want curl curl
+want gcc gcc libc6-dev
+want softhsm2-util softhsm2
+want pkcs11-tool opensc
+want pki strongswan-pki libstrongswan-standard-plugins
+want mosquitto_pub mosquitto-clients
+want strace strace
+want javac default-jdk-headless
+want /usr/bin/aws awscli # another aws may stand earlier in the path
+[ -f /usr/share/java/bcpkix.jar ] || install libbcpkix-java
+[ -f /usr/share/java/bcpkix.jar ] || missing="$missing bcpkix.jar"
 [ -z "$missing" ] || echo "not installed, their tests are skipped:$missing" >&2
