@@ -3,10 +3,17 @@ package issuer_test
 import (
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509/pkix"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,19 +48,42 @@ func newLedger(t testing.TB) ledger.Ledger {
 	return store
 }
 
-// newKeys opens a real key store.
-func newKeys(t testing.TB) *keystore.Store {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "keys"), 0o700); err != nil {
-		t.Fatal(err)
+// keys is a key store in memory. The real one is internal/keystore's to prove;
+// what it does to keep a passphrase safe would take most of the tests' time.
+type keys struct {
+	mu   sync.Mutex
+	made map[string]crypto.Signer
+}
+
+func newKeys(testing.TB) issuer.KeyStore { return &keys{made: make(map[string]crypto.Signer)} }
+
+func (k *keys) Create(_ context.Context, uri, algorithm string) (string, crypto.Signer, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.made[uri] != nil {
+		return "", nil, keystore.ErrExists
 	}
-	keys, err := keystore.Open(keystore.Config{Dir: dir, Passphrase: func() ([]byte, error) { return []byte("correct horse"), nil }})
-	if err != nil {
-		t.Fatal(err)
+	kind, parameter, _ := strings.Cut(algorithm, "-")
+	var err error
+	if kind == "RSA" {
+		var bits int
+		if bits, err = strconv.Atoi(parameter); err == nil {
+			k.made[uri], err = rsa.GenerateKey(rand.Reader, bits)
+		}
+	} else {
+		curve := map[string]elliptic.Curve{"256": elliptic.P256(), "384": elliptic.P384(), "521": elliptic.P521()}[parameter]
+		k.made[uri], err = ecdsa.GenerateKey(curve, rand.Reader)
 	}
-	t.Cleanup(func() { keys.Close() })
-	return keys
+	return uri, k.made[uri], err
+}
+
+func (k *keys) Signer(_ context.Context, uri string) (crypto.Signer, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.made[uri] == nil {
+		return nil, keystore.ErrNotFound
+	}
+	return k.made[uri], nil
 }
 
 func profile(t testing.TB, name string, c issuer.ProfileConfig) *issuer.Profile {

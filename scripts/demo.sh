@@ -9,7 +9,6 @@ umask 077
 D=demo
 M=bin/mintmark
 HSM=${HSM:-}
-began=$(date +%s)
 
 rm -rf "$D"
 mkdir -p "$D/devices" "$D/log"
@@ -58,6 +57,7 @@ if [ -z "$aws" ]; then
 fi
 [ -n "$aws" ] && echo "  aws: $aws" || echo "  aws: missing and not installable, mintmark aws status takes its place"
 
+began=$(date +%s) # installing is not the main job
 step "The CA hierarchy"
 key_uri() { :; }
 if [ -n "$HSM" ]; then
