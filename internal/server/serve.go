@@ -92,7 +92,7 @@ func (s *Server) Serve(ctx context.Context) error {
 
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var wait sync.WaitGroup
-	for _, job := range []func(context.Context){s.ra.Keep, own.keep, s.runCRLs, s.aws.run} {
+	for _, job := range []func(context.Context){own.keep, s.runCRLs, s.aws.run} {
 		wait.Go(func() { job(work) })
 	}
 

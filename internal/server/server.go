@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -62,12 +63,13 @@ type Server struct {
 	crls     *revocation.Publisher
 	aws      *targets
 	registry *prometheus.Registry
-	poke     poke // wakes the CRL job
+	poke     poke   // wakes the CRL job
+	unkeep   func() // stops keeping the epoch, and waits
 }
 
 // Open takes the lock of the state directory and opens ledger, key store and
-// registration authority. It listens nowhere, starts no job and opens no CA
-// key. ErrBusy if another process has the directory.
+// registration authority, whose epoch it keeps until Close. It listens nowhere,
+// starts no job and opens no CA key. ErrBusy if another process has the directory.
 func Open(ctx context.Context, c *config.Config, o Options) (*Server, error) {
 	s := &Server{config: c, options: o, log: o.Logger, registry: prometheus.NewRegistry(), poke: make(poke, 1)}
 	if err := s.open(ctx); err != nil {
@@ -108,6 +110,11 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	// Also without Serve: what a command does may take longer than an epoch.
+	keeping, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var kept sync.WaitGroup
+	kept.Go(func() { s.ra.Keep(keeping) })
+	s.unkeep = func() { stop(); kept.Wait() }
 	s.crls = revocation.New(revocation.Config{
 		Ledger: s.ledger, Authorities: s.ra.Authorities, Period: s.config.CRL.Period, Lifetime: s.config.CRL.Lifetime,
 		Now: s.ra.Now, Logger: s.log,
@@ -126,6 +133,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 // Close releases everything, in the reverse order of opening.
 func (s *Server) Close() error {
 	var errs []error
+	if s.unkeep != nil {
+		s.unkeep()
+	}
 	if s.keys != nil {
 		errs = append(errs, s.keys.Close())
 	}
