@@ -20,7 +20,7 @@ func (h *handler) listDevices(w http.ResponseWriter, r *http.Request) error {
 	if p.err != nil {
 		return p.err
 	}
-	devices, err := h.Ledger.Devices(r.Context(), after, limit)
+	devices, err := h.Ledger.Devices(r.Context(), ledger.DeviceQuery{After: after, Limit: limit})
 	if err != nil {
 		return err
 	}

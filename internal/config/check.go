@@ -68,6 +68,9 @@ func (c *Config) check() error {
 	}
 	c.checkLabels(bad)
 	c.checkAWS(bad)
+	c.checkDatabase(bad)
+	c.checkAccess(bad)
+	c.checkAudit(bad)
 	return errors.Join(errs...)
 }
 
@@ -85,17 +88,24 @@ func (c *Config) checkLabels(bad func(field, format string, args ...any)) {
 		}
 		if p, ok := c.Profiles[l.Profile]; !ok {
 			bad(field+".profile", "there is no profile %q", l.Profile)
-		} else if p.Preset == "server" {
-			bad(field+".profile", "%q is for servers: devices could pose as one", l.Profile)
+		} else if !forDevices(p.Preset) {
+			bad(field+".profile", "%q has the preset %s and is not for devices: they could pose as one", l.Profile, p.Preset)
 		}
 		if l.Issuer == "" {
 			bad(field+".issuer", "must be set")
 		}
-		if l.Authorize != "trusted" {
-			bad(field+".authorize", "%q is not a rule that this version knows; it knows trusted", l.Authorize)
-		}
-		if len(l.Passwords) == 0 && len(l.Own) == 0 && l.Maker == nil {
-			bad(field, "nobody can enroll: set passwords, own or maker")
+		switch l.Authorize {
+		case "trusted", "inventory":
+			if len(l.Passwords) == 0 && len(l.Own) == 0 && l.Maker == nil {
+				bad(field, "nobody can enroll: set passwords, own or maker")
+			}
+		case "order":
+			// A second way in would be one past the quota.
+			if len(l.Passwords) > 0 || l.Maker != nil {
+				bad(field, "passwords and maker would enroll past every quota: with authorize order, the credentials are those of work orders")
+			}
+		default:
+			bad(field+".authorize", "%q is not a rule that this version knows; it knows trusted, inventory and order", l.Authorize)
 		}
 		users := make(map[string]bool)
 		for j, p := range l.Passwords {
@@ -111,7 +121,7 @@ func (c *Config) checkLabels(bad func(field, format string, args ...any)) {
 			}
 		}
 		for _, own := range l.Own {
-			if p, ok := c.Profiles[own]; !ok || p.Preset == "server" {
+			if p, ok := c.Profiles[own]; !ok || !forDevices(p.Preset) {
 				bad(field+".own", "%q is not a profile for devices", own)
 			}
 		}

@@ -44,9 +44,85 @@ type Config struct {
 	Keys     Keys                            `yaml:"keys"`
 	Profiles map[string]issuer.ProfileConfig `yaml:"profiles"`
 	Labels   []Label                         `yaml:"labels"`
+	Orders   Orders                          `yaml:"orders"`
 	CRL      CRL                             `yaml:"crl"`
 	AWS      AWS                             `yaml:"aws"`
+	Database Database                        `yaml:"database"`
+	Access   Access                          `yaml:"access"`
+	Audit    Audit                           `yaml:"audit"`
+	Refusals Refusals                        `yaml:"refusals"`
 	Log      Log                             `yaml:"log"`
+}
+
+// Database says where the ledger is.
+type Database struct {
+	// URL names a PostgreSQL database, as in
+	// postgres://mintmark@db.example/mintmark?sslmode=verify-full, without a
+	// password. Left out, the ledger is an SQLite file in the state directory.
+	URL string `yaml:"url"`
+	// PasswordFile holds the password; mode 0400.
+	PasswordFile string `yaml:"password_file"`
+	// MaxConnections bounds the connections that this server opens.
+	MaxConnections int `yaml:"max_connections"`
+}
+
+// Orders says what a claim certificate of a work order is issued from.
+type Orders struct {
+	// Issuer is an issuing CA that is registered with no cloud: whoever holds a
+	// claim certificate must not become a device by connecting with it.
+	Issuer string `yaml:"issuer"`
+	// Profile has the preset claim.
+	Profile string `yaml:"profile"`
+}
+
+// Access says how people reach the administrative API. Who they are and which
+// roles they have is in the ledger.
+type Access struct {
+	// Issuer and Profile issue the TLS certificates of principals; the profile
+	// has the preset officer. Left out, there is only the socket.
+	Issuer  string `yaml:"issuer"`
+	Profile string `yaml:"profile"`
+	// ApprovalTTL is how long a proposal, and then its approval, may wait.
+	ApprovalTTL time.Duration `yaml:"approval_ttl"`
+	// RevokeLimit is how many certificates one person may revoke at once.
+	RevokeLimit int `yaml:"revoke_limit"`
+}
+
+// Audit says how often the head of the issuance log is signed and where signed
+// heads are kept besides the state directory.
+type Audit struct {
+	Interval time.Duration `yaml:"interval"`
+	Heads    []HeadTarget  `yaml:"heads"`
+}
+
+// HeadTarget is one place off the host; exactly one field is set.
+type HeadTarget struct {
+	// Folder is a directory, best on another machine's disk.
+	Folder string    `yaml:"folder"`
+	S3     *HeadS3   `yaml:"s3"`
+	HTTP   *HeadHTTP `yaml:"http"`
+}
+
+// HeadS3 is a bucket, best one with object lock.
+type HeadS3 struct {
+	Bucket  string `yaml:"bucket"`
+	Prefix  string `yaml:"prefix"`
+	Region  string `yaml:"region"`
+	Profile string `yaml:"profile"`
+	// Endpoint replaces AWS's own address: for stores that speak S3.
+	Endpoint string `yaml:"endpoint"`
+}
+
+// HeadHTTP is an address that takes each head by PUT under its name.
+type HeadHTTP struct {
+	URL string `yaml:"url"`
+	// TokenFile holds a bearer token; mode 0400.
+	TokenFile string `yaml:"token_file"`
+}
+
+// Refusals says how many refusals are kept.
+type Refusals struct {
+	Keep int `yaml:"keep"`
 }
 
 // Listen holds the addresses, host:port.
@@ -58,6 +134,9 @@ type Listen struct {
 	// Metrics serves /metrics, /healthz and /readyz; keep it off the devices'
 	// network.
 	Metrics string `yaml:"metrics"`
+	// Admin serves the administrative API over TLS to principals with a
+	// certificate; left out, only the socket does.
+	Admin string `yaml:"admin"`
 }
 
 // TLS says how the EST listener gets its own certificate.
@@ -85,7 +164,8 @@ type Label struct {
 	Issuer  string `yaml:"issuer"`
 	// Authorize is the rule that decides whether an authenticated requester
 	// may have the certificate: trusted (any identity that the credentials of
-	// this label vouch for).
+	// this label vouch for), inventory (the device is listed) or order (the
+	// credential of a work order, within its quota).
 	Authorize string `yaml:"authorize"`
 	// Passwords are HTTP Basic credentials that vouch for any device which the
 	// profile allows.
@@ -220,10 +300,14 @@ func Load(dir string) (*Config, error) {
 // Parse reads and checks a configuration.
 func Parse(data []byte) (*Config, error) {
 	c := &Config{
-		Server: "mintmark",
-		Listen: Listen{EST: ":8443", HTTP: ":8080", Metrics: "127.0.0.1:9464"},
-		CRL:    CRL{Period: 24 * time.Hour, Lifetime: 7 * 24 * time.Hour},
-		Log:    Log{Format: "text", Level: "info"},
+		Server:   "mintmark",
+		Listen:   Listen{EST: ":8443", HTTP: ":8080", Metrics: "127.0.0.1:9464"},
+		CRL:      CRL{Period: 24 * time.Hour, Lifetime: 7 * 24 * time.Hour},
+		Database: Database{MaxConnections: 8},
+		Access:   Access{ApprovalTTL: 72 * time.Hour, RevokeLimit: 10},
+		Audit:    Audit{Interval: 10 * time.Minute},
+		Refusals: Refusals{Keep: 100_000},
+		Log:      Log{Format: "text", Level: "info"},
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict(), yaml.DisallowUnknownField(),
 		yaml.CustomUnmarshaler(func(d *time.Duration, text []byte) (err error) {

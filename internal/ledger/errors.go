@@ -26,6 +26,8 @@ var (
 	ErrIssued = errors.New("serial number has a certificate")
 	// ErrTaken: the serial number was recorded before.
 	ErrTaken = errors.New("serial number is in the ledger already")
+	// ErrMoved: the approval is not in the state that it was expected in.
+	ErrMoved = errors.New("approval was decided or carried out meanwhile")
 	// ErrOldCRL: the CRL's number is not higher than the stored one's.
 	ErrOldCRL = errors.New("CRL number is not higher than that of the stored CRL")
 )
@@ -47,4 +49,11 @@ type CloneError struct {
 
 func (e *CloneError) Error() string {
 	return fmt.Sprintf("device %q already holds certificate %s under another key", e.Device, e.Serial)
+}
+
+// TooManyError says that a selector names more certificates than it may revoke.
+type TooManyError struct{ Count, Most int }
+
+func (e *TooManyError) Error() string {
+	return fmt.Sprintf("%d certificates would be revoked, at most %d may be", e.Count, e.Most)
 }

@@ -7,21 +7,63 @@ type Event struct {
 	Kind string // one of the Event constants
 	At   time.Time
 	// Exactly one of these is set, as Kind says.
-	Intent     *Intent     `json:",omitempty"`
-	Issued     *Issued     `json:",omitempty"`
-	Voided     *Serial     `json:",omitempty"`
-	Revocation *Revocation `json:",omitempty"`
-	Authority  *Authority  `json:",omitempty"`
+	Intent     *Intent
+	Issued     *Issued
+	Voided     *Serial
+	Revocation *Revocation
+	Imported   *Certificate
+	CRL        *CRLIssued
+	Authority  *Authority
+	Import     *Import
+	Listing    *Listings
+	Device     *DeviceChange
+	Order      *Order
+	Principal  *Principal
+	Approval   *Approval
 }
 
-// The kinds of events.
+// The kinds of events. Those of orders, principals and approvals hold the whole
+// record as it is from then on.
 const (
 	EventIntent     = "intent"
 	EventIssued     = "issued"
 	EventVoided     = "voided"
 	EventRevocation = "revocation"
+	EventImported   = "imported" // Imported: a certificate from before mintmark
+	EventCRL        = "crl"
 	EventAuthority  = "authority"
+	EventImport     = "import"  // Import: begun
+	EventListing    = "listing" // Listing: rows of an import that is not in force yet
+	EventListed     = "listed"  // Import: in force
+	EventUnlisted   = "dropped" // Import: given up
+	EventDevice     = "device"
+	EventOrder      = "order"
+	EventPrincipal  = "principal"
+	EventApproval   = "approval"
 )
+
+// Listings are rows of an import.
+type Listings struct {
+	Import string
+	Rows   []Listing
+}
+
+// DeviceChange is the event of a device's being held, released or retired.
+type DeviceChange struct {
+	Device string
+	State  DeviceState
+	Actor  string
+	Note   string
+}
+
+// CRLIssued is the event of a CRL, which the log names by its hash.
+type CRLIssued struct {
+	Issuer     string
+	Number     int64
+	ThisUpdate time.Time
+	NextUpdate time.Time
+	SHA256     [32]byte
+}
 
 // Revocation is the event of a certificate's revocation.
 type Revocation struct {

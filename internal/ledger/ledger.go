@@ -22,8 +22,12 @@ import (
 type Ledger interface {
 	Issuance
 	Certificates
+	Inventory
+	Orders
+	Refusals
 	Revocations
 	Hierarchy
+	Principals
 	Leases
 	Outbox
 
@@ -44,10 +48,13 @@ type Issuance interface {
 	Announce() (done func())
 
 	// Begin records intents: step 6 of the issuance cycle. The result has one
-	// entry an intent: nil, *PriorError, *CloneError, ErrInFlight, ErrRevoked or
-	// ErrTaken; one intent's refusal never fails another's. The second result fails the
-	// whole call, and then no intent of it may be signed. ErrLapsed if the
-	// epoch is not in force. Whoever leaves before the answer must not sign
+	// entry an intent: nil, *PriorError, *CloneError, *SharedKeyError,
+	// *DeviceError, *OrderError, ErrInFlight, ErrRevoked or ErrTaken; one
+	// intent's refusal never fails another's. An intent for a device under a
+	// work order takes one unit of the order's quota in the same transaction; a
+	// void intent gives it back, and *PriorError costs none. The second result
+	// fails the whole call, and then no intent of it may be signed. ErrLapsed if
+	// the epoch is not in force. Whoever leaves before the answer must not sign
 	// either: the ledger voids what it has recorded for nobody.
 	Begin(ctx context.Context, intents []Intent) ([]error, error)
 
@@ -84,11 +91,10 @@ type Certificates interface {
 	// issuance to within seconds.
 	Certificates(ctx context.Context, query Query) (Page, error)
 
-	// Device returns ErrNotFound for an unknown device.
-	Device(ctx context.Context, id string) (Device, error)
-
-	// Devices lists in the order of identifiers, those after the given one.
-	Devices(ctx context.Context, after string, limit int) ([]Device, error)
+	// ImportCertificates records certificates that were issued elsewhere before
+	// mintmark. Entries are nil, also for one that is recorded with the same
+	// bytes, or ErrTaken.
+	ImportCertificates(ctx context.Context, certificates []Certificate, actor string, now time.Time) ([]error, error)
 }
 
 // Revocations is the part that revocation and the CRLs write and read.
@@ -97,7 +103,9 @@ type Revocations interface {
 	// changed state; already revoked ones are left alone. Tasks are enqueued
 	// in the same transaction, one call of tasks per certificate; tasks may be
 	// nil and must not call the ledger. The open intents that a revoked
-	// certificate asked for are voided. ErrNotFound if nothing matches.
+	// certificate asked for are voided. ErrNotFound if nothing matches;
+	// *TooManyError, and nothing is revoked, if more would change state than
+	// the selector allows.
 	Revoke(ctx context.Context, selector Selector, reason Reason, actor string, now time.Time, tasks func(Certificate) []Task) ([]Serial, error)
 
 	// NextCRL takes the issuer's next CRL number and lists what that CRL must

@@ -20,6 +20,7 @@ const (
 	ForResponder    Purpose = "responder"
 	ForOfficer      Purpose = "officer"
 	ForCA           Purpose = "ca"
+	ForClaim        Purpose = "claim" // bootstrap credential of a work order
 )
 
 // State is where a serial number stands. Open and Void serials have no
@@ -36,10 +37,11 @@ const (
 // Requester is who asked, as authenticated in step 1.
 type Requester struct {
 	// Kind is how it was authenticated: password, certificate (of our own),
-	// maker (a maker CA's certificate), admin, server, or cas.
+	// maker (a maker CA's certificate), order (the secret of a work order),
+	// claim (its certificate), admin, server, or cas.
 	Kind string
-	// Name is the credential's user, the certificate's serial, or the
-	// principal: never a secret.
+	// Name is the credential's user, the certificate's serial, the order, or
+	// the principal: never a secret.
 	Name string
 	// Address is the peer's, without port; zero for local callers.
 	Address netip.Addr
@@ -64,6 +66,8 @@ type Intent struct {
 	Label     string // EST label, empty for none
 	Purpose   Purpose
 	Device    string // device identifier, set when Purpose is ForDevice
+	Order     string // work order that pays for it, or whose claim it is; empty for none
+	Listed    bool   // the inventory must have the device, under Order if that is set
 	Subject   string // RFC 4514 text, for people and searches
 	Requester Requester
 	Key       [32]byte // SHA-256 of the SubjectPublicKeyInfo
@@ -97,6 +101,7 @@ type Certificate struct {
 	Label     string
 	Purpose   Purpose
 	Device    string
+	Order     string
 	Subject   string
 	Requester Requester
 	Key       [32]byte
@@ -122,6 +127,7 @@ type Query struct {
 	Profile       string
 	Issuer        string
 	Requester     string
+	Order         string
 	Purpose       Purpose
 	State         State
 	Key           [32]byte
@@ -136,19 +142,13 @@ type Page struct {
 	Next         Serial
 }
 
-// Device is one device as its certificates show it.
-type Device struct {
-	ID           string
-	FirstSeen    time.Time
-	LastIssued   time.Time
-	Certificates int    // recorded with a certificate, revoked ones included
-	Current      Serial // the newest valid one, empty for none
-}
-
-// Selector names certificates to revoke; exactly one field is set.
+// Selector names certificates to revoke; exactly one of the first three fields
+// is set.
 type Selector struct {
 	Serial Serial
 	Device string // all valid certificates of the device
+	Order  string // all valid certificates under the work order, its claims included
+	Most   int    // how many may be revoked at once; 0 for any number
 }
 
 // Reason is a CRLReason of RFC 5280, Section 5.3.1.

@@ -265,7 +265,7 @@ var finishChecks = []check{
 	}},
 	{"only devices are inventory", func(t *testing.T, b *bench) {
 		b.issue(b.intent("", "k1", func(i *ledger.Intent) { i.Purpose = ledger.ForServer }))
-		devices, err := b.Devices(b.ctx, "", 10)
+		devices, err := b.Devices(b.ctx, ledger.DeviceQuery{Limit: 10})
 		b.ok(err)
 		b.equal("devices", len(devices), 0)
 	}},

@@ -121,7 +121,7 @@ var certificateChecks = []check{
 		for _, id := range []string{"c", "a", "d", "b"} {
 			b.issue(b.intent(id, id))
 		}
-		devices, err := b.Devices(b.ctx, "a", 2)
+		devices, err := b.Devices(b.ctx, ledger.DeviceQuery{After: "a", Limit: 2})
 		b.ok(err)
 		if len(devices) != 2 || devices[0].ID != "b" || devices[1].ID != "c" {
 			t.Errorf("devices %+v", devices)

@@ -141,8 +141,8 @@ func (s *Store) Device(ctx context.Context, id string) (ledger.Device, error) {
 }
 
 // Devices implements ledger.Certificates.
-func (s *Store) Devices(ctx context.Context, after string, limit int) ([]ledger.Device, error) {
-	rows, err := s.readers.QueryContext(ctx, sqlDevices, after, limit)
+func (s *Store) Devices(ctx context.Context, query ledger.DeviceQuery) ([]ledger.Device, error) {
+	rows, err := s.readers.QueryContext(ctx, sqlDevices, query.After, query.Limit)
 	if err != nil {
 		return nil, fmt.Errorf("listing devices: %w", err)
 	}

@@ -1,0 +1,126 @@
+// Package access says who may do what: the roles, the one table of operations,
+// and the approvals of what needs two people.
+//
+// Everything is denied that the table does not allow. It holds no HTTP and no
+// SQL: who a caller is was found out by whoever calls.
+package access
+
+import "slices"
+
+// Role is a set of operations that a principal may do.
+type Role string
+
+const (
+	// Operator runs the factory: devices, work orders, certificates.
+	Operator Role = "operator"
+	// Officer is a security officer: the hierarchy, people, approvals.
+	Officer Role = "officer"
+	// Auditor reads everything and changes nothing.
+	Auditor Role = "auditor"
+	// Station is a test PC on a line: it asks for certificates.
+	Station Role = "station"
+)
+
+// Roles lists all, in the order of the table's columns.
+var Roles = []Role{Operator, Officer, Auditor, Station}
+
+// Operation is one thing that the administrative API does.
+type Operation string
+
+// The operations. Their names are in the table of docs/roles.md, in approvals,
+// in refusals and in the log.
+const (
+	StatusRead Operation = "status.read"
+
+	AuthorityRead    Operation = "authority.read"
+	AuthorityCreate  Operation = "authority.create" // a root or an issuing CA; its request and import, too
+	AuthorityRevoke  Operation = "authority.revoke"
+	CRLPublish       Operation = "crl.publish"
+	CertificateRead  Operation = "certificate.read"
+	CertificateIssue Operation = "certificate.issue"
+	// CertificateImport records certificates from before mintmark.
+	CertificateImport Operation = "certificate.import"
+	CertificateRevoke Operation = "certificate.revoke" // up to the configured number
+	BulkRevoke        Operation = "certificate.revoke-many"
+
+	DeviceRead   Operation = "device.read"
+	DeviceImport Operation = "device.import"
+	DeviceHold   Operation = "device.hold" // and release
+	DeviceRetire Operation = "device.retire"
+
+	OrderRead   Operation = "order.read"
+	OrderCreate Operation = "order.create"
+	OrderExtend Operation = "order.extend" // its window
+	OrderRaise  Operation = "order.raise"  // its quantity
+	OrderClose  Operation = "order.close"
+	OrderKill   Operation = "order.kill"
+
+	RefusalRead Operation = "refusal.read"
+
+	CloudRead  Operation = "cloud.read"
+	CloudApply Operation = "cloud.apply"
+
+	PrincipalRead   Operation = "principal.read"
+	PrincipalChange Operation = "principal.change"
+	// PrincipalEnroll issues a principal's TLS certificate for its recorded key.
+	PrincipalEnroll Operation = "principal.enroll"
+
+	ApprovalRead   Operation = "approval.read"
+	ApprovalDecide Operation = "approval.decide"
+)
+
+// Rule is one row of the table.
+type Rule struct {
+	Operation Operation
+	Words     string // what it is, for docs/roles.md
+	Roles     []Role
+	// TwoPersons: needs the signature of a second officer.
+	TwoPersons bool
+}
+
+// Table is the one table of who may do what.
+var Table = []Rule{
+	{StatusRead, "see that the server is well", []Role{Operator, Officer, Auditor, Station}, false},
+	{AuthorityRead, "see CAs, their certificates and CRLs", []Role{Operator, Officer, Auditor, Station}, false},
+	{AuthorityCreate, "create, request, import or destroy a CA", []Role{Officer}, true},
+	{AuthorityRevoke, "revoke the certificate of a CA", []Role{Officer}, true},
+	{CRLPublish, "sign a CRL now", []Role{Operator, Officer}, false},
+	{CertificateRead, "find certificates", []Role{Operator, Officer, Auditor, Station}, false},
+	{CertificateIssue, "issue a device certificate from a CSR", []Role{Operator, Station}, false},
+	{CertificateImport, "record certificates from before mintmark", []Role{Officer}, false},
+	{CertificateRevoke, "revoke certificates, up to access.revoke_limit at once", []Role{Operator, Officer}, false},
+	{BulkRevoke, "revoke more than that at once", []Role{Officer}, true},
+	{DeviceRead, "find devices", []Role{Operator, Officer, Auditor, Station}, false},
+	{DeviceImport, "import a device list", []Role{Operator}, false},
+	{DeviceHold, "hold or release a device", []Role{Operator, Officer}, false},
+	{DeviceRetire, "retire a device", []Role{Operator, Officer}, false},
+	{OrderRead, "see work orders and their account", []Role{Operator, Officer, Auditor, Station}, false},
+	{OrderCreate, "create a work order with its credential", []Role{Operator}, false},
+	{OrderExtend, "extend the window of a work order, or change its secret", []Role{Operator}, false},
+	{OrderRaise, "raise the quantity of a work order", []Role{Operator, Officer}, true},
+	{OrderClose, "close a work order", []Role{Operator, Officer}, false},
+	{OrderKill, "kill a work order", []Role{Operator, Officer}, false},
+	{RefusalRead, "search refusals", []Role{Operator, Officer, Auditor}, false},
+	{CloudRead, "see plans and states of clouds", []Role{Operator, Officer, Auditor}, false},
+	{CloudApply, "bring clouds to the configured state", []Role{Operator, Officer}, false},
+	{PrincipalRead, "see who has which role", []Role{Officer, Auditor}, false},
+	{PrincipalChange, "add or remove a principal, change roles or keys", []Role{Officer}, true},
+	{PrincipalEnroll, "issue a principal's TLS certificate for its recorded key", []Role{Officer}, false},
+	{ApprovalRead, "see proposals", []Role{Operator, Officer, Auditor}, false},
+	{ApprovalDecide, "approve or reject what another has proposed", []Role{Officer}, false},
+}
+
+// RuleOf finds the row of an operation; ok is false for an unknown one.
+func RuleOf(op Operation) (Rule, bool) {
+	i := slices.IndexFunc(Table, func(r Rule) bool { return r.Operation == op })
+	if i < 0 {
+		return Rule{}, false
+	}
+	return Table[i], true
+}
+
+// Can reports whether one of the roles allows the operation.
+func Can(roles []Role, op Operation) bool {
+	rule, ok := RuleOf(op)
+	return ok && slices.ContainsFunc(roles, func(r Role) bool { return slices.Contains(rule.Roles, r) })
+}
