@@ -13,6 +13,7 @@ import (
 
 	"mintmark/admin"
 	"mintmark/admin/adminhttp"
+	"mintmark/internal/access"
 )
 
 // operations are all operations of the API.
@@ -27,7 +28,7 @@ var operations = []string{
 
 func TestDeniedByDefault(t *testing.T) {
 	w := open(t, func(c *adminhttp.Config) {
-		c.Actor = func(*http.Request) (string, bool) { return "", false }
+		c.Actor = func(*http.Request) (access.Principal, bool, error) { return access.Principal{}, false, nil }
 	})
 	for _, operation := range operations {
 		method, path, _ := strings.Cut(operation, " ")

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"mintmark/awsreg"
+	"mintmark/internal/access"
 	"mintmark/internal/ledger"
 	"mintmark/internal/reconcile"
 	"mintmark/issuer"
@@ -42,46 +43,68 @@ type Config struct {
 	// PublishCRL signs the next CRL of the named authority now. It is called
 	// after an authority was made and after a revocation. Must be set.
 	PublishCRL func(ctx context.Context, authority string) error
-	// Actor names the principal that makes a request, or says no. Must be set.
-	Actor func(*http.Request) (name string, ok bool)
+	// Actor finds the principal that makes a request, or says no; an error is
+	// internal. Must be set.
+	Actor func(*http.Request) (p access.Principal, ok bool, err error)
 	// Version is shown in the status.
 	Version string
 	// Logger must be set.
 	Logger *slog.Logger
 }
 
+// route is one route of the API: what it is called and what it does. The
+// operation decides who may; what depends on the request (a revocation of many,
+// a raised quantity) asks again inside.
+type route struct {
+	pattern   string
+	operation access.Operation
+	fn        operation
+}
+
 // New returns the handler of the API.
 func New(c Config) http.Handler {
 	h := &handler{Config: c}
 	mux := http.NewServeMux()
-	for pattern, fn := range map[string]operation{
-		"GET /v1/status": h.status,
-
-		"GET /v1/authorities":                    h.listAuthorities,
-		"POST /v1/authorities":                   h.createAuthority,
-		"GET /v1/authorities/{name}":             h.showAuthority,
-		"POST /v1/authorities/{name}/csr":        h.requestAuthority,
-		"PUT /v1/authorities/{name}/certificate": h.importAuthority,
-		"GET /v1/authorities/{name}/crl":         h.showCRL,
-		"POST /v1/authorities/{name}/crl":        h.publishCRL,
-
-		"GET /v1/certificates":          h.listCertificates,
-		"POST /v1/certificates":         h.issue,
-		"GET /v1/certificates/{serial}": h.showCertificate,
-		"POST /v1/revocations":          h.revoke,
-
-		"GET /v1/devices":      h.listDevices,
-		"GET /v1/devices/{id}": h.showDevice,
-
-		"GET /v1/aws/targets":                   h.listAWS,
-		"GET /v1/aws/targets/{name}/plan":       h.planAWS,
-		"GET /v1/aws/targets/{name}/status":     h.statusAWS,
-		"GET /v1/aws/targets/{name}/iam-policy": h.iamPolicy,
-		"POST /v1/aws/targets/{name}/apply":     h.applyAWS,
-	} {
-		mux.Handle(pattern, h.serve(fn))
+	for _, routes := range [][]route{h.hierarchyRoutes(), h.certificateRoutes(), h.cloudRoutes()} {
+		for _, r := range routes {
+			mux.Handle(r.pattern, h.serve(r.operation, r.fn))
+		}
 	}
 	return mux
+}
+
+func (h *handler) hierarchyRoutes() []route {
+	return []route{
+		{"GET /v1/status", access.StatusRead, h.status},
+		{"GET /v1/authorities", access.AuthorityRead, h.listAuthorities},
+		{"POST /v1/authorities", access.AuthorityCreate, h.createAuthority},
+		{"GET /v1/authorities/{name}", access.AuthorityRead, h.showAuthority},
+		{"POST /v1/authorities/{name}/csr", access.AuthorityCreate, h.requestAuthority},
+		{"PUT /v1/authorities/{name}/certificate", access.AuthorityCreate, h.importAuthority},
+		{"GET /v1/authorities/{name}/crl", access.AuthorityRead, h.showCRL},
+		{"POST /v1/authorities/{name}/crl", access.CRLPublish, h.publishCRL},
+	}
+}
+
+func (h *handler) certificateRoutes() []route {
+	return []route{
+		{"GET /v1/certificates", access.CertificateRead, h.listCertificates},
+		{"POST /v1/certificates", access.CertificateIssue, h.issue},
+		{"GET /v1/certificates/{serial}", access.CertificateRead, h.showCertificate},
+		{"POST /v1/revocations", access.CertificateRevoke, h.revoke},
+		{"GET /v1/devices", access.DeviceRead, h.listDevices},
+		{"GET /v1/devices/{id}", access.DeviceRead, h.showDevice},
+	}
+}
+
+func (h *handler) cloudRoutes() []route {
+	return []route{
+		{"GET /v1/aws/targets", access.CloudRead, h.listAWS},
+		{"GET /v1/aws/targets/{name}/plan", access.CloudRead, h.planAWS},
+		{"GET /v1/aws/targets/{name}/status", access.CloudRead, h.statusAWS},
+		{"GET /v1/aws/targets/{name}/iam-policy", access.CloudRead, h.iamPolicy},
+		{"POST /v1/aws/targets/{name}/apply", access.CloudApply, h.applyAWS},
+	}
 }
 
 // handler serves the API.

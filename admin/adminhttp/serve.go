@@ -14,21 +14,26 @@ import (
 	"time"
 
 	"mintmark/admin"
+	"mintmark/internal/access"
 	"mintmark/issuer"
 )
 
 // actorKey is the context key of the principal that makes a request.
 type actorKey struct{}
 
-// actor is the principal that serve has authenticated.
-func actor(r *http.Request) string {
-	name, _ := r.Context().Value(actorKey{}).(string)
-	return name
+// caller is the principal that serve has authenticated.
+func caller(r *http.Request) access.Principal {
+	p, _ := r.Context().Value(actorKey{}).(access.Principal)
+	return p
 }
 
-// serve wraps an operation: it denies whom Actor does not name, chooses the
-// status of a refusal, and logs once.
-func (h *handler) serve(fn operation) http.Handler {
+// actor is the caller's name.
+func actor(r *http.Request) string { return caller(r).Name }
+
+// serve wraps an operation: it denies whom Actor does not name and what the
+// table of package access does not allow, chooses the status of a refusal, and
+// logs once.
+func (h *handler) serve(op access.Operation, fn operation) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		id := requestID()
@@ -37,18 +42,21 @@ func (h *handler) serve(fn operation) http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		answer := &recorder{ResponseWriter: w}
 
-		name, ok := h.Actor(r)
-		var err error
-		if ok {
+		principal, ok, err := h.Actor(r)
+		switch {
+		case err != nil:
+		case !ok:
+			err = fail(http.StatusForbidden, "actor", "the caller is nobody whom this server knows: a principal with this Unix user or certificate must be added")
+		case !principal.Can(op):
+			err = fail(http.StatusForbidden, "role", "%q may not do %s: see mintmark officer list and docs/roles.md for who may", principal.Name, op)
+		default:
 			r.Body = http.MaxBytesReader(w, r.Body, admin.MaxRequest)
-			err = fn(answer, r.WithContext(context.WithValue(r.Context(), actorKey{}, name)))
-		} else {
-			err = fail(http.StatusForbidden, "actor", "the caller has no access to the administrative API: run the command as the user that runs the server")
+			err = fn(answer, r.WithContext(context.WithValue(r.Context(), actorKey{}, principal)))
 		}
 		if err != nil && answer.status == 0 {
 			writeError(answer, id, err)
 		}
-		h.logRequest(r, id, name, answer.status, time.Since(start), err)
+		h.logRequest(r, id, principal.Name, answer.status, time.Since(start), err)
 	})
 }
 

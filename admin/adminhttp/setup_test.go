@@ -17,6 +17,7 @@ import (
 	"mintmark/admin"
 	"mintmark/admin/adminhttp"
 	"mintmark/ca/revocation"
+	"mintmark/internal/access"
 	"mintmark/internal/audit"
 	"mintmark/internal/ledger/sqldb"
 	"mintmark/internal/pkitest"
@@ -68,7 +69,9 @@ func open(t testing.TB, change func(*adminhttp.Config)) *world {
 	w := &world{ra: ra}
 	config := adminhttp.Config{
 		RA: ra, Ledger: store, Version: "test", Logger: quiet,
-		Actor: func(*http.Request) (string, bool) { return "local:tester", true },
+		Actor: func(*http.Request) (access.Principal, bool, error) {
+			return access.Principal{Name: "local:tester", Roles: access.Roles}, true, nil
+		},
 		PublishCRL: func(ctx context.Context, name string) error {
 			if w.noCRL.Load() {
 				return errors.New("the disk is full")

@@ -23,6 +23,7 @@ import (
 	"mintmark/admin/adminhttp"
 	"mintmark/awsreg"
 	"mintmark/ca/revocation"
+	"mintmark/internal/access"
 	"mintmark/internal/audit"
 	"mintmark/internal/config"
 	"mintmark/internal/keystore"
@@ -155,10 +156,10 @@ func (s *Server) Close() error {
 // act as the user that runs it.
 func (s *Server) Admin() http.Handler {
 	name := principal(uint32(os.Getuid()))
-	return s.admin(func(*http.Request) (string, bool) { return name, true })
+	return s.admin(func(*http.Request) (access.Principal, bool, error) { return owner(name), true, nil })
 }
 
-func (s *Server) admin(actor func(*http.Request) (string, bool)) http.Handler {
+func (s *Server) admin(actor func(*http.Request) (access.Principal, bool, error)) http.Handler {
 	return adminhttp.New(adminhttp.Config{
 		RA: s.ra, Ledger: s.ledger, AWS: s.aws, PublishCRL: s.publishCRL,
 		Actor: actor, Version: Version, Logger: s.log,

@@ -11,6 +11,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"mintmark/internal/access"
 )
 
 // peerKey is the context key of a connection's peer.
@@ -56,12 +58,17 @@ func withPeer(ctx context.Context, c net.Conn) context.Context {
 }
 
 // peer admits the user that runs the server, and root; nobody else.
-func peer(r *http.Request) (string, bool) {
+func peer(r *http.Request) (access.Principal, bool, error) {
 	uid, ok := r.Context().Value(peerKey{}).(uint32)
 	if !ok || (uid != 0 && int(uid) != os.Getuid()) {
-		return "", false
+		return access.Principal{}, false, nil
 	}
-	return principal(uid), true
+	return owner(principal(uid)), true, nil
+}
+
+// owner may do everything.
+func owner(name string) access.Principal {
+	return access.Principal{Name: name, Roles: access.Roles}
 }
 
 // principal names a local user in records.
