@@ -26,7 +26,7 @@ func (s *Server) labels() ([]est.Label, error) {
 		if _, err := s.ra.Authority(l.Issuer); err != nil {
 			return nil, fmt.Errorf("%s: %w: create it with mintmark ca create", field("issuer"), err)
 		}
-		label := est.Label{Name: l.Name, Profile: l.Profile, Issuer: l.Issuer, Own: l.Own}
+		label := est.Label{Name: l.Name, Profile: l.Profile, Issuer: l.Issuer, Authorize: issuer.Rule(l.Authorize), Own: l.Own}
 		for j, p := range l.Passwords {
 			hash, err := hex.DecodeString(p.SHA256)
 			if err != nil || len(hash) != len(est.Password{}.SHA256) {

@@ -47,6 +47,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Out gets the lines that say where Serve listens; must be set for Serve.
 	Out io.Writer
+	// Principals are the first ones of a ledger that knows nobody yet; the owner
+	// of the state directory if there are none.
+	Principals []ledger.Principal
 	// Step is issuer.Config.Step: for tests that stop inside the cycle.
 	Step func(int)
 }
@@ -111,6 +114,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := s.firstPrincipals(ctx); err != nil {
+		return err
+	}
 	// Also without Serve: what a command does may take longer than an epoch.
 	keeping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var kept sync.WaitGroup
@@ -153,16 +159,15 @@ func (s *Server) Close() error {
 }
 
 // Admin returns the administrative API for callers inside this process, who
-// act as the user that runs it.
-func (s *Server) Admin() http.Handler {
-	name := principal(uint32(os.Getuid()))
-	return s.admin(func(*http.Request) (access.Principal, bool, error) { return owner(name), true, nil })
-}
+// act as the principal of the user that runs it.
+func (s *Server) Admin() http.Handler { return s.admin(s.self) }
 
 func (s *Server) admin(actor func(*http.Request) (access.Principal, bool, error)) http.Handler {
 	return adminhttp.New(adminhttp.Config{
 		RA: s.ra, Ledger: s.ledger, AWS: s.aws, PublishCRL: s.publishCRL,
 		Actor: actor, Version: Version, Logger: s.log,
+		OfficerIssuer: s.config.Access.Issuer, OfficerProfile: s.config.Access.Profile,
+		ApprovalTTL: s.config.Access.ApprovalTTL, RevokeLimit: s.config.Access.RevokeLimit,
 	})
 }
 

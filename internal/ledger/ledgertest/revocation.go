@@ -52,7 +52,7 @@ var revocationChecks = []check{
 	}},
 	{"a device's certificates are revoked together, with a task each", func(t *testing.T, b *bench) {
 		want := []ledger.Serial{b.issue(b.intent("dev-1", "k1")), b.issue(b.intent("dev-1", "k2", sameDeviceKey))}
-		other := b.issue(b.intent("dev-2", "k2"))
+		other := b.issue(b.intent("dev-2", "k3"))
 		changed, err := b.Revoke(b.ctx, ledger.Selector{Device: "dev-1"}, ledger.CessationOfOperation, "officer", b.now, func(c ledger.Certificate) []ledger.Task {
 			if c.State != ledger.Revoked || c.Device != "dev-1" {
 				t.Errorf("task for %+v", c)
