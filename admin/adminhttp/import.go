@@ -21,8 +21,13 @@ const (
 	importBundle = "POST /v1/certificates/import"
 )
 
-// uploadTime bounds how long a file may take to arrive.
-const uploadTime = time.Hour
+const (
+	// uploadTime bounds how long a file may take to arrive.
+	uploadTime = time.Hour
+	// lineTime bounds how long a line of the answer may take to leave: an
+	// import does not wait for a caller that does not read.
+	lineTime = time.Minute
+)
 
 // maxBody bounds the body of a request.
 func maxBody(r *http.Request) int64 {
@@ -121,9 +126,7 @@ func (h *handler) spool(w http.ResponseWriter, r *http.Request) (*os.File, error
 	}
 	// The server's timeouts are for requests of one second. Not every
 	// connection has deadlines: one inside this process has none.
-	control := http.NewResponseController(w)
-	control.SetReadDeadline(time.Now().Add(uploadTime))
-	control.SetWriteDeadline(time.Time{})
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(uploadTime))
 	if _, err := io.Copy(f, r.Body); err != nil {
 		f.Close()
 		var tooLarge *http.MaxBytesError
@@ -172,6 +175,7 @@ func (s *lines) send(line admin.ListLine) {
 	if s.err != nil {
 		return
 	}
+	s.flush.SetWriteDeadline(time.Now().Add(lineTime)) // in this process there is none
 	if s.err = s.encoder.Encode(line); s.err == nil {
 		s.err = s.flush.Flush()
 	}

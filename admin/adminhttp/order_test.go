@@ -1,10 +1,13 @@
 package adminhttp_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -371,4 +374,38 @@ func TestOrderNetworks(t *testing.T) {
 			t.Errorf("from %s: got %v, want %q", one.address, err, one.rule)
 		}
 	}
+}
+
+// FuzzCreateOrder: whatever is asked for is refused in words or is an order
+// that can be shown, with a credential.
+func FuzzCreateOrder(f *testing.F) {
+	w := open(f, func(c *adminhttp.Config) {
+		c.Labels = map[string]adminhttp.Label{"line-1": {Profile: "device", Issuer: "issuing", Orders: true}}
+	})
+	for _, seed := range []string{
+		`{"id":"WO-1","label":"line-1","quantity":1,"not_after":"2027-01-01T00:00:00Z"}`,
+		`{"id":"WO-2","label":"line-1","quantity":10,"ranges":[{"first":"A1","last":"A9"}],"networks":["10.0.0.0/8","::1"],"not_after":"2027-01-01T00:00:00Z"}`,
+		`{"id":"x\u0000","label":"line-1","quantity":-1,"ranges":[{}],"networks":[""],"not_after":"0001-01-01T00:00:00Z"}`,
+		`{"id":"WO-3","label":"line-1","product":"\ud800","quantity":1,"not_before":"2026-01-01T00:00:00Z","not_after":"2030-01-01T00:00:00Z","claim_csr":"x"}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/orders", bytes.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		answer := httptest.NewRecorder()
+		w.handler.ServeHTTP(answer, r)
+		switch {
+		case answer.Code == http.StatusInternalServerError:
+			t.Errorf("%s: %s", body, answer.Body)
+		case answer.Code == http.StatusCreated:
+			var made admin.OrderCredential
+			if err := json.Unmarshal(answer.Body.Bytes(), &made); err != nil || made.Secret == "" {
+				t.Fatalf("%s: %s, %v", body, answer.Body, err)
+			}
+			if o, err := w.client.Order(t.Context(), made.Order.ID); err != nil || o.Quantity < 1 || !o.NotAfter.After(o.NotBefore) || o.Report.Left != o.Quantity {
+				t.Errorf("%s: %+v, %v", body, o, err)
+			}
+		}
+	})
 }

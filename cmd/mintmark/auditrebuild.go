@@ -17,8 +17,8 @@ func newAuditRebuild(a *app) *cobra.Command {
 	var anyway bool
 	c := a.command("rebuild --to FILE [flags]", "Make a ledger from an issuance log",
 		`Rebuild makes a new ledger from the issuance log of the server whose ledger was lost. It
-verifies log and heads first and stops at anything that is found; --anyway goes on, as long as
-the log is not broken. No server may run on the log. The new ledger takes the place of ledger.db
+verifies log and heads first, the signatures of certificates apart, and stops at anything that
+is found; --anyway goes on, as long as the log is not broken. No server may run on the log. The new ledger takes the place of ledger.db
 in the state directory with that log; docs/audit.md has the procedure, and what is not restored.`,
 		`  mintmark audit rebuild --dir ./factory --to ./ledger.db
   mintmark audit rebuild --log ./copy/log --heads ./copy/heads --key ./factory.vkey --to ./ledger.db`, cobra.NoArgs,
@@ -28,7 +28,7 @@ in the state directory with that log; docs/audit.md has the procedure, and what 
 				return err
 			}
 			verifying := newCounter(a, "verifying")
-			settings.Progress = verifying.set
+			settings.Progress, settings.Unread = verifying.set, true
 			report, err := auditor.Verify(c.Context(), settings)
 			verifying.end()
 			if err != nil {

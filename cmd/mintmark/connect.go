@@ -27,11 +27,7 @@ const (
 // does, one that this process hosts until the returned function is called.
 func (a *app) connect(ctx context.Context) (*admin.Client, func() error, error) {
 	if a.remote.server != "" {
-		client, err := a.remote.dial()
-		if err != nil {
-			return nil, nil, err
-		}
-		return client, client.Close, nil
+		return a.dialRemote(ctx)
 	}
 	socket := filepath.Join(a.dir, server.Socket)
 	for try := 1; ; try++ {

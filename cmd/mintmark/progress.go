@@ -52,9 +52,13 @@ func (p *progress) update(now admin.ListProgress) {
 			p.a.say("%s", words)
 			return
 		}
-		p.bar = p.bars.AddBar(int64(now.Total),
+		options := []mpb.BarOption{
 			mpb.PrependDecorators(decor.Name(words, decor.WCSyncSpaceR), decor.CurrentNoUnit("%d rows", decor.WCSyncSpace)),
-			mpb.AppendDecorators(decor.OnComplete(decor.AverageETA(decor.ET_STYLE_GO), "")))
+		}
+		if now.Total > 0 {
+			options = append(options, mpb.AppendDecorators(decor.OnComplete(decor.AverageETA(decor.ET_STYLE_GO), "")))
+		}
+		p.bar = p.bars.AddBar(int64(now.Total), options...)
 	}
 	if p.bar != nil {
 		p.bar.SetCurrent(int64(now.Rows))

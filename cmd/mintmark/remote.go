@@ -2,8 +2,11 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"fmt"
 	"os"
 
 	"github.com/spf13/pflag"
@@ -15,7 +18,7 @@ import (
 type remote struct {
 	server string // https://host:port
 	cert   string // file with the caller's certificate and those above it
-	key    string // file with its key; the file cert if empty
+	key    string // file with its key, or a pkcs11: URI; the file cert if empty
 	ca     string // file with the trust anchor of the server's certificate
 }
 
@@ -26,7 +29,7 @@ func (r *remote) bind(flags *pflag.FlagSet) {
 	}{
 		{&r.server, "server", "MINTMARK_SERVER", "`URL` of a server elsewhere, as in https://ca.example.org:8444"},
 		{&r.cert, "client-cert", "MINTMARK_CLIENT_CERT", "`file` with your certificate, for --server"},
-		{&r.key, "client-key", "MINTMARK_CLIENT_KEY", "`file` with its key, if that is another"},
+		{&r.key, "client-key", "MINTMARK_CLIENT_KEY", "`file` with its key, or a pkcs11: URI, if it is not in the same file"},
 		{&r.ca, "server-ca", "MINTMARK_SERVER_CA", "`file` with the root CA of --server"},
 	} {
 		flags.StringVar(f.into, f.name, os.Getenv(f.env), f.meaning+" (environment: "+f.env+")")
@@ -34,27 +37,42 @@ func (r *remote) bind(flags *pflag.FlagSet) {
 	}
 }
 
-// dial makes a client. Only the given root CA vouches for the server; those that
-// the system trusts do not.
-func (r *remote) dial() (*admin.Client, error) {
+// dialRemote reaches the server that --server names, until the returned function
+// is called. Only the given root CA vouches for the server; those that the system
+// trusts do not.
+func (a *app) dialRemote(ctx context.Context) (*admin.Client, func() error, error) {
+	r := a.remote
 	if r.cert == "" || r.ca == "" {
-		return nil, usagef("--server needs --client-cert (mintmark officer enroll writes it) and --server-ca (the server's root.pem)")
+		return nil, nil, usagef("--server needs --client-cert (mintmark officer enroll writes it) and --server-ca (the server's root.pem)")
 	}
-	own, err := clientCertificate(r.cert, cmp.Or(r.key, r.cert))
+	chain, err := readCertificates(r.cert)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	anchors, err := readCertificates(r.ca)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	roots := x509.NewCertPool()
+	config := &tls.Config{RootCAs: x509.NewCertPool()}
 	for _, c := range anchors {
-		roots.AddCert(c)
+		config.RootCAs.AddCert(c)
 	}
-	client, err := admin.DialTLS(r.server, &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{*own}})
+	name := cmp.Or(r.key, r.cert)
+	key, done, err := a.openSigner(ctx, name)
 	if err != nil {
-		return nil, usagef("--server: %w", err)
+		return nil, nil, err
 	}
-	return client, nil
+	if !samePublicKey(chain[0].PublicKey, key.Public()) {
+		return nil, nil, errors.Join(fmt.Errorf("%s is not the key of the first certificate in %s", name, r.cert), done())
+	}
+	own := tls.Certificate{PrivateKey: key, Leaf: chain[0]}
+	for _, c := range chain {
+		own.Certificate = append(own.Certificate, c.Raw)
+	}
+	config.Certificates = []tls.Certificate{own}
+	client, err := admin.DialTLS(r.server, config)
+	if err != nil {
+		return nil, nil, errors.Join(usagef("--server: %w", err), done())
+	}
+	return client, func() error { return errors.Join(client.Close(), done()) }, nil
 }

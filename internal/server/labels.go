@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"mintmark/admin/adminhttp"
 	"mintmark/ca"
 	"mintmark/internal/config"
 	"mintmark/internal/keystore"
@@ -58,6 +59,15 @@ func (s *Server) labels() ([]est.Label, error) {
 		list = append(list, label)
 	}
 	return list, nil
+}
+
+// orderLabels is what work orders must know of the labels.
+func (s *Server) orderLabels() map[string]adminhttp.Label {
+	list := make(map[string]adminhttp.Label)
+	for _, l := range s.config.Labels {
+		list[l.Name] = adminhttp.Label{Profile: l.Profile, Issuer: l.Issuer, Orders: issuer.Rule(l.Authorize) == issuer.ByOrder}
+	}
+	return list
 }
 
 // need is an authority that the configuration names, and where.

@@ -50,6 +50,16 @@ func (s *Server) Serve(ctx context.Context) error {
 		return err
 	}
 	s.register(handler.Metrics()...)
+	exporter, err := s.headExporter(ctx)
+	if err != nil {
+		return err
+	}
+	s.register(exporter.Metrics()...)
+	if words, err := s.unprotected(ctx); err != nil {
+		return err
+	} else if words != "" {
+		s.log.Warn("operations that need two persons are not protected", "reason", words)
+	}
 
 	own := newOwnTLS(s)
 	if err := own.refresh(ctx); err != nil {
@@ -71,9 +81,6 @@ func (s *Server) Serve(ctx context.Context) error {
 	if err != nil {
 		closeAll(listeners)
 		return err
-	}
-	if unprotected, err := s.unprotected(ctx); err == nil && unprotected != "" {
-		s.log.Warn("nothing needs a second person: " + unprotected)
 	}
 
 	monitoring := http.NewServeMux()
@@ -107,6 +114,10 @@ func (s *Server) Serve(ctx context.Context) error {
 	for _, job := range []func(context.Context){own.keep, s.runCRLs, s.aws.run} {
 		wait.Go(func() { job(work) })
 	}
+	// Last to end, so that the last head covers what the others did.
+	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
+	var recorded sync.WaitGroup
+	recorded.Go(func() { exporter.Run(recording) })
 
 	failed := make(chan error, len(servers))
 	serve := func(i int, l net.Listener) {
@@ -150,6 +161,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	stopWork()
 	wait.Wait()
+	stopRecording()
+	recorded.Wait()
 	return err
 }
 

@@ -30,6 +30,7 @@ import (
 	"mintmark/internal/ledger"
 	"mintmark/internal/ledger/sqldb"
 	"mintmark/issuer"
+	"mintmark/issuer/inventory"
 )
 
 // Socket is the name of the admin API's socket in the state directory.
@@ -95,10 +96,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("opening the issuance log: %w", err)
 	}
-	store, err := sqldb.Open(ctx, sqldb.Config{
-		Path: filepath.Join(s.config.Dir, "ledger.db"), Log: s.issuance, Migrate: true, Logger: s.log,
-		ObserveCommit: metrics.observe,
-	})
+	database := s.database()
+	database.ObserveCommit = metrics.observe
+	store, err := sqldb.Open(ctx, database)
 	if err != nil {
 		return fmt.Errorf("opening the ledger: %w", err)
 	}
@@ -110,6 +110,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	s.ra, err = issuer.New(ctx, issuer.Config{
 		Ledger: s.ledger, Keys: s.keys, Server: s.config.Server, Profiles: profiles, Logger: s.log,
 		PublicURL: s.config.PublicURL, Tasks: s.tasks, Recorded: s.wakeOutbox, Revoked: s.poke.Set, Step: s.options.Step,
+		KeepRefusals: s.config.Refusals.Keep,
 	})
 	if err != nil {
 		return err
@@ -117,10 +118,15 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if err := s.firstPrincipals(ctx); err != nil {
 		return err
 	}
-	// Also without Serve: what a command does may take longer than an epoch.
+	if _, err := inventory.DropStale(ctx, s.ledger, s.config.Server); err != nil {
+		return fmt.Errorf("dropping device lists that were cut off: %w", err)
+	}
+	// Also without Serve: what a command does may take longer than an epoch,
+	// and may be refused.
 	keeping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var kept sync.WaitGroup
 	kept.Go(func() { s.ra.Keep(keeping) })
+	kept.Go(func() { s.ra.KeepRefusals(keeping) })
 	s.unkeep = func() { stop(); kept.Wait() }
 	s.crls = revocation.New(revocation.Config{
 		Ledger: s.ledger, Authorities: s.ra.Authorities, Period: s.config.CRL.Period, Lifetime: s.config.CRL.Lifetime,
@@ -168,6 +174,8 @@ func (s *Server) admin(actor func(*http.Request) (access.Principal, bool, error)
 		Actor: actor, Version: Version, Logger: s.log,
 		OfficerIssuer: s.config.Access.Issuer, OfficerProfile: s.config.Access.Profile,
 		ApprovalTTL: s.config.Access.ApprovalTTL, RevokeLimit: s.config.Access.RevokeLimit,
+		Labels: s.orderLabels(), ClaimIssuer: s.config.Orders.Issuer, ClaimProfile: s.config.Orders.Profile,
+		Spool: filepath.Join(s.config.Dir, "spool"),
 	})
 }
 

@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"errors"
+	"math/big"
 	"net/netip"
 	"strings"
 	"testing"
@@ -167,4 +168,34 @@ func TestParseNetwork(t *testing.T) {
 			t.Errorf("%q is %v", bad, p)
 		}
 	}
+}
+
+// FuzzRange holds a range against arithmetic: what is within has the prefix of
+// the ends and a number between theirs.
+func FuzzRange(f *testing.F) {
+	f.Add("SN-001", "SN-100", "SN-050")
+	f.Add("0", "9", "5")
+	f.Add("A-9", "B-1", "A-9")
+	f.Add("SN-001", "SN-100", "SN-0a0")
+	f.Add("1a1", "1a9", "1a10")
+	f.Fuzz(func(t *testing.T, first, last, id string) {
+		r := ledger.Range{First: first, Last: last}
+		if checkRange(r) != nil {
+			return
+		}
+		if !within(r, first) || !within(r, last) || !overlap(r, r) || capacity(r).Sign() <= 0 {
+			t.Errorf("%v does not hold its ends", r)
+		}
+		digits, ok := strings.CutPrefix(id, prefix(r))
+		number, numeric := new(big.Int), len(digits) > 0 && strings.Trim(digits, "0123456789") == ""
+		if numeric {
+			number.SetString(digits, 10)
+		}
+		low, _ := new(big.Int).SetString(first[len(prefix(r)):], 10)
+		high, _ := new(big.Int).SetString(last[len(prefix(r)):], 10)
+		want := ok && numeric && len(id) == len(first) && number.Cmp(low) >= 0 && number.Cmp(high) <= 0
+		if got := within(r, id); got != want {
+			t.Errorf("%q in %v: %v, want %v", id, r, got, want)
+		}
+	})
 }

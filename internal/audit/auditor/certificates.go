@@ -186,11 +186,6 @@ func (p *pool) add(j job) {
 	}
 }
 
-// parse has an imported certificate read.
-func (p *pool) parse(at place, serial ledger.Serial, der []byte) {
-	p.add(job{place: at, serial: serial, der: der})
-}
-
 // finish waits for all certificates and returns what was found, and how much
 // that was if not all of it was kept.
 func (p *pool) finish() ([]finding, int64) {

@@ -86,6 +86,8 @@ func (v *verification) endHeads() {
 	}
 	for _, l := range v.report.Logs {
 		switch {
+		case l.broken:
+			// That is found already, and whatever would be said here follows.
 		case l.Newest.IsZero():
 			v.find(l.Dir, 0, "no signed head of this log was found: nothing shows that it is the one that was written, nor that it is all of it")
 		case v.AsOf.Sub(l.Newest) > v.MaxAge:
@@ -106,6 +108,9 @@ func (v *verification) orphan(path, server string) {
 		return
 	}
 	for _, l := range v.report.Logs {
+		if l.Server == server && l.broken {
+			return
+		}
 		if l.Server == server {
 			v.find(path, 0, "the log of server %q in %s has no record of this head: it was cut short or written anew, or is an older copy than the heads", server, l.Dir)
 			return

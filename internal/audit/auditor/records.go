@@ -153,7 +153,9 @@ func (v *verification) issued(at place, i *ledger.Issued) {
 	delete(v.open, string(i.Serial))
 	v.known[mark(i.Serial)] = issued
 	v.report.Certificates++
-	v.certificate(at, o, i.Serial, i.DER)
+	if !v.Unread {
+		v.certificate(at, o, i.Serial, i.DER)
+	}
 }
 
 func (v *verification) voided(at place, serial ledger.Serial) {
@@ -250,5 +252,7 @@ func (v *verification) imported(at place, c *ledger.Certificate) {
 	}
 	v.known[mark(c.Serial)] = issued
 	v.report.Imported++
-	v.pool.parse(at, c.Serial, c.DER)
+	if !v.Unread {
+		v.pool.add(job{place: at, serial: c.Serial, der: c.DER})
+	}
 }

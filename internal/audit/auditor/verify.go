@@ -32,6 +32,9 @@ type Config struct {
 	AsOf time.Time
 	// MaxAge is how old the newest head may be at AsOf; 0 means 20 minutes.
 	MaxAge time.Duration
+	// Unread leaves certificates unread, whose signatures are most of the work:
+	// for who wants to know only that the logs are whole and what they say can be.
+	Unread bool
 	// Progress, if set, is told now and then how many records were read.
 	Progress func(records int64)
 }
@@ -86,6 +89,7 @@ type Log struct {
 	Uncovered int64
 
 	covered int64 // the batch of that head
+	broken  bool  // nothing was read after a break
 }
 
 // Verify verifies logs and heads. What is wrong with them are findings in the
@@ -113,7 +117,8 @@ func Verify(ctx context.Context, c Config) (Report, error) {
 		var broken *audit.Break
 		switch {
 		case errors.As(err, &broken):
-			v.find(broken.File, broken.Line, "%s", broken.Reason)
+			v.find(broken.File, broken.Line, "%s: nothing of this log was read from here on", broken.Reason)
+			v.report.Logs[e.Log].broken = true
 		case err != nil:
 			return Report{}, err
 		case e.Batch != nil:

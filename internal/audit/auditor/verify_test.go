@@ -18,6 +18,9 @@ func mkdir(t testing.TB, dir string) {
 	}
 }
 
+// devices is how many there are in an eventful world.
+const devices = 4
+
 // eventful is a world in which a little of everything has happened.
 func eventful(t testing.TB, server string) *world {
 	t.Helper()
@@ -36,7 +39,7 @@ func eventful(t testing.TB, server string) *world {
 	a = w.approve(a, ledger.Running, "", nil)
 	w.approve(a, ledger.Done, "", nil)
 	w.approve(w.proposal("ap-2", "anna"), ledger.Rejected, "", nil)
-	for i := range 6 {
+	for i := range devices {
 		c := w.device(line, fmt.Sprintf("dev-%d", i))
 		other := w.sign("void", line, newKey(t), false)
 		w.append(w.intentOf(other, "line", ledger.ForDevice))
@@ -61,11 +64,11 @@ func eventful(t testing.TB, server string) *world {
 func TestSoundLog(t *testing.T) {
 	w := eventful(t, "alpha")
 	report := clean(t, w.config())
-	if report.Certificates != 8 || report.Imported != 1 || report.Revoked != 7 || report.Voided != 6 || report.Open != 1 ||
+	if report.Certificates != devices+2 || report.Imported != 1 || report.Revoked != devices+1 || report.Voided != devices || report.Open != 1 ||
 		report.Authorities != 2 || report.Approvals != 5 || report.Found != 0 {
 		t.Errorf("report %+v", report)
 	}
-	if l := report.Logs[0]; l.Heads != 9 || l.Report.Heads != 9 || !l.Newest.Equal(w.last.At) || l.Uncovered != 0 || l.Files < 3 || l.Aborted != 6 {
+	if l := report.Logs[0]; l.Heads != devices+3 || l.Report.Heads != devices+3 || !l.Newest.Equal(w.last.At) || l.Uncovered != 0 || l.Files < 3 || l.Aborted != devices {
 		t.Errorf("log %+v", l)
 	}
 	w.append(voidedOf("ff"), voidedOf("fe"))
@@ -79,45 +82,46 @@ func TestSoundLog(t *testing.T) {
 // What a record says must follow from what was recorded before it.
 func TestMeaning(t *testing.T) {
 	for name, test := range map[string]struct {
-		words string
-		write func(w *world, root *ca)
+		words  string
+		write  func(w *world, root *ca)
+		unread bool // does not show without reading certificates
 	}{
 		"no intent": {"was issued without an intent", func(w *world, root *ca) {
 			w.append(issuedOf(w.sign("a", root, newKey(w.t), false)))
-		}},
+		}, false},
 		"two certificates": {"a second certificate", func(w *world, root *ca) {
 			w.append(issuedOf(w.device(root, "a")))
-		}},
+		}, false},
 		"issued after void": {"although its intent is void", func(w *world, root *ca) {
 			c := w.sign("a", root, newKey(w.t), false)
 			w.append(w.intentOf(c, "root", ledger.ForDevice), voidedOf(serialOf(c)))
 			w.append(issuedOf(c))
-		}},
+		}, false},
 		"void after issued": {"although its certificate was issued", func(w *world, root *ca) {
 			w.append(voidedOf(serialOf(w.device(root, "a"))))
-		}},
+		}, false},
 		"void of nothing": {"none of the given logs holds its intent", func(w *world, root *ca) {
 			w.append(voidedOf("0a"))
-		}},
+		}, false},
 		"serial number twice": {"is used a second time", func(w *world, root *ca) {
 			w.append(w.intentOf(w.device(root, "a"), "root", ledger.ForDevice))
-		}},
+		}, false},
 		"imported twice": {"is used a second time", func(w *world, root *ca) {
 			c := w.device(root, "a")
 			w.append(ledger.Event{Kind: ledger.EventImported, Imported: &ledger.Certificate{Serial: serialOf(c), DER: c.Raw}})
-		}},
+		}, false},
 		"revoked twice": {"was revoked a second time", func(w *world, root *ca) {
 			s := serialOf(w.device(root, "a"))
 			w.append(revokedOf(s), revokedOf(s))
-		}},
+		}, false},
 		"revoked before issued": {"although none was issued", func(w *world, root *ca) {
 			c := w.sign("a", root, newKey(w.t), false)
 			w.append(w.intentOf(c, "root", ledger.ForDevice))
 			w.append(revokedOf(serialOf(c)))
-		}},
+		}, false},
 		"revoked unknown": {"none of the given logs has issued it", func(w *world, root *ca) {
 			w.append(revokedOf("0a"))
-		}},
+		}, false},
 		"another certificate": {"is not what its intent says", func(w *world, root *ca) {
 			c := w.sign("a", root, newKey(w.t), false)
 			i := w.intentOf(c, "root", ledger.ForDevice)
@@ -125,34 +129,34 @@ func TestMeaning(t *testing.T) {
 			i.Intent.TBS[len(i.Intent.TBS)-1] ^= 1
 			w.append(i)
 			w.append(issuedOf(c))
-		}},
+		}, true},
 		"another serial number": {"is recorded under the serial number", func(w *world, root *ca) {
 			c := w.sign("a", root, newKey(w.t), false)
 			i, f := w.intentOf(c, "root", ledger.ForDevice), issuedOf(c)
 			i.Intent.Serial, f.Issued.Serial = "0a", "0a"
 			w.append(i)
 			w.append(f)
-		}},
+		}, true},
 		"another issuer's key": {"has not signed it", func(w *world, root *ca) {
 			other := &ca{name: "root", key: newKey(w.t)}
 			other.certificate = w.sign("root", nil, other.key, true)
 			w.device(other, "a")
-		}},
+		}, true},
 		"unknown issuer": {"none of the given logs has recorded that one", func(w *world, root *ca) {
 			stranger := &ca{name: "stranger", key: newKey(w.t)}
 			stranger.certificate = w.sign("stranger", nil, stranger.key, true)
 			w.device(stranger, "a")
-		}},
+		}, true},
 		"chain": {"chain of authority \"line\" does not hold", func(w *world, root *ca) {
 			line := &ca{name: "line", key: newKey(w.t), chain: [][]byte{root.certificate.Raw}}
 			line.certificate = w.sign("line", nil, line.key, true)
 			w.append(line.event())
-		}},
+		}, false},
 		"CRL number": {"numbers must rise", func(w *world, root *ca) {
 			for _, n := range []int64{7, 7} {
 				w.append(ledger.Event{Kind: ledger.EventCRL, CRL: &ledger.CRLIssued{Issuer: "root", Number: n, ThisUpdate: w.now, NextUpdate: w.now}})
 			}
-		}},
+		}, false},
 		"quota": {"pays for 2 certificates and intents, its quantity is 1", func(w *world, root *ca) {
 			w.append(ledger.Event{Kind: ledger.EventOrder, Order: &ledger.Order{ID: "WO-1", Quantity: 1}})
 			for range 2 {
@@ -162,55 +166,60 @@ func TestMeaning(t *testing.T) {
 				w.append(i)
 				w.append(issuedOf(c))
 			}
-		}},
+		}, false},
 		"unknown order": {"none of the given logs has created it", func(w *world, root *ca) {
 			i := w.intentOf(w.sign("a", root, newKey(w.t), false), "root", ledger.ForDevice)
 			i.Intent.Order = "WO-1"
 			w.append(i)
-		}},
+		}, false},
 		"own approval": {"who has proposed it", func(w *world, root *ca) {
 			anna := w.person("anna", "officer")
 			w.approve(w.proposal("ap", "anna"), ledger.Approved, "anna", anna)
-		}},
+		}, false},
 		"approval by nobody": {"was no security officer", func(w *world, root *ca) {
 			w.approve(w.proposal("ap", "anna"), ledger.Approved, "otto", newKey(w.t))
-		}},
+		}, false},
 		"approval by an operator": {"was no security officer", func(w *world, root *ca) {
 			w.approve(w.proposal("ap", "anna"), ledger.Approved, "otto", w.person("otto", "operator"))
-		}},
+		}, false},
 		"approval by another key": {"has no signature by a key recorded", func(w *world, root *ca) {
 			w.person("otto", "officer")
 			w.approve(w.proposal("ap", "anna"), ledger.Approved, "otto", newKey(w.t))
-		}},
+		}, false},
 		"late approval": {"after it had expired", func(w *world, root *ca) {
 			otto, a := w.person("otto", "officer"), w.proposal("ap", "anna")
 			w.now = w.now.Add(2 * time.Hour)
 			w.approve(a, ledger.Approved, "otto", otto)
-		}},
+		}, false},
 		"another plan": {"is not over what was proposed any more", func(w *world, root *ca) {
 			otto, a := w.person("otto", "officer"), w.proposal("ap", "anna")
 			a.Plan = []byte("another")
 			w.approve(a, ledger.Approved, "otto", otto)
-		}},
+		}, false},
 		"carried out twice": {"is running after it was \"done\"", func(w *world, root *ca) {
 			otto, a := w.person("otto", "officer"), w.proposal("ap", "anna")
 			a = w.approve(a, ledger.Approved, "otto", otto)
 			a = w.approve(a, ledger.Running, "", nil)
 			a = w.approve(a, ledger.Done, "", nil)
 			w.approve(a, ledger.Running, "", nil)
-		}},
+		}, false},
 		"server": {"is of server \"beta\" and stands in the log of \"alpha\"", func(w *world, root *ca) {
 			i := w.intentOf(w.sign("a", root, newKey(w.t), false), "root", ledger.ForDevice)
 			i.Intent.Epoch.Server = "beta"
 			w.append(i)
-		}},
+		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, "alpha", 0)
 			root := w.authority("root", nil)
 			test.write(w, root)
 			w.head()
-			finds(t, w.config(), test.words)
+			c := w.config()
+			finds(t, c, test.words)
+			c.Unread = true
+			if report := verify(t, c); report.Found != 0 && test.unread || report.Found == 0 && !test.unread {
+				t.Errorf("without reading certificates: %v", report.Findings)
+			}
 		})
 	}
 }

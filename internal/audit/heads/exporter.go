@@ -35,7 +35,8 @@ type Config struct {
 	// is one each time, also if the log has not grown: only a new head shows
 	// that nothing was cut off.
 	Interval time.Duration
-	// Now is the clock; nil means time.Now. The log has its own.
+	// Now is the clock by which the age of heads is said; nil means time.Now.
+	// The heads' own times are the log's.
 	Now func() time.Time
 	// Logger is told of places that fail. Required.
 	Logger *slog.Logger
@@ -51,6 +52,7 @@ type Exporter struct {
 	newest int64         // all heads up to this one are in Dir
 	grown  chan struct{} // closed when newest rises
 	sent   map[string]int64
+	kept   map[string]time.Time // time of the newest head in each place
 }
 
 type metrics struct {
@@ -75,7 +77,8 @@ func New(cfg Config) (*Exporter, error) {
 		cfg.Now = time.Now
 	}
 	e := &Exporter{
-		cfg: cfg, local: Folder(cfg.Dir).(*folder), metrics: newMetrics(), grown: make(chan struct{}), sent: map[string]int64{},
+		cfg: cfg, local: Folder(cfg.Dir).(*folder), metrics: newMetrics(), grown: make(chan struct{}),
+		sent: map[string]int64{}, kept: map[string]time.Time{},
 	}
 	for _, name := range append([]string{here}, e.names()...) {
 		e.metrics.failures.WithLabelValues(name) // there from the start
@@ -177,7 +180,7 @@ func (e *Exporter) keep(r audit.HeadRecord) error {
 	if err != nil {
 		return err
 	}
-	e.metrics.time.WithLabelValues(here).Set(float64(r.At.Unix()))
+	e.isKept(here, r)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if r.Sequence > e.newest {
@@ -248,12 +251,28 @@ func (e *Exporter) next() bool {
 	return false
 }
 
+// isKept notes that a place has a head.
+func (e *Exporter) isKept(target string, r audit.HeadRecord) {
+	e.metrics.time.WithLabelValues(target).Set(float64(r.At.Unix()))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.kept[target] = r.At
+}
+
+// failed counts a failure and says for how long a place has got nothing new.
 func (e *Exporter) failed(target, what string, err error) {
 	e.metrics.failures.WithLabelValues(target).Inc()
 	if errors.Is(err, ErrConflict) {
 		e.metrics.conflicts.WithLabelValues(target).Inc()
 	}
-	e.cfg.Logger.Error(what, "target", target, "err", err)
+	e.mu.Lock()
+	kept, known := e.kept[target]
+	e.mu.Unlock()
+	age := "unknown"
+	if known {
+		age = e.cfg.Now().Sub(kept).Round(time.Second).String()
+	}
+	e.cfg.Logger.Error(what, "target", target, "age of the newest head there", age, "err", err)
 }
 
 // send takes heads to one place, in their order, until ctx ends or, once last
@@ -310,7 +329,7 @@ func (e *Exporter) deliver(ctx context.Context, t Target, sequence int64) bool {
 			return false
 		}
 	} else if r, err := parseNote(signed); err == nil {
-		e.metrics.time.WithLabelValues(t.Name()).Set(float64(r.At.Unix()))
+		e.isKept(t.Name(), r)
 	}
 	e.mu.Lock()
 	e.sent[t.Name()] = sequence

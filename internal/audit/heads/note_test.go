@@ -2,7 +2,9 @@ package heads
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"strings"
@@ -199,8 +201,13 @@ func TestKeyWithPlus(t *testing.T) {
 }
 
 func FuzzOpen(f *testing.F) {
-	skey := "PRIVATE+KEY+alpha.issuance-log+8ea23b64+AQABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
-	key, err := parseKey(skey)
+	// The same key every time, or seeds would be of no use.
+	seed := bytes.Repeat([]byte{7}, ed25519.SeedSize)
+	vkey, err := note.NewEd25519VerifierKey(keyName("alpha"), ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey))
+	if err != nil {
+		f.Fatal(err)
+	}
+	key, err := parseKey("PRIVATE+KEY+" + vkey[:strings.LastIndex(vkey[:len(keyName("alpha"))+10], "+")] + "+" + base64.StdEncoding.EncodeToString(append([]byte{1}, seed...)))
 	if err != nil {
 		f.Fatal(err)
 	}

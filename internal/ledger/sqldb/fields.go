@@ -3,6 +3,7 @@ package sqldb
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 )
@@ -13,8 +14,12 @@ import (
 const (
 	sqlNewRun    = `INSERT INTO field_runs (import_id) VALUES ($1) RETURNING run`
 	sqlIndexNext = `SELECT id, fields FROM devices WHERE import_id <> '' AND import_id = $1 AND id > $2 ORDER BY id LIMIT $3`
-	sqlDropField = `DELETE FROM device_fields WHERE value = $2 AND device = $3 AND run IN (SELECT run FROM field_runs WHERE import_id IN ('', $1))`
-	sqlDropRuns  = `DELETE FROM field_runs WHERE import_id <> '' AND import_id = $1`
+	sqlDropField = `DELETE FROM device_fields WHERE run = $1 AND value = $2 AND device = $3`
+
+	sqlRunOf     = `SELECT run FROM field_runs WHERE import_id <> '' AND import_id = $1 ORDER BY run LIMIT 1`
+	sqlNextOfRun = `SELECT value, device FROM device_fields WHERE run = $1 ORDER BY value, device LIMIT $2`
+	sqlDropPart  = `DELETE FROM device_fields WHERE run = $1 AND (value < $2 OR (value = $2 AND device <= $3))`
+	sqlDropRun   = `DELETE FROM field_runs WHERE run = $1`
 )
 
 // Sizes of a run. A search looks into each run, and so a list that is small goes
@@ -93,22 +98,49 @@ func sortFields(fields []field) {
 func (t *tx) putFields(run int64, fields []field) error {
 	values := make([]any, 0, insertFields.width*len(fields))
 	for _, f := range fields {
-		values = append(values, run, f.value, f.device)
+		values = append(values, f.value, f.device)
 	}
-	_, err := t.insert(insertFields, values)
+	_, err := t.insert(insertFields, run, values)
 	return err
 }
 
-// dropFields removes the values by which a device of an import was found.
-func (t *tx) dropFields(importID, device, fields string) error {
+// dropFields removes the values by which a device was found from the common
+// run. In other runs they stay until the import is dropped: to look into each
+// would cost more than a search that finds one in vain; see Devices.
+func (t *tx) dropFields(device, fields string) error {
 	old, err := readFields(fields)
 	if err != nil {
 		return &storageError{fmt.Errorf("fields of device %q: %w", device, err)}
 	}
 	for _, value := range old {
-		if _, err := t.exec(sqlDropField, importID, value, device); err != nil {
+		if _, err := t.exec(sqlDropField, commonRun, value, device); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// dropRuns removes a part of the runs of an import and returns its size.
+func (t *tx) dropRuns(importID string) (int, error) {
+	run := int64(commonRun)
+	if err := t.query(sqlRunOf, scanInto(&run), importID); err != nil || run == commonRun {
+		return 0, err
+	}
+	var last field
+	n := 0
+	err := t.query(sqlNextOfRun, func(rows *sql.Rows) error {
+		n++
+		return rows.Scan(&last.value, &last.device)
+	}, run, cleanAtOnce)
+	if err != nil {
+		return 0, err
+	}
+	if n < cleanAtOnce {
+		// The next part is of the next run.
+		if _, err := t.exec(sqlDropRun, run); err != nil {
+			return 0, err
+		}
+	}
+	_, err = t.exec(sqlDropPart, run, last.value, last.device)
+	return cleanAtOnce, err
 }

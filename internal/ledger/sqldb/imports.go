@@ -18,12 +18,12 @@ import (
 const (
 	sqlOpenImport = `INSERT INTO imports (id, file, actor, at, updates, server, state) VALUES ($1, $2, $3, $4, $5, $6, 'open') ON CONFLICT (id) DO NOTHING`
 
-	importColumns  = `SELECT id, file, actor, at, updates, server, devices, added, state FROM imports`
+	importColumns  = `SELECT id, file, actor, at, updates, server, devices, added, changed, indexed, state FROM imports`
 	sqlImport      = importColumns + ` WHERE id = $1`
 	sqlOpenImports = importColumns + ` WHERE state IN ('open', 'committing', 'dropping') ORDER BY at, id`
 
-	sqlStaged       = `UPDATE imports SET devices = devices + $2, added = added + $3, unmerged = CASE WHEN $4 = 0 THEN unmerged ELSE 1 END WHERE id = $1 AND state = 'open'`
-	sqlCloseImport  = `UPDATE imports SET state = 'committing' WHERE id = $1 AND state = 'open'`
+	sqlStaged       = `UPDATE imports SET devices = devices + $2, added = added + $3, changed = changed + $4, unmerged = CASE WHEN $5 = 0 THEN unmerged ELSE 1 END WHERE id = $1 AND state = 'open'`
+	sqlCloseImport  = `UPDATE imports SET state = 'committing', indexed = 1 WHERE id = $1 AND state = 'open'`
 	sqlCommitImport = `UPDATE imports SET state = 'committed', committed_at = $2 WHERE id = $1 AND state = 'committing'`
 	sqlDropImport   = `UPDATE imports SET state = 'dropping' WHERE id = $1 AND state IN ('open', 'committing')`
 	sqlDropped      = `UPDATE imports SET state = 'dropped', unmerged = 0 WHERE id = $1 AND state = 'dropping'`
@@ -36,7 +36,7 @@ const (
 
 	sqlChangedRows = `SELECT device, import_row, order_id, product, spki, fields FROM listings
 	WHERE import_id = $1 AND known = 0 AND device > $2 ORDER BY device LIMIT $3`
-	sqlListedBy = `SELECT import_id, fields FROM devices WHERE id = $1`
+	sqlFieldsOf = `SELECT fields FROM devices WHERE id = $1`
 	sqlRelist   = `UPDATE devices SET import_id = $2, import_row = $3, order_id = $4, product = $5, spki = $6, fields = $7 WHERE id = $1`
 
 	sqlStagedRows = `SELECT device FROM listings WHERE import_id = $1 ORDER BY known, device LIMIT $2`
@@ -47,17 +47,23 @@ const (
 // goes on between two.
 const cleanAtOnce = 500
 
+// maxChanged is how many devices one import may list otherwise: they change in
+// one transaction, which issuance waits for. Ten thousand take about a second.
+const maxChanged = 10_000
+
 // storedImport is an import as stored.
 type storedImport struct {
 	ledger.Import
-	state string // open, committing, committed, dropping or dropped
+	changed int    // devices that are listed otherwise
+	indexed bool   // values of its fields may be in an index
+	state   string // open, committing, committed, dropping or dropped
 }
 
 func scanImport(r row) (storedImport, error) {
 	var i storedImport
-	var at, updates int64
-	err := r.Scan(&i.ID, &i.File, &i.Actor, &at, &updates, &i.Server, &i.Devices, &i.New, &i.state)
-	i.At, i.Update = fromMicros(at), updates == 1
+	var at, updates, indexed int64
+	err := r.Scan(&i.ID, &i.File, &i.Actor, &at, &updates, &i.Server, &i.Devices, &i.New, &i.changed, &indexed, &i.state)
+	i.At, i.Update, i.indexed = fromMicros(at), updates == 1, indexed == 1
 	return i, err
 }
 
@@ -209,11 +215,11 @@ func (t *tx) merge(id string) error {
 
 // relist changes what is listed of one device.
 func (t *tx) relist(id string, l *listing) error {
-	var listedBy, old string
-	if err := t.query(sqlListedBy, scanInto(&listedBy, &old), l.Device); err != nil {
+	old := ""
+	if err := t.query(sqlFieldsOf, scanInto(&old), l.Device); err != nil {
 		return err
 	}
-	if err := t.dropFields(listedBy, l.Device, old); err != nil {
+	if err := t.dropFields(l.Device, old); err != nil {
 		return err
 	}
 	if _, err := t.exec(sqlRelist, l.Device, id, l.Row, l.Order, l.Product, l.key, l.fields); err != nil {
@@ -258,11 +264,11 @@ func (s *Store) DropImport(ctx context.Context, id string) error {
 		err = s.inParts(ctx, func(t *tx) (int, error) { return t.dropRows(id) })
 	}
 	if err == nil {
+		err = s.inParts(ctx, func(t *tx) (int, error) { return t.dropRuns(id) })
+	}
+	if err == nil {
 		last := &op{items: 1}
 		last.run = func(t *tx) error {
-			if _, err := t.exec(sqlDropRuns, id); err != nil {
-				return err
-			}
 			_, err := t.exec(sqlDropped, id)
 			return err
 		}
@@ -323,8 +329,12 @@ func (t *tx) dropDevices(id string) (int, error) {
 		certificates int
 		held, fields string
 	}
+	i, err := t.importOf(id)
+	if err != nil {
+		return 0, err
+	}
 	var all []staged
-	err := t.query(sqlStagedDevices, func(r *sql.Rows) error {
+	err = t.query(sqlStagedDevices, func(r *sql.Rows) error {
 		var d staged
 		err := r.Scan(&d.id, &d.certificates, &d.held, &d.fields)
 		all = append(all, d)
@@ -334,8 +344,10 @@ func (t *tx) dropDevices(id string) (int, error) {
 		return 0, err
 	}
 	for _, d := range all {
-		if err := t.dropFields(id, d.id, d.fields); err != nil {
-			return 0, err
+		if i.indexed {
+			if err := t.dropFields(d.id, d.fields); err != nil {
+				return 0, err
+			}
 		}
 		drop := sqlDropDevice
 		if d.certificates > 0 || d.held != "" {

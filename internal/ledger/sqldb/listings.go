@@ -37,17 +37,18 @@ var (
 var (
 	// A device that has certificates or is held, and is in no list, is listed
 	// where it stands.
-	listDevices = newManyRows(7, rowsAtOnce, `INSERT INTO devices (id, import_id, import_row, order_id, product, spki, fields, first_seen, last_issued, certificates) VALUES `, `, 0, 0, 0`, `
+	listDevices = newManyRows(6, rowsAtOnce, `INSERT INTO devices (import_id, id, import_row, order_id, product, spki, fields, first_seen, last_issued, certificates) VALUES `, `, 0, 0, 0`, `
 	ON CONFLICT (id) DO UPDATE SET import_id = excluded.import_id, import_row = excluded.import_row, order_id = excluded.order_id,
 	product = excluded.product, spki = excluded.spki, fields = excluded.fields WHERE devices.import_id = ''`)
-	stageRows = newManyRows(8, rowsAtOnce, `INSERT INTO listings (device, import_id, import_row, known, order_id, product, spki, fields) VALUES `, ``, `
+	stageRows = newManyRows(7, rowsAtOnce, `INSERT INTO listings (import_id, device, import_row, known, order_id, product, spki, fields) VALUES `, ``, `
 	ON CONFLICT (device) DO UPDATE SET import_id = excluded.import_id, import_row = excluded.import_row, known = excluded.known,
 	order_id = excluded.order_id, product = excluded.product, spki = excluded.spki, fields = excluded.fields`)
-	insertFields = newManyRows(3, 2*rowsAtOnce, `INSERT INTO device_fields (run, value, device) VALUES `, ``, ` ON CONFLICT (run, value, device) DO NOTHING`)
+	insertFields = newManyRows(2, 2*rowsAtOnce, `INSERT INTO device_fields (run, value, device) VALUES `, ``, ` ON CONFLICT (run, value, device) DO NOTHING`)
 )
 
 // manyRows inserts rows in many to a statement, which costs half of one to a
-// statement. There are two statements only, for each is kept prepared.
+// statement. All rows begin with the same value; width counts the others. There
+// are two statements only, for each is kept prepared.
 type manyRows struct {
 	width, most int
 	one, many   string
@@ -58,15 +59,16 @@ func newManyRows(width, most int, begin, constants, end string) manyRows {
 	return manyRows{width, most, text(1), text(most)}
 }
 
-// insert inserts rows, given as one value after the other, and returns how many
-// were inserted or changed.
-func (t *tx) insert(m manyRows, values []any) (count int64, err error) {
+// insert inserts rows, given as what they begin with and then one value after
+// the other, and returns how many were inserted or changed.
+func (t *tx) insert(m manyRows, first any, values []any) (count int64, err error) {
+	args := make([]any, 0, 1+m.most*m.width)
 	for len(values) > 0 {
 		text, n := m.one, m.width
 		if len(values) >= m.most*m.width {
 			text, n = m.many, m.most*m.width
 		}
-		changed, err := t.exec(text, values[:n]...)
+		changed, err := t.exec(text, append(append(args, first), values[:n]...)...)
 		if err != nil {
 			return 0, err
 		}
@@ -84,11 +86,12 @@ func tuple(first, n int) string {
 	return "(" + b.String()[2:] + ")"
 }
 
-// tuples are rows of n values each, and what all of them end with.
+// tuples are rows of $1 and n values of their own each, and what all of them
+// end with.
 func tuples(rows, n int, end string) string {
 	all := make([]string, rows)
 	for i := range all {
-		all[i] = strings.TrimSuffix(tuple(1+i*n, n), ")") + end + ")"
+		all[i] = "($1, " + strings.TrimSuffix(strings.TrimPrefix(tuple(2+i*n, n), "("), ")") + end + ")"
 	}
 	return strings.Join(all, ", ")
 }
@@ -224,13 +227,15 @@ func (t *tx) stage(i *storedImport, rows []listing) error {
 				known = append(known, l)
 			case !i.Update:
 				return &ledger.RowError{Row: l.Row, Device: l.Device, Reason: "it is listed otherwise: " + what + "; import the list with update to change that"}
+			case i.changed+len(changed) == maxChanged:
+				return &ledger.RowError{Row: l.Row, Device: l.Device, Reason: fmt.Sprintf("it is listed otherwise: %s; one import can change %d devices, divide the list", what, maxChanged)}
 			default:
 				changed = append(changed, l)
 			}
 		}
 	}
 	for _, d := range left {
-		if err := t.dropFields(d.importID, d.Device, d.fields); err != nil {
+		if err := t.dropFields(d.Device, d.fields); err != nil {
 			return err
 		}
 		if _, err := t.exec(sqlUnlistDevice, d.Device); err != nil {
@@ -243,7 +248,7 @@ func (t *tx) stage(i *storedImport, rows []listing) error {
 	if err := t.stageRows(i.ID, known, changed); err != nil {
 		return err
 	}
-	n, err := t.exec(sqlStaged, i.ID, len(rows), len(fresh), len(known)+len(changed))
+	n, err := t.exec(sqlStaged, i.ID, len(rows), len(fresh), len(changed), len(known)+len(changed))
 	if err == nil && n == 0 {
 		err = errRaced
 	}
@@ -350,9 +355,9 @@ func (t *tx) list(id string, rows []*listing) error {
 	slices.SortFunc(rows, func(a, b *listing) int { return cmp.Compare(a.Device, b.Device) })
 	values := make([]any, 0, listDevices.width*len(rows))
 	for _, l := range rows {
-		values = append(values, l.Device, id, l.Row, l.Order, l.Product, l.key, l.fields)
+		values = append(values, l.Device, l.Row, l.Order, l.Product, l.key, l.fields)
 	}
-	n, err := t.insert(listDevices, values)
+	n, err := t.insert(listDevices, id, values)
 	if err == nil && int(n) != len(rows) {
 		err = errRaced
 	}
@@ -364,11 +369,11 @@ func (t *tx) list(id string, rows []*listing) error {
 func (t *tx) stageRows(id string, known, changed []*listing) error {
 	values := make([]any, 0, stageRows.width*(len(known)+len(changed)))
 	for _, l := range known {
-		values = append(values, l.Device, id, l.Row, 1, "", "", []byte(nil), "")
+		values = append(values, l.Device, l.Row, 1, "", "", []byte(nil), "")
 	}
 	for _, l := range changed {
-		values = append(values, l.Device, id, l.Row, 0, l.Order, l.Product, l.key, l.fields)
+		values = append(values, l.Device, l.Row, 0, l.Order, l.Product, l.key, l.fields)
 	}
-	_, err := t.insert(stageRows, values)
+	_, err := t.insert(stageRows, id, values)
 	return err
 }

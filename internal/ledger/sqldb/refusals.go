@@ -114,7 +114,13 @@ func selectRefusals(q ledger.RefusalQuery) (string, []any) {
 	if q.Before > 0 {
 		c.and("id <", q.Before)
 	}
-	return refusalColumns + c.text() + ` ORDER BY id DESC` + c.limit(q.Limit), c.args
+	order := ` ORDER BY id DESC`
+	if len(c.where) == 1 && !q.Since.IsZero() {
+		// By the index of times and then sorted: the walk from the newest one on
+		// would not know where to end.
+		order = ` ORDER BY id + 0 DESC`
+	}
+	return refusalColumns + c.text() + order + c.limit(q.Limit), c.args
 }
 
 func scanRefused(row row) (ledger.Refused, error) {

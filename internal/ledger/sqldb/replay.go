@@ -41,10 +41,14 @@ type Replayed struct {
 //
 // Not in the log, and so not in the new database: the outbox, leases, refusals
 // and the bodies of CRLs. Numbers of CRLs go on after the last one.
-func Replay(ctx context.Context, cfg Config, dirs []string, progress func(records int64)) (report Replayed, err error) {
+func Replay(ctx context.Context, cfg Config, dirs []string, progress func(records int64)) (Replayed, error) {
 	if len(dirs) != 1 {
 		return Replayed{}, fmt.Errorf("rebuilding the ledger: an SQLite ledger is one server's and has one log, here are %d", len(dirs))
 	}
+	return replayInto(ctx, cfg, dirs, progress)
+}
+
+func replayInto(ctx context.Context, cfg Config, dirs []string, progress func(records int64)) (report Replayed, err error) {
 	f, err := os.OpenFile(cfg.Path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return Replayed{}, fmt.Errorf("rebuilding the ledger: %w", err)

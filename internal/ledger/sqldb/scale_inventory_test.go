@@ -2,6 +2,7 @@ package sqldb_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -41,7 +42,7 @@ func TestScaleInventory(t *testing.T) {
 		}
 		return rows
 	}
-	stage := func(id string, update bool) time.Duration {
+	stage := func(id string, n int, update bool) time.Duration {
 		began := time.Now()
 		if err := store.OpenImport(t.Context(), ledger.Import{ID: id, File: "list.csv", Actor: "alice", At: now, Server: "alpha", Update: update}); err != nil {
 			t.Fatal(err)
@@ -64,7 +65,7 @@ func TestScaleInventory(t *testing.T) {
 
 	before := resident(t)
 	stopped := watch(t, store, epoch)
-	took := stage("dropped", false)
+	took := stage("dropped", n, false)
 	most, longest, begun := stopped()
 	t.Logf("%d devices staged in %v; memory %d MB, before %d MB; of %d intents meanwhile the slowest took %v", n, took, most>>20, before>>20, begun, longest)
 
@@ -79,12 +80,13 @@ func TestScaleInventory(t *testing.T) {
 		t.Fatalf("%d devices of a dropped list: %v", len(all), err)
 	}
 
-	t.Logf("staged again in %v", stage("first", false))
-	random = rand.New(rand.NewPCG(1, 3))
+	began = time.Now()
+	cpu := cpuTime()
 	stopped = watch(t, store, epoch)
+	stage("first", n, false)
 	commit("first", ledger.Import{Devices: n, New: n})
-	_, longest, begun = stopped()
-	t.Logf("of %d intents meanwhile the slowest took %v", begun, longest)
+	most, longest, begun = stopped()
+	t.Logf("%d devices in force in %v, %v of computing; memory %d MB; of %d intents meanwhile the slowest took %v", n, time.Since(began), cpuTime()-cpu, most>>20, begun, longest)
 
 	find := func(query ledger.DeviceQuery, want int) {
 		t.Helper()
@@ -108,13 +110,48 @@ func TestScaleInventory(t *testing.T) {
 	find(ledger.DeviceQuery{Text: "B00003"}, 500)
 	find(ledger.DeviceQuery{Text: "SN-", After: last}, 1)
 	find(ledger.DeviceQuery{Text: "nothing"}, 0)
+	changing, err := store.Device(t.Context(), "SN-00000007")
+	if err != nil {
+		t.Fatal(err)
+	}
+	find(ledger.DeviceQuery{Text: changing.Fields["imei"]}, 1)
 
-	// What is listed already is listed otherwise: all have new IMEIs.
-	t.Logf("changes staged in %v", stage("second", true))
+	// The first ten thousand get new IMEIs, which is as many as one import may
+	// change.
+	t.Logf("10000 changes staged in %v", stage("second", 10_000, true))
+	var row *ledger.RowError
+	one := []ledger.Listing{{Row: n + 1, Device: fmt.Sprintf("SN-%08d", n-1), Product: "sensor"}}
+	if n == 10_000 {
+		// All are in the list: another one has to be listed first.
+		one[0].Device = "SN-other"
+		if err := listOne(t, store, "other", ledger.Listing{Row: 1, Device: "SN-other"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.StageDevices(t.Context(), "second", one); !errors.As(err, &row) || row.Row != n+1 {
+		t.Errorf("one change too many: %v", err)
+	}
 	stopped = watch(t, store, epoch)
-	commit("second", ledger.Import{Devices: n})
+	commit("second", ledger.Import{Devices: 10_000})
 	_, longest, begun = stopped()
 	t.Logf("of %d intents meanwhile the slowest took %v", begun, longest)
+	find(ledger.DeviceQuery{Text: changing.Fields["imei"]}, 0)
+	changed, err := store.Device(t.Context(), "SN-00000007")
+	if err != nil {
+		t.Fatal(err)
+	}
+	find(ledger.DeviceQuery{Text: changed.Fields["imei"]}, 1)
+}
+
+func listOne(t *testing.T, store ledger.Ledger, id string, l ledger.Listing) error {
+	err := store.OpenImport(t.Context(), ledger.Import{ID: id, At: time.Now()})
+	if err == nil {
+		err = store.StageDevices(t.Context(), id, []ledger.Listing{l})
+	}
+	if err == nil {
+		_, err = store.CommitImport(t.Context(), id, time.Now())
+	}
+	return err
 }
 
 // watch begins an intent every millisecond until it is told to stop. It then

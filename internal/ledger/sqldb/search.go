@@ -30,14 +30,16 @@ func (s *Store) Devices(ctx context.Context, query ledger.DeviceQuery) ([]ledger
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	if !many {
-		text, args := selectMatching(query, pageSize(query.Limit))
-		return list(ctx, s, what, scanDevice, text, args)
+	// Either way what is found is looked at: an index may still have a value
+	// that the device has lost.
+	selected := selectMatching
+	if many {
+		selected = selectDevices
 	}
 	limit := pageSize(query.Limit)
 	var all []ledger.Device
 	for {
-		text, args := selectDevices(query, 1000)
+		text, args := selected(query, 1000)
 		page, err := list(ctx, s, what, scanDevice, text, args)
 		if err != nil {
 			return nil, err
@@ -108,7 +110,7 @@ func (c *conditions) matching(q ledger.DeviceQuery) []string {
 		`SELECT id FROM devices WHERE ` + within("id") + ` AND id > ` + after,
 		`SELECT id FROM devices WHERE product <> '' AND ` + within("product") + ` AND id > ` + after,
 		`SELECT id FROM devices WHERE order_id <> '' AND ` + within("order_id") + ` AND id > ` + after,
-		`SELECT f.device FROM field_runs r JOIN device_fields f ON f.run = r.run WHERE ` + within("f.value") + ` AND f.device > ` + after,
+		`SELECT device FROM device_fields WHERE run IN (SELECT run FROM field_runs) AND ` + within("value") + ` AND device > ` + after,
 	}
 }
 
@@ -125,14 +127,12 @@ func (s *Store) matchMany(ctx context.Context, q ledger.DeviceQuery) (bool, erro
 	return n >= manyMatches, err
 }
 
-// selectMatching writes the query of a text that few devices have. A list that
-// is not in force has its values in the indexes, too: only an identifier is
-// found without a list.
+// selectMatching writes the query of a text that few devices have.
 func selectMatching(q ledger.DeviceQuery, limit int) (string, []any) {
 	var c conditions
 	places := c.matching(q)
 	c.restrict(q)
-	c.where = append(c.where, `(d.id IN (`+places[0]+`) OR i.committed_at > 0) AND d.id IN (`+strings.Join(places, ` UNION `)+`)`)
+	c.where = append(c.where, `d.id IN (`+strings.Join(places, ` UNION `)+`)`)
 	return deviceColumns + c.text() + ` ORDER BY d.id LIMIT ` + c.value(limit), c.args
 }
 

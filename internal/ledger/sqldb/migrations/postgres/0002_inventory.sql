@@ -42,7 +42,8 @@ CREATE TABLE device_fields (
 );
 
 -- state is open, committing, committed, dropping or dropped; committed_at is 0 unless the
--- import is in force. unmerged is 1 while rows of listings are left of it.
+-- import is in force. indexed is 1 once its fields may be in device_fields,
+-- unmerged is 1 while rows of listings are left of it.
 CREATE TABLE imports (
     id           TEXT COLLATE "C" PRIMARY KEY,
     file         TEXT COLLATE "C" NOT NULL,
@@ -53,6 +54,8 @@ CREATE TABLE imports (
     state        TEXT COLLATE "C" NOT NULL,
     devices      BIGINT NOT NULL DEFAULT 0,
     added        BIGINT NOT NULL DEFAULT 0,
+    changed      BIGINT NOT NULL DEFAULT 0,
+    indexed      BIGINT NOT NULL DEFAULT 0,
     unmerged     BIGINT NOT NULL DEFAULT 0,
     committed_at BIGINT NOT NULL DEFAULT 0
 );

@@ -42,7 +42,8 @@ CREATE TABLE device_fields (
 ) WITHOUT ROWID;
 
 -- state is open, committing, committed, dropping or dropped; committed_at is 0 unless the
--- import is in force. unmerged is 1 while rows of listings are left of it.
+-- import is in force. indexed is 1 once its fields may be in device_fields,
+-- unmerged is 1 while rows of listings are left of it.
 CREATE TABLE imports (
     id           TEXT PRIMARY KEY,
     file         TEXT NOT NULL,
@@ -53,6 +54,8 @@ CREATE TABLE imports (
     state        TEXT NOT NULL,
     devices      INTEGER NOT NULL DEFAULT 0,
     added        INTEGER NOT NULL DEFAULT 0,
+    changed      INTEGER NOT NULL DEFAULT 0,
+    indexed      INTEGER NOT NULL DEFAULT 0,
     unmerged     INTEGER NOT NULL DEFAULT 0,
     committed_at INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
