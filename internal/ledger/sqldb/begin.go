@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,12 +24,13 @@ const (
 
 	// What the same key has: by the key's index, because a key has few
 	// certificates where a device that renews often has many.
-	sqlSameKey = `SELECT serial, state, profile, issuer, not_before, issued_at, epoch_server, epoch_number FROM certificates
+	sqlSameKey = `SELECT serial, state, profile, issuer, not_before, issued_at, ` + inForce + ` FROM certificates c
 	WHERE spki = $1 AND device = $2 AND not_after >= $3 AND state IN ('open', 'valid')`
-	// Whether the device has another key, in force or on its way in this epoch.
-	sqlOtherKey = `SELECT serial FROM certificates
-	WHERE device = $1 AND device <> '' AND not_after >= $2 AND spki <> $3
-	AND (state = 'valid' OR (state = 'open' AND epoch_server = $4 AND epoch_number = $5)) LIMIT 1`
+	// Whether the device has another key, in force or on its way.
+	sqlOtherKey = `SELECT serial, state = 'valid' OR ` + inForce + ` FROM certificates c
+	WHERE device = $1 AND device <> '' AND spki <> $2 AND not_after >= $3 AND state IN ('open', 'valid') LIMIT 1`
+	// Whether the epoch of an intent is in force at $3.
+	inForce = `EXISTS (SELECT 1 FROM epochs e WHERE e.server = c.epoch_server AND e.number = c.epoch_number AND e.ends_at > $3)`
 )
 
 // Announce implements ledger.Issuance.
@@ -48,7 +50,7 @@ func (s *Store) Begin(ctx context.Context, intents []ledger.Intent) ([]error, er
 		}
 	}
 	var results []error
-	o := &op{items: len(intents), issuance: true}
+	o := &op{items: len(intents), issuance: true, locks: locksOf(intents)}
 	o.run = func(t *tx) error {
 		// Every epoch first: a lapsed one fails the call before it writes.
 		for i := range intents {
@@ -87,6 +89,21 @@ func (s *Store) Begin(ctx context.Context, intents []ledger.Intent) ([]error, er
 	return results, nil
 }
 
+// locksOf names what the intents are about.
+func locksOf(intents []ledger.Intent) []string {
+	names := make([]string, 0, 3*len(intents))
+	for i := range intents {
+		names = append(names, "key:"+hex.EncodeToString(intents[i].Key[:]))
+		if intents[i].Device != "" {
+			names = append(names, "device:"+intents[i].Device)
+		}
+		if intents[i].Order != "" {
+			names = append(names, "order:"+intents[i].Order)
+		}
+	}
+	return names
+}
+
 func checkIntent(i *ledger.Intent) ([]byte, error) {
 	serial, err := serialBytes(i.Serial)
 	switch {
@@ -111,7 +128,7 @@ func checkIntent(i *ledger.Intent) ([]byte, error) {
 func (t *tx) inForce(epoch ledger.Epoch, now time.Time) error {
 	end, ok := t.ends[epoch]
 	if !ok {
-		err := t.query(`SELECT ends_at FROM epochs WHERE server = $1 AND number = $2`, scanInto(&end), epoch.Server, epoch.Number)
+		err := t.query(`SELECT ends_at FROM epochs WHERE server = $1 AND number = $2`+t.forShare, scanInto(&end), epoch.Server, epoch.Number)
 		if err != nil {
 			return err
 		}
@@ -159,13 +176,21 @@ func (t *tx) rival(i *ledger.Intent) (refusal, err error) {
 	if i.Device == "" || i.SecondKey || !i.Requester.Bootstrap() {
 		return nil, nil
 	}
-	var clone []byte
-	err = t.query(sqlOtherKey, func(rows *sql.Rows) error { return rows.Scan(&clone) },
-		i.Device, micros(i.At), i.Key[:], i.Epoch.Server, i.Epoch.Number)
-	if err != nil || clone == nil {
-		return nil, err
+	for {
+		var other []byte
+		inForce := false
+		err := t.query(sqlOtherKey, scanInto(&other, &inForce), i.Device, i.Key[:], micros(i.At))
+		if err != nil || other == nil {
+			return nil, err
+		}
+		if inForce {
+			return &ledger.CloneError{Device: i.Device, Serial: serialOf(other)}, nil
+		}
+		// Its server may still run without knowing that its epoch has lapsed.
+		if _, err := t.void(other, i.At); err != nil {
+			return nil, err
+		}
 	}
-	return &ledger.CloneError{Device: i.Device, Serial: serialOf(clone)}, nil
 }
 
 // stillValid refuses a certificate that was revoked after it was authenticated:
@@ -180,7 +205,7 @@ func (t *tx) stillValid(r ledger.Requester) (issuedAt int64, refusal, err error)
 		return 0, nil, nil // not one of the ledger's
 	}
 	var state string
-	err = t.query(`SELECT state, issued_at FROM certificates WHERE serial = $1`, scanInto(&state, &issuedAt), serial)
+	err = t.query(`SELECT state, issued_at FROM certificates WHERE serial = $1`+t.forShare, scanInto(&state, &issuedAt), serial)
 	if err != nil || state == "" || state == string(ledger.Valid) {
 		return issuedAt, nil, err
 	}
@@ -194,19 +219,22 @@ func (t *tx) repeated(i *ledger.Intent, since int64) (refusal, err error) {
 	var prior []byte
 	var priorAt int64
 	inFlight := false
+	var lapsed [][]byte
 	err = t.query(sqlSameKey, func(rows *sql.Rows) error {
-		var serial, profile, issuer, server sql.RawBytes
+		var serial, profile, issuer sql.RawBytes
 		var state string
-		var notBefore, issuedAt, number int64
-		if err := rows.Scan(&serial, &state, &profile, &issuer, &notBefore, &issuedAt, &server, &number); err != nil {
+		var notBefore, issuedAt int64
+		var inForce bool
+		if err := rows.Scan(&serial, &state, &profile, &issuer, &notBefore, &issuedAt, &inForce); err != nil {
 			return err
 		}
 		if string(profile) != i.Profile || string(issuer) != i.Issuer {
 			return nil
 		}
 		if state == string(ledger.Open) {
-			// Intents of another server or of a lapsed epoch answer nobody.
-			inFlight = inFlight || number == i.Epoch.Number && string(server) == i.Epoch.Server
+			if inFlight = inFlight || inForce; !inForce {
+				lapsed = append(lapsed, bytes.Clone(serial)) // it answers nobody any more
+			}
 			return nil
 		}
 		if issuedAt > since && notBefore <= micros(i.At) && i.At.Sub(fromMicros(issuedAt)) <= i.Repeat && (prior == nil || issuedAt > priorAt) {
@@ -214,9 +242,15 @@ func (t *tx) repeated(i *ledger.Intent, since int64) (refusal, err error) {
 		}
 		return nil
 	}, i.Key[:], i.Device, micros(i.At))
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
+	}
+	for _, serial := range lapsed {
+		if _, err := t.void(serial, i.At); err != nil {
+			return nil, err
+		}
+	}
+	switch {
 	case prior != nil:
 		c, err := t.certificate(prior)
 		return &ledger.PriorError{Certificate: c}, err
@@ -228,7 +262,12 @@ func (t *tx) repeated(i *ledger.Intent, since int64) (refusal, err error) {
 
 // certificate reads one inside the transaction.
 func (t *tx) certificate(serial []byte) (c ledger.Certificate, err error) {
-	err = t.query(sqlCertificate, func(rows *sql.Rows) (err error) {
+	return t.certificateFor(serial, "")
+}
+
+// certificateFor reads one and locks it in the given way.
+func (t *tx) certificateFor(serial []byte, lock string) (c ledger.Certificate, err error) {
+	err = t.query(sqlCertificate+lock, func(rows *sql.Rows) (err error) {
 		c, err = scanCertificate(rows)
 		return err
 	}, serial)

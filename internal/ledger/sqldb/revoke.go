@@ -14,6 +14,7 @@ const (
 	sqlRevoke = `UPDATE certificates SET state = 'revoked', revoked_at = $2, reason = $3, revoked_by = $4 WHERE serial = $1 AND state = 'valid'`
 
 	sqlDeviceValid = `SELECT ` + certificateColumns + ` FROM certificates WHERE device = $1 AND device <> '' AND state = 'valid' ORDER BY serial`
+	sqlLockDevice  = `SELECT id FROM devices WHERE id = $1`
 	sqlKnowsDevice = `SELECT count(*) FROM devices WHERE id = $1`
 
 	sqlAskedFor = `SELECT serial FROM certificates WHERE requester = $1 AND requester_kind = 'certificate' AND state = 'open'`
@@ -31,6 +32,9 @@ func (s *Store) Revoke(ctx context.Context, selector ledger.Selector, reason led
 	}
 	var changed []ledger.Serial
 	o := &op{items: 1}
+	if selector.Device != "" {
+		o.locks = append(o.locks, "device:"+selector.Device)
+	}
 	o.run = func(t *tx) error {
 		changed = nil
 		certificates, err := t.selected(selector)
@@ -66,13 +70,13 @@ func (t *tx) selected(selector ledger.Selector) (all []ledger.Certificate, err e
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ledger.ErrNotFound, err)
 		}
-		c, err := t.certificate(b)
+		c, err := t.certificateFor(b, t.forUpdate)
 		if err == nil && c.State == ledger.Open {
 			err = fmt.Errorf("%w: no certificate was recorded for %s yet", ledger.ErrNotFound, selector.Serial)
 		}
 		return []ledger.Certificate{c}, err
 	}
-	err = t.query(sqlDeviceValid, func(rows *sql.Rows) error {
+	err = t.query(sqlDeviceValid+t.forUpdate, func(rows *sql.Rows) error {
 		c, err := scanCertificate(rows)
 		all = append(all, c)
 		return err
@@ -103,6 +107,12 @@ func (t *tx) revoke(c *ledger.Certificate, reason ledger.Reason, actor string, n
 		return err
 	}
 	if c.Device != "" {
+		// First the row, so that the search sees what a Finish has added that
+		// it has waited for.
+		var id string
+		if err := t.query(sqlLockDevice+t.forUpdate, scanInto(&id), c.Device); err != nil {
+			return err
+		}
 		if _, err := t.exec(sqlSetCurrent, c.Device); err != nil {
 			return err
 		}
