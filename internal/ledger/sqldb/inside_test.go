@@ -27,6 +27,37 @@ func SetSchema(t *testing.T, path string, version int) {
 	}
 }
 
+// ApplyFuture brings a database to the schema after this version's: a table and
+// a column with a default. Servers must know the schema min to work on it.
+func ApplyFuture(t testing.TB, cfg Config, min int) {
+	t.Helper()
+	d, err := newDialect(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := openWriter(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	if err := w.migrate(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	have, err := w.schemaOf(t.Context(), w.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = w.apply(t.Context(), w.conn, migration{have.version + 1, min, "future.sql", `
+CREATE TABLE IF NOT EXISTS future (id TEXT PRIMARY KEY);
+ALTER TABLE certificates ADD COLUMN future TEXT NOT NULL DEFAULT '';
+ALTER TABLE devices ADD COLUMN future TEXT NOT NULL DEFAULT '';
+ALTER TABLE outbox ADD COLUMN future TEXT NOT NULL DEFAULT '';
+CREATE INDEX IF NOT EXISTS certificates_future ON certificates (future, serial)`})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Every query that lists or checks finds its index: a scan of the table would
 // not be noticed before a factory has its first million certificates.
 func TestQueriesUseIndexes(t *testing.T) {

@@ -397,6 +397,122 @@ func TestRevokeWaitsForBegin(t *testing.T) {
 	}
 }
 
+// Of two servers that revoke a certificate at once, one has done it.
+func TestRevokedOnce(t *testing.T) {
+	for name, selector := range map[string]func(ledger.Serial) ledger.Selector{
+		"serial": func(s ledger.Serial) ledger.Selector { return ledger.Selector{Serial: s} },
+		"device": func(ledger.Serial) ledger.Selector { return ledger.Selector{Device: "dev-1"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := pgtest.Start(t).NewDatabase(t)
+			alpha, log := hooked(t, url, "alpha")
+			beta := together(t, url, "beta")[0]
+			serial, err := beta.enroll("dev-1", "k1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			revoke := func(m *member, by ledger.Selector) int {
+				changed, err := m.Revoke(context.Background(), by, ledger.KeyCompromise, "officer", time.Now(), nil)
+				if err != nil {
+					t.Error(err)
+				}
+				return len(changed)
+			}
+			var second sync.WaitGroup
+			n := 0
+			hook := func() {
+				second.Go(func() { n = revoke(beta, selector(serial)) })
+				waiting(t, url)
+			}
+			log.before.Store(&hook)
+			if n := revoke(alpha, ledger.Selector{Serial: serial}); n != 1 {
+				t.Errorf("the first has revoked %d", n)
+			}
+			if second.Wait(); n != 0 {
+				t.Errorf("the second has revoked %d", n)
+			}
+			accounts(t, alpha, beta)
+		})
+	}
+}
+
+// A device's newest certificate is the one that another server is recording
+// while an older one is revoked.
+func TestRevokeSeesWhatItHasWaitedFor(t *testing.T) {
+	url := pgtest.Start(t).NewDatabase(t)
+	alpha, log := hooked(t, url, "alpha")
+	beta := together(t, url, "beta")[0]
+	first, err := beta.enroll("dev-1", "k1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := ledgertest.NewIntent(alpha.epoch, time.Now(), "dev-1", "k2")
+	i.SecondKey = true
+	if results, err := alpha.Begin(t.Context(), []ledger.Intent{i}); err != nil || results[0] != nil {
+		t.Fatal(results, err)
+	}
+	var revoked sync.WaitGroup
+	hook := func() {
+		revoked.Go(func() {
+			if _, err := beta.Revoke(context.Background(), ledger.Selector{Serial: first}, ledger.Superseded, "officer", time.Now(), nil); err != nil {
+				t.Error(err)
+			}
+		})
+		waiting(t, url)
+	}
+	log.before.Store(&hook)
+	if results, err := alpha.Finish(t.Context(), []ledger.Issued{ledgertest.Signed(i, time.Now())}); err != nil || results[0] != nil {
+		t.Fatal(results, err)
+	}
+	revoked.Wait()
+	if d, err := beta.Device(t.Context(), "dev-1"); err != nil || d.Current != i.Serial {
+		t.Errorf("the newest certificate is %q, want %s; %v", d.Current, i.Serial, err)
+	}
+}
+
+// A commit whose connection was lost may still be on its way in the database.
+// The store waits for its end before it believes what it reads.
+func TestReopenWaitsForACommit(t *testing.T) {
+	server := pgtest.Start(t)
+	url := server.NewDatabase(t)
+	alpha := together(t, url, "alpha")[0]
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.Exec(`UPDATE meta SET value = value WHERE name = 'log:alpha'`); err != nil {
+		t.Fatal(err)
+	}
+	server.Cut(t, "application_name = 'mintmark alpha' AND datname = '"+databaseOf(url)+"'")
+	if _, err := alpha.enroll("dev-1", "k1"); !errors.Is(err, ledger.ErrUnavailable) {
+		t.Errorf("after the connection was cut: %v", err)
+	}
+	waiting(t, url)
+	if alpha.Health() == nil {
+		t.Error("store calls itself sound while a commit may be on its way")
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "healing", func() bool { return alpha.Health() == nil })
+	if _, err := alpha.enroll("dev-1", "k1"); err != nil {
+		t.Error(err)
+	}
+	accounts(t, alpha)
+}
+
+// databaseOf is the name of the database in a URL.
+func databaseOf(url string) string {
+	name, _, _ := strings.Cut(url[strings.LastIndex(url, "/test")+1:], "?")
+	return name
+}
+
 // A transaction that the database could not put in a row with another is run
 // again, and nobody notices.
 func TestSerializationFailureIsRunAgain(t *testing.T) {
