@@ -107,14 +107,18 @@ func (s *Store) begin(ops []*op) (*tx, error) {
 }
 
 // bound gives the statements of a transaction its time.
-func (w *writer) bound() context.CancelFunc {
-	w.ctx, w.failed = context.Background(), nil
-	if w.patience == 0 {
-		return func() {}
-	}
-	ctx, cancel := context.WithTimeout(w.ctx, w.patience)
-	w.ctx = ctx
+func (w *writer) bound() (cancel context.CancelFunc) {
+	w.failed = nil
+	w.ctx, cancel = w.limit()
 	return cancel
+}
+
+// limit bounds the time of a transaction, or of opening a connection.
+func (d *dialect) limit() (context.Context, context.CancelFunc) {
+	if d.patience == 0 {
+		return context.Background(), func() {}
+	}
+	return context.WithTimeout(context.Background(), d.patience)
 }
 
 // undo rolls a transaction back, in the log as well if it is known that the

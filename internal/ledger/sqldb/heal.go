@@ -1,7 +1,6 @@
 package sqldb
 
 import (
-	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -110,7 +109,7 @@ func (s *Store) heal(why error) bool {
 			return false
 		case <-retry.C:
 		}
-		err := s.reopen(context.Background())
+		err := s.reopen()
 		if err == nil {
 			break
 		}
@@ -131,7 +130,9 @@ func (s *Store) heal(why error) bool {
 
 // reopen opens the writing connection and the log anew and checks that what
 // the disk holds can be relied on.
-func (s *Store) reopen(ctx context.Context) error {
+func (s *Store) reopen() error {
+	ctx, cancel := s.dialect.limit()
+	defer cancel()
 	if s.writer != nil {
 		s.writer.close() // its errors are those of the failure
 		s.writer = nil
@@ -161,17 +162,17 @@ func (s *Store) reopen(ctx context.Context) error {
 // settle compares the database with the issuance log, and makes the position
 // there its own.
 func (s *Store) settle() error {
-	w := s.writer
 	for tries := 1; ; tries++ {
-		err := s.trySettle(w)
-		if err == nil || !s.dialect.again(err) || tries == mostTries {
+		err := s.trySettle()
+		if err == nil || !s.dialect.again(err) || tries == 3 {
 			return err
 		}
 		s.pause(tries)
 	}
 }
 
-func (s *Store) trySettle(w *writer) error {
+func (s *Store) trySettle() error {
+	w := s.writer
 	defer w.bound()()
 	if _, err := w.exec(w.begin); err != nil {
 		return fmt.Errorf("beginning transaction: %w", err)

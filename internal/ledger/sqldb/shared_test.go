@@ -556,6 +556,40 @@ func TestSerializationFailureIsRunAgain(t *testing.T) {
 	}
 }
 
+// Requests that another server stands in the way of for too long are refused,
+// and the store is sound all the same.
+func TestCrowded(t *testing.T) {
+	url := pgtest.Start(t).NewDatabase(t)
+	alpha := together(t, url+"&lock_timeout=10", "alpha")[0]
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.Exec(`SELECT slot FROM locks FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	_, err = alpha.enroll("dev-1", "k1")
+	if !errors.Is(err, ledger.ErrUnavailable) || !strings.Contains(err.Error(), "other servers were in the way") {
+		t.Errorf("while everything is locked: %v", err)
+	}
+	if err := alpha.Health(); err != nil {
+		t.Error(err)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alpha.enroll("dev-1", "k2"); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+	accounts(t, alpha)
+}
+
 // A server that is late must not finish what another one has decided meanwhile.
 func TestLapsedIntentIsVoidedByWhoeverMeetsIt(t *testing.T) {
 	url := pgtest.Start(t).NewDatabase(t)
