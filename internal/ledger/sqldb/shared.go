@@ -55,6 +55,8 @@ import (
 // can meet in a circle. The database ends one of them (40P01), and it is run
 // again.
 
+const sqlLock = `SELECT slot FROM locks WHERE slot = ANY($1) ORDER BY slot FOR UPDATE`
+
 // lock takes the locks of the ops of a batch.
 func (t *tx) lock(ops []*op) error {
 	if !t.shared {
@@ -64,7 +66,7 @@ func (t *tx) lock(ops []*op) error {
 	if len(wanted) == 0 {
 		return nil
 	}
-	n, err := t.writer.exec(`SELECT slot FROM locks WHERE slot = ANY($1) ORDER BY slot FOR UPDATE`, wanted)
+	n, err := t.writer.exec(sqlLock, wanted)
 	if err != nil {
 		return fmt.Errorf("locking: %w", err)
 	}
