@@ -103,8 +103,8 @@ func (c *Client) ImportDevices(ctx context.Context, list io.Reader, i ListImport
 	decoder := json.NewDecoder(answer.Body)
 	for {
 		var line ListLine
-		if err := decoder.Decode(&line); errors.Is(err, io.EOF) {
-			return ListImported{}, errors.New("the server's answer was cut off: nothing of the list is in force unless mintmark device list shows it")
+		if err := decoder.Decode(&line); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return ListImported{}, errors.New("the server's answer was cut off: nothing of the list is in force, unless mintmark device list shows it")
 		} else if err != nil {
 			return ListImported{}, fmt.Errorf("reading the server's answer: %w", err)
 		}

@@ -17,4 +17,7 @@ want javac default-jdk-headless
 want /usr/bin/aws awscli # another aws may stand earlier in the path
 [ -f /usr/share/java/bcpkix.jar ] || install libbcpkix-java
 [ -f /usr/share/java/bcpkix.jar ] || missing="$missing bcpkix.jar"
+# Debian keeps its programs out of the path.
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || install postgresql
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || want initdb postgresql
 [ -z "$missing" ] || echo "not installed, their tests are skipped:$missing" >&2

@@ -245,6 +245,28 @@ func TestPeople(t *testing.T) {
 	refused(t, err, http.StatusBadRequest, "query")
 }
 
+// TestAlone has fewer than two officers with a key: one may do alone what needs
+// two otherwise, and who has not the role may not all the same.
+func TestAlone(t *testing.T) {
+	p := populate(t)
+	bob, _ := p.find(t, "bob")
+	bob.RemovedAt = time.Now()
+	p.put(t, bob)
+	for range 3 {
+		p.certificate(t, "press-1")
+	}
+	serial := p.authority(t, "line-9", "root")
+	for name, in := range map[string]admin.Revocation{"many": {Device: "press-1"}, "a CA": {Serial: string(serial), Authority: true}} {
+		request := wire{path: "/v1/revocations", body: in}
+		if answer := p.ask(t, "olga", "POST", request); answer.Code != http.StatusForbidden || ruleOf(answer) != "role" {
+			t.Errorf("an operator revokes %s: %d %s", name, answer.Code, answer.Body)
+		}
+		if answer := p.ask(t, "alice", "POST", request); answer.Code != http.StatusOK {
+			t.Errorf("the officer revokes %s: %d %s", name, answer.Code, answer.Body)
+		}
+	}
+}
+
 // TestPIN keeps the PIN of a token out of what is on record for everyone.
 func TestPIN(t *testing.T) {
 	w := open(t, nil)

@@ -124,8 +124,8 @@ func (h *handler) spool(w http.ResponseWriter, r *http.Request) (*os.File, error
 	if err := os.Remove(f.Name()); err != nil {
 		return nil, errors.Join(shown(fmt.Errorf("keeping the device list: %w", err)), f.Close())
 	}
-	// The server's timeouts are for requests of one second. Not every
-	// connection has deadlines: one inside this process has none.
+	// The server's own deadline is for requests of a second. Not every
+	// connection has one: inside this process there is none to set.
 	http.NewResponseController(w).SetReadDeadline(time.Now().Add(uploadTime))
 	if _, err := io.Copy(f, r.Body); err != nil {
 		f.Close()
@@ -175,7 +175,9 @@ func (s *lines) send(line admin.ListLine) {
 	if s.err != nil {
 		return
 	}
-	s.flush.SetWriteDeadline(time.Now().Add(lineTime)) // in this process there is none
+	// Over HTTP/2 a deadline that passes between two lines ends the stream, too.
+	s.flush.SetWriteDeadline(time.Now().Add(lineTime))
+	defer s.flush.SetWriteDeadline(time.Time{})
 	if s.err = s.encoder.Encode(line); s.err == nil {
 		s.err = s.flush.Flush()
 	}

@@ -168,6 +168,11 @@ func TestGateDenies(t *testing.T) {
 			_, err := w.Approve(t.Context(), a.ID, "alice", w.sign(t, "alice", a))
 			return err
 		}},
+		"the proposer, who has no key": {access.RuleOwn, func(t *testing.T, w *world, _ ledger.Approval) error {
+			a := w.propose(t, access.AuthorityCreate, "carol")
+			_, err := w.Approve(t.Context(), a.ID, "carol", w.sign(t, "bob", a))
+			return err
+		}},
 		"the proposer's key under another name": {access.RuleOwn, func(t *testing.T, w *world, a ledger.Approval) error {
 			people, err := w.Store.Principals(t.Context())
 			if err != nil {

@@ -46,7 +46,20 @@ func (s *Server) firstPrincipals(ctx context.Context) error {
 		first = append(first, owner)
 	}
 	now := s.ra.Now().UTC()
-	for _, p := range first {
+	for i, p := range first {
+		if !access.ValidName(p.Name) || slices.ContainsFunc(first[:i], func(q ledger.Principal) bool { return q.Name == p.Name }) {
+			return fmt.Errorf("%q cannot name a principal, or names two", p.Name)
+		}
+		if len(p.Key) > 0 {
+			key, err := access.ParseKey(p.Key)
+			if err != nil {
+				return fmt.Errorf("the key of principal %q: %w", p.Name, err)
+			}
+			// One key has one encoding: it is compared.
+			if p.Key, err = x509.MarshalPKIXPublicKey(key); err != nil {
+				return fmt.Errorf("the key of principal %q: %w", p.Name, err)
+			}
+		}
 		p.AddedAt, p.AddedBy = now, "init"
 		err := s.ledger.PutPrincipal(ctx, p, now)
 		if errors.Is(err, ledger.ErrTaken) {

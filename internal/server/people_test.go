@@ -340,6 +340,27 @@ func TestFirstPrincipal(t *testing.T) {
 	}
 }
 
+// TestFirstOfficers refuses first principals that could not be told apart later.
+func TestFirstOfficers(t *testing.T) {
+	o := &office{t: t}
+	key := o.spki(pkitest.NewKey(t))
+	for name, list := range map[string][]ledger.Principal{
+		"one name twice": {{Name: "alice", Key: key}, {Name: "alice", Key: o.spki(pkitest.NewKey(t))}},
+		"one key twice":  {{Name: "alice", Key: key}, {Name: "bob", Key: key}},
+		"a broken key":   {{Name: "alice", Key: []byte("key")}},
+		"a broken name":  {{Name: "alice, approved by bob", Key: key}},
+	} {
+		dir := filepath.Join(t.TempDir(), "state")
+		options := InitOptions{Dir: dir, Names: []string{"localhost"}, Officers: list}
+		if err := Init(t.Context(), options, slog.New(slog.DiscardHandler), io.Discard); err == nil {
+			t.Errorf("%s: nothing is wrong with it", name)
+		}
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("%s: a state directory is left behind", name)
+		}
+	}
+}
+
 // TestPeer asks over the socket: the peer's uid decides, and that it is root or
 // the server's own gives nothing.
 func TestPeer(t *testing.T) {

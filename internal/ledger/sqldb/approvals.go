@@ -75,7 +75,7 @@ func (s *Store) MoveApproval(ctx context.Context, from ledger.ApprovalState, nex
 	default:
 		return fmt.Errorf("changing approval %q: there is no state %q", next.ID, next.State)
 	}
-	o := &op{items: 1}
+	o := &op{items: 1, locks: []string{"approval:" + next.ID}}
 	o.run = func(t *tx) error {
 		var stored ledger.Approval
 		err := t.query(sqlApproval, func(rows *sql.Rows) (err error) {

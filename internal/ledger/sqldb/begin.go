@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,19 +22,19 @@ const (
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'open', $14, $15, $16, $17, $18)
 	ON CONFLICT (serial) DO NOTHING`
 
-	// An intent that may still be signed: its server's epoch is in force.
-	sqlLive = `state = 'open' AND EXISTS (SELECT 1 FROM epochs e WHERE e.server = epoch_server AND e.number = epoch_number AND e.ends_at > $2)`
+	// Whether the epoch of an intent is in force at $2.
+	sqlInForce = `EXISTS (SELECT 1 FROM epochs e WHERE e.server = c.epoch_server AND e.number = c.epoch_number AND e.ends_at > $2)`
 
 	// What the same key has, for this device and others: by the key's index,
 	// because a key has few certificates where a device that renews often has
 	// many.
-	sqlSameKey = `SELECT serial, device, state, profile, issuer, not_before, issued_at FROM certificates
-	WHERE spki = $1 AND not_after >= $2 AND (state = 'valid' OR (` + sqlLive + `))`
+	sqlSameKey = `SELECT serial, device, state, profile, issuer, not_before, issued_at, state = 'valid' OR ` + sqlInForce + ` FROM certificates c
+	WHERE spki = $1 AND not_after >= $2 AND state IN ('open', 'valid')`
 	// Whether the device has another key, in force or on its way, and here
 	// rather than at another server.
-	sqlOtherKey = `SELECT serial, CASE WHEN state = 'valid' OR (epoch_server = $4 AND epoch_number = $5) THEN 1 ELSE 0 END AS here FROM certificates
-	WHERE device = $1 AND device <> '' AND not_after >= $2 AND spki <> $3
-	AND (state = 'valid' OR (` + sqlLive + `)) ORDER BY here DESC LIMIT 1`
+	sqlOtherKey = `SELECT serial, state = 'valid' OR ` + sqlInForce + `,
+	CASE WHEN state = 'valid' OR (epoch_server = $4 AND epoch_number = $5) THEN 1 ELSE 0 END AS here FROM certificates c
+	WHERE device = $1 AND device <> '' AND not_after >= $2 AND spki <> $3 AND state IN ('open', 'valid') ORDER BY here DESC LIMIT 1`
 )
 
 // Announce implements ledger.Issuance.
@@ -53,7 +54,7 @@ func (s *Store) Begin(ctx context.Context, intents []ledger.Intent) ([]error, er
 		}
 	}
 	var results []error
-	o := &op{items: len(intents), issuance: true}
+	o := &op{items: len(intents), issuance: true, locks: locksOf(intents)}
 	o.run = func(t *tx) error {
 		// Every epoch first: a lapsed one fails the call before it writes.
 		for i := range intents {
@@ -92,6 +93,21 @@ func (s *Store) Begin(ctx context.Context, intents []ledger.Intent) ([]error, er
 	return results, nil
 }
 
+// locksOf names what the intents are about.
+func locksOf(intents []ledger.Intent) []string {
+	names := make([]string, 0, 3*len(intents))
+	for i := range intents {
+		names = append(names, "key:"+hex.EncodeToString(intents[i].Key[:]))
+		if intents[i].Device != "" {
+			names = append(names, "device:"+intents[i].Device)
+		}
+		if intents[i].Order != "" {
+			names = append(names, "order:"+intents[i].Order)
+		}
+	}
+	return names
+}
+
 func checkIntent(i *ledger.Intent) ([]byte, error) {
 	serial, err := serialBytes(i.Serial)
 	switch {
@@ -122,7 +138,7 @@ func checkIntent(i *ledger.Intent) ([]byte, error) {
 func (t *tx) inForce(epoch ledger.Epoch, now time.Time) error {
 	end, ok := t.ends[epoch]
 	if !ok {
-		err := t.query(`SELECT ends_at FROM epochs WHERE server = $1 AND number = $2`, scanInto(&end), epoch.Server, epoch.Number)
+		err := t.query(`SELECT ends_at FROM epochs WHERE server = $1 AND number = $2`+t.forShare, scanInto(&end), epoch.Server, epoch.Number)
 		if err != nil {
 			return err
 		}
@@ -192,24 +208,37 @@ func (t *tx) rival(i *ledger.Intent) (refusal, err error) {
 	if i.SecondKey || !i.Requester.Bootstrap() {
 		return nil, nil
 	}
-	var clone []byte
-	here := 0
-	err = t.query(sqlOtherKey, scanInto(&clone, &here), i.Device, micros(i.At), i.Key[:], i.Epoch.Server, i.Epoch.Number)
-	switch {
-	case err != nil || clone == nil:
-		return nil, err
-	case here == 0:
-		// Another server may have died over it: that is no alarm.
-		return ledger.ErrInFlight, nil
+	return t.otherKey(i)
+}
+
+// otherKey looks for another key of the device.
+func (t *tx) otherKey(i *ledger.Intent) (refusal, err error) {
+	for {
+		var other []byte
+		live, here := false, 0
+		err := t.query(sqlOtherKey, scanInto(&other, &live, &here), i.Device, micros(i.At), i.Key[:], i.Epoch.Server, i.Epoch.Number)
+		switch {
+		case err != nil || other == nil:
+			return nil, err
+		case here != 0:
+			return &ledger.CloneError{Device: i.Device, Serial: serialOf(other)}, nil
+		case live:
+			// Another server may have died over it: that is no alarm.
+			return ledger.ErrInFlight, nil
+		}
+		// Its server may still run without knowing that its epoch has lapsed.
+		if _, err := t.void(other, i.At); err != nil {
+			return nil, err
+		}
 	}
-	return &ledger.CloneError{Device: i.Device, Serial: serialOf(clone)}, nil
 }
 
 // stillValid refuses a certificate that was revoked after it was authenticated:
 // a client that sends its request slowly decides how long that takes. It
-// returns when a requester's certificate was issued.
+// returns when a requester's certificate was issued, which is nothing to a
+// claim: that is not the device's.
 func (t *tx) stillValid(r ledger.Requester) (issuedAt int64, refusal, err error) {
-	if r.Kind != "certificate" {
+	if r.Kind != "certificate" && r.Kind != "claim" {
 		return 0, nil, nil
 	}
 	serial, err := serialBytes(ledger.Serial(r.Name))
@@ -217,9 +246,12 @@ func (t *tx) stillValid(r ledger.Requester) (issuedAt int64, refusal, err error)
 		return 0, nil, nil // not one of the ledger's
 	}
 	var state string
-	err = t.query(`SELECT state, issued_at FROM certificates WHERE serial = $1`, scanInto(&state, &issuedAt), serial)
-	if err != nil || state == "" || state == string(ledger.Valid) {
-		return issuedAt, nil, err
+	err = t.query(`SELECT state, issued_at FROM certificates WHERE serial = $1`+t.forShare, scanInto(&state, &issuedAt), serial)
+	switch {
+	case err != nil || r.Kind == "claim" && state == string(ledger.Valid):
+		return 0, nil, err
+	case state == "" || state == string(ledger.Valid):
+		return issuedAt, nil, nil
 	}
 	return 0, fmt.Errorf("%s is %s: %w", r.Name, state, ledger.ErrRevoked), nil
 }
@@ -232,12 +264,18 @@ func (t *tx) sameKey(i *ledger.Intent, since int64) (refusal error, shared *ledg
 	var prior []byte
 	var priorAt int64
 	inFlight := false
+	var lapsed [][]byte
 	err = t.query(sqlSameKey, func(rows *sql.Rows) error {
 		var serial, device, profile, issuer sql.RawBytes
 		var state string
 		var notBefore, issuedAt int64
-		if err := rows.Scan(&serial, &device, &state, &profile, &issuer, &notBefore, &issuedAt); err != nil {
+		var live bool
+		if err := rows.Scan(&serial, &device, &state, &profile, &issuer, &notBefore, &issuedAt, &live); err != nil {
 			return err
+		}
+		if !live {
+			lapsed = append(lapsed, bytes.Clone(serial)) // it answers nobody any more
+			return nil
 		}
 		if string(device) != i.Device {
 			if i.Device != "" && len(device) > 0 {
@@ -257,9 +295,15 @@ func (t *tx) sameKey(i *ledger.Intent, since int64) (refusal error, shared *ledg
 		}
 		return nil
 	}, i.Key[:], micros(i.At))
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, nil, err
+	}
+	for _, serial := range lapsed {
+		if _, err := t.void(serial, i.At); err != nil {
+			return nil, nil, err
+		}
+	}
+	switch {
 	case prior != nil:
 		c, err := t.certificate(prior)
 		return &ledger.PriorError{Certificate: c}, nil, err
@@ -271,7 +315,12 @@ func (t *tx) sameKey(i *ledger.Intent, since int64) (refusal error, shared *ledg
 
 // certificate reads one inside the transaction.
 func (t *tx) certificate(serial []byte) (c ledger.Certificate, err error) {
-	err = t.query(sqlCertificate, func(rows *sql.Rows) (err error) {
+	return t.certificateFor(serial, "")
+}
+
+// certificateFor reads one and locks it in the given way.
+func (t *tx) certificateFor(serial []byte, lock string) (c ledger.Certificate, err error) {
+	err = t.query(sqlCertificate+lock, func(rows *sql.Rows) (err error) {
 		c, err = scanCertificate(rows)
 		return err
 	}, serial)

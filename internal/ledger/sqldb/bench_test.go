@@ -13,21 +13,40 @@ import (
 	"mintmark/internal/ledger"
 	"mintmark/internal/ledger/ledgertest"
 	"mintmark/internal/ledger/sqldb"
+	"mintmark/internal/pgtest"
 )
 
 // BenchmarkEnrollCommit is what an enrollment costs in the ledger: Begin and
 // Finish, 64 requests in flight. cpu-us/op is the process's, fsync excluded.
 func BenchmarkEnrollCommit(b *testing.B) {
 	for _, clients := range []int{1, 8, 64} {
-		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) { benchmarkEnroll(b, clients, 0) })
+		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) { benchmarkEnroll(b, sqlite, clients, 0) })
 	}
 	// As in a server: each request computes between its two commits.
-	b.Run("clients=64,busy", func(b *testing.B) { benchmarkEnroll(b, 64, 150*time.Microsecond) })
+	b.Run("clients=64,busy", func(b *testing.B) { benchmarkEnroll(b, sqlite, 64, 150*time.Microsecond) })
 }
 
-func benchmarkEnroll(b *testing.B, clients int, work time.Duration) {
+// BenchmarkIssuePostgres is the same with PostgreSQL on the same host, whose
+// own computing is not part of cpu-us/op.
+func BenchmarkIssuePostgres(b *testing.B) {
+	server := pgtest.Start(b)
+	postgres := func(b *testing.B, change func(*sqldb.Config)) *sqldb.Store {
+		s, _ := openPostgres(b, server.NewDatabase(b), "alpha", b.TempDir(), change)
+		return s
+	}
+	for _, clients := range []int{1, 8, 64} {
+		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) { benchmarkEnroll(b, postgres, clients, 0) })
+	}
+}
+
+func sqlite(b *testing.B, change func(*sqldb.Config)) *sqldb.Store {
+	s, _ := open(b, b.TempDir(), change)
+	return s
+}
+
+func benchmarkEnroll(b *testing.B, open func(*testing.B, func(*sqldb.Config)) *sqldb.Store, clients int, work time.Duration) {
 	var batches, items atomic.Int64
-	s, _ := open(b, b.TempDir(), func(c *sqldb.Config) {
+	s := open(b, func(c *sqldb.Config) {
 		c.ObserveCommit = func(n int, _ time.Duration) {
 			batches.Add(1)
 			items.Add(int64(n))

@@ -40,7 +40,7 @@ func (s *Store) Certificates(ctx context.Context, query ledger.Query) (ledger.Pa
 		limit = 100
 	}
 	limit = min(limit, 1000)
-	text, args, err := selectCertificates(query, limit+1)
+	text, args, err := s.dialect.selectCertificates(query, limit+1)
 	if err != nil {
 		return ledger.Page{}, fmt.Errorf("listing certificates: %w", err)
 	}
@@ -67,14 +67,9 @@ func (s *Store) Certificates(ctx context.Context, query ledger.Query) (ledger.Pa
 	return page, nil
 }
 
-// walkByExpiry makes SQLite pass over rows that expire later without reading
-// them. Left to itself it prefers the primary key, since it cannot know how few
-// rows match. The one phrase that is not in every dialect.
-const walkByExpiry = ` INDEXED BY certificates_expiry`
-
 // selectCertificates writes the query. Its conditions are chosen so that each
 // finds its index; see the migration.
-func selectCertificates(q ledger.Query, limit int) (string, []any, error) {
+func (d *dialect) selectCertificates(q ledger.Query, limit int) (string, []any, error) {
 	var where []string
 	var args []any
 	and := func(condition string, value any) {
@@ -120,7 +115,7 @@ func selectCertificates(q ledger.Query, limit int) (string, []any, error) {
 	text := `SELECT ` + certificateColumns + ` FROM certificates`
 	if !q.ExpiresBefore.IsZero() && q.Device == "" && q.Key == [32]byte{} && q.Requester == "" && q.Order == "" && q.Profile == "" && q.Issuer == "" &&
 		(q.State == "" || q.State == ledger.Valid) {
-		text += walkByExpiry
+		text += d.byExpiry
 	}
 	if len(where) > 0 {
 		text += ` WHERE ` + strings.Join(where, ` AND `)

@@ -1,6 +1,7 @@
 package sqldb
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -29,7 +30,17 @@ func (s *Store) commitLoop() {
 func (s *Store) commit(ops []*op) error {
 	start := time.Now()
 	events, err := s.transact(&ops)
-	if err != nil {
+	var crowded *crowdedError
+	switch {
+	case errors.As(err, &crowded):
+		// Nothing of it is there, and the store is sound.
+		for _, o := range ops {
+			s.orphan(o)
+			o.deliver(s.refusal(err))
+		}
+		s.sweep()
+		return nil
+	case err != nil:
 		s.fail(err)
 		for _, o := range ops {
 			s.orphan(o)
@@ -48,23 +59,33 @@ func (s *Store) commit(ops []*op) error {
 
 // transact runs the ops in one transaction. An op whose statements the
 // database refuses for what they hold is told so, taken out of ops, and the
-// others are run again without it. It returns how many events were logged.
+// others are run again without it; a transaction that another server's was in
+// the way of is run again as it is. It returns how many events were logged.
 func (s *Store) transact(ops *[]*op) (int, error) {
-	for {
-		t := &tx{writer: s.writer, ends: map[ledger.Epoch]int64{}}
-		if _, err := t.exec("BEGIN IMMEDIATE"); err != nil {
-			return 0, fmt.Errorf("beginning transaction: %w", err)
+	start := time.Now()
+	for tries := 1; ; tries++ {
+		t, err := s.begin(*ops)
+		culprit := -1
+		if err == nil {
+			culprit, err = t.runAll(*ops)
 		}
-		culprit, err := t.runAll(*ops)
 		if err == nil {
 			err = s.seal(t)
 		}
+		t.cancel()
 		if err == nil {
 			return len(t.events), nil
 		}
-		_, rollback := t.exec("ROLLBACK")
-		if culprit < 0 || rollback != nil {
+		again := s.dialect.again(err) || errors.Is(err, errRaced)
+		if undo := s.undo(t, again); undo != nil || !again && culprit < 0 {
 			return 0, err
+		}
+		if again {
+			if tries == mostTries || time.Since(start) > s.dialect.patience {
+				return 0, &crowdedError{tries, err}
+			}
+			s.pause(tries)
+			continue
 		}
 		o := (*ops)[culprit]
 		*ops = slices.Delete(slices.Clone(*ops), culprit, culprit+1)
@@ -75,6 +96,48 @@ func (s *Store) transact(ops *[]*op) (int, error) {
 	}
 }
 
+// begin begins a transaction and takes the locks of the ops.
+func (s *Store) begin(ops []*op) (*tx, error) {
+	w := s.writer
+	t := &tx{writer: w, ends: map[ledger.Epoch]int64{}, cancel: w.bound()}
+	if _, err := w.exec(w.begin); err != nil {
+		return t, fmt.Errorf("beginning transaction: %w", err)
+	}
+	return t, t.lock(ops)
+}
+
+// bound gives the statements of a transaction its time.
+func (w *writer) bound() (cancel context.CancelFunc) {
+	w.failed = nil
+	w.ctx, cancel = w.limit()
+	return cancel
+}
+
+// limit bounds the time of a transaction, or of opening a connection.
+func (d *dialect) limit() (context.Context, context.CancelFunc) {
+	if d.patience == 0 {
+		return context.Background(), func() {}
+	}
+	return context.WithTimeout(context.Background(), d.patience)
+}
+
+// undo rolls a transaction back, in the log as well if it is known that the
+// database has nothing of it.
+func (s *Store) undo(t *tx, known bool) error {
+	defer t.bound()()
+	if !t.over {
+		if _, err := t.writer.exec("ROLLBACK"); err != nil {
+			return err
+		}
+	}
+	if t.logged && known {
+		if _, err := s.cfg.Log.Abort(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // runAll runs the ops. If one fails for what it holds, its index is returned
 // beside the error; -1 stands for a failure of the database.
 func (t *tx) runAll(ops []*op) (int, error) {
@@ -82,7 +145,7 @@ func (t *tx) runAll(ops []*op) (int, error) {
 		o.err = o.run(t)
 		var storage *storageError
 		if errors.As(o.err, &storage) {
-			if storage.ofItem() {
+			if t.ofItem(storage.err) {
 				return i, o.err
 			}
 			return -1, o.err
@@ -94,17 +157,34 @@ func (t *tx) runAll(ops []*op) (int, error) {
 // seal makes the transaction durable, in the log first. From here on a failure
 // leaves it open whether the batch will be found; heal finds out.
 func (s *Store) seal(t *tx) error {
+	if t.failed != nil {
+		return t.failed
+	}
+	mark := s.mark
 	if len(t.events) > 0 {
 		head, err := s.cfg.Log.Append(t.events)
 		if err != nil {
 			return err
 		}
-		if err := t.putHead(head); err != nil {
+		t.logged = true
+		mark = s.markOf(head)
+	}
+	// A transaction of a shared database always moves the mark: whoever is not
+	// its owner any more must not write, and reopen waits on its row for a
+	// commit that is still on its way.
+	if t.logged || t.shared && t.wrote {
+		n, err := t.exec(sqlMoveMeta, s.dialect.headRow(s.cfg.Server), s.mark, mark)
+		if err != nil {
 			return err
+		}
+		if n == 0 {
+			return fmt.Errorf("the position of the issuance log was changed: %w", errNameTaken)
 		}
 	}
 	if _, err := t.exec("COMMIT"); err != nil {
+		t.over = s.dialect.again(err)
 		return fmt.Errorf("committing: %w", err)
 	}
+	s.mark = mark
 	return nil
 }

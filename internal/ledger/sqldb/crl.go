@@ -30,7 +30,7 @@ const (
 // NextCRL implements ledger.Revocations.
 func (s *Store) NextCRL(ctx context.Context, fence ledger.Fence, issuer string, now time.Time, period time.Duration) (ledger.CRLWork, error) {
 	var work ledger.CRLWork
-	o := &op{items: 1}
+	o := &op{items: 1, locks: []string{"job:" + fence.Job, "crl:" + issuer}}
 	o.run = func(t *tx) error {
 		if err := t.fenced(fence, now); err != nil {
 			return err
@@ -65,7 +65,7 @@ func (s *Store) PutCRL(ctx context.Context, fence ledger.Fence, crl ledger.CRL) 
 	if crl.Number <= 0 || len(crl.DER) == 0 {
 		return fmt.Errorf("storing CRL: it has number %d and %d bytes", crl.Number, len(crl.DER))
 	}
-	o := &op{items: 1}
+	o := &op{items: 1, locks: []string{"job:" + fence.Job, "crl:" + crl.Issuer}}
 	o.run = func(t *tx) error {
 		if err := t.fenced(fence, time.Time{}); err != nil {
 			return err
@@ -162,7 +162,7 @@ func (s *Store) Acquire(ctx context.Context, job, holder string, now time.Time, 
 		return ledger.Fence{}, errors.New("acquiring lease: no job or no holder named")
 	}
 	fence := ledger.Fence{Job: job, Holder: holder}
-	o := &op{items: 1}
+	o := &op{items: 1, locks: []string{"job:" + job}}
 	o.run = func(t *tx) error {
 		held, err := t.lease(job)
 		if err != nil {

@@ -140,7 +140,7 @@ func (s *Store) HoldDevice(ctx context.Context, id string, state ledger.DeviceSt
 		return ledger.Device{}, fmt.Errorf("changing device %q: the note has %d bytes, at most %d are kept", id, len(note), maxNote)
 	}
 	var d ledger.Device
-	o := &op{items: 1}
+	o := &op{items: 1, locks: []string{"device:" + id}}
 	o.run = func(t *tx) (err error) {
 		if _, err := t.device(id); err != nil {
 			return err

@@ -1,7 +1,6 @@
 package sqldb
 
 import (
-	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -18,15 +17,24 @@ var ErrDiverged = errors.New("database and issuance log disagree")
 
 // The rows of meta.
 const (
-	metaSchema = "schema"
-	metaHead   = "log"   // where the issuance log stood at the last commit
-	metaProbe  = "probe" // written to see whether the disk takes anything
+	metaSchema    = "schema"
+	metaSchemaMin = "schema_min" // the oldest schema that a server must know to work on this one
+	metaMigration = "migration"  // locked while the schema of a shared database is changed
+	metaHead      = "log"        // where the issuance log stood at the last commit
+	metaProbe     = "probe"      // written to see whether the disk takes anything
 )
 
 const (
 	sqlGetMeta = `SELECT value FROM meta WHERE name = $1`
 	sqlPutMeta = `INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
+	sqlNewMeta = `INSERT INTO meta (name, value) VALUES ($1, '') ON CONFLICT (name) DO NOTHING`
+	// Changes a row that still holds what is believed of it.
+	sqlMoveMeta = `UPDATE meta SET value = $3 WHERE name = $1 AND value = $2`
 )
+
+// errNameTaken: another process has opened the database under the server's name
+// since this one did.
+var errNameTaken = errors.New("another process works under this server's name: every server needs a name and a state directory of its own, stop one of the two")
 
 // fail makes the store refuse writes at once. Ops that wait are refused too.
 func (s *Store) fail(why error) {
@@ -101,7 +109,7 @@ func (s *Store) heal(why error) bool {
 			return false
 		case <-retry.C:
 		}
-		err := s.reopen(context.Background())
+		err := s.reopen()
 		if err == nil {
 			break
 		}
@@ -122,24 +130,27 @@ func (s *Store) heal(why error) bool {
 
 // reopen opens the writing connection and the log anew and checks that what
 // the disk holds can be relied on.
-func (s *Store) reopen(ctx context.Context) error {
+func (s *Store) reopen() error {
+	ctx, cancel := s.dialect.limit()
+	defer cancel()
 	if s.writer != nil {
 		s.writer.close() // its errors are those of the failure
 		s.writer = nil
 	}
-	w, err := openWriter(ctx, s.cfg.Path)
+	w, err := openWriter(ctx, s.dialect)
 	if err != nil {
 		return err
 	}
 	s.writer = w
-	// A commit that failed may have left frames in the WAL that the kernel
-	// holds as clean and the disk does not have. Copying the WAL into the
-	// database and beginning a new one leaves nothing that depends on them,
-	// and nothing that a crash could bring back.
-	if err := w.checkpoint(); err != nil {
+	// The schema may have been changed meanwhile, beyond what is known here.
+	if err := w.migrate(ctx, false); err != nil {
 		return err
 	}
-	if _, err := w.exec(sqlPutMeta, metaProbe, strconv.FormatInt(s.cfg.Now().UnixMicro(), 10)); err != nil {
+	if err := s.dialect.checkpoint(ctx, w.conn); err != nil {
+		return err
+	}
+	defer w.bound()()
+	if _, err := w.exec(sqlPutMeta, s.dialect.probeRow(s.cfg.Server), strconv.FormatInt(s.cfg.Now().UnixMicro(), 10)); err != nil {
 		return fmt.Errorf("writing probe: %w", err)
 	}
 	if err := s.cfg.Log.Reopen(); err != nil {
@@ -148,32 +159,80 @@ func (s *Store) reopen(ctx context.Context) error {
 	return s.settle()
 }
 
-func (w *writer) checkpoint() error {
-	var busy, frames, copied int
-	if err := w.conn.QueryRowContext(context.Background(), `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &frames, &copied); err != nil {
-		return fmt.Errorf("copying the WAL into the database: %w", err)
+// settle compares the database with the issuance log, and makes the position
+// there its own.
+func (s *Store) settle() error {
+	for tries := 1; ; tries++ {
+		err := s.trySettle()
+		if err == nil || !s.dialect.again(err) || tries == 3 {
+			return err
+		}
+		s.pause(tries)
 	}
-	if busy != 0 {
-		return errors.New("copying the WAL into the database: readers are in the way")
+}
+
+func (s *Store) trySettle() error {
+	w := s.writer
+	defer w.bound()()
+	if _, err := w.exec(w.begin); err != nil {
+		return fmt.Errorf("beginning transaction: %w", err)
 	}
+	mark, err := s.compare(w)
+	if err == nil {
+		_, err = w.exec("COMMIT")
+	}
+	if err != nil {
+		w.exec("ROLLBACK") // what matters is why
+		return err
+	}
+	s.mark, s.taken = mark, true
 	return nil
 }
 
-// settle compares the database with the issuance log. The log is written
+// compare returns what meta says of the log from now on. The log is written
 // first, so that its last batch may be missing in the database; it is then
 // aborted, for its callers were told of a failure or of nothing.
-func (s *Store) settle() error {
-	have, err := s.writer.head()
-	if err != nil {
-		return err
+//
+// The row is locked while it is read: a commit whose connection was lost may
+// still be on its way, and is waited for here.
+func (s *Store) compare(w *writer) (string, error) {
+	row := s.dialect.headRow(s.cfg.Server)
+	if _, err := w.exec(sqlNewMeta, row); err != nil {
+		return "", err
 	}
-	if have == (ledger.Head{}) {
-		empty, err := s.writer.empty()
+	var held string
+	if err := w.query(sqlGetMeta+w.forUpdate, scanInto(&held), row); err != nil {
+		return "", err
+	}
+	have, owner, err := parseMark(held)
+	if err != nil {
+		return "", err
+	}
+	if s.taken && owner != s.owner() {
+		return "", errNameTaken
+	}
+	head, err := s.reconcile(w, have)
+	if err != nil {
+		return "", err
+	}
+	mark := s.markOf(head)
+	if mark == held {
+		return mark, nil
+	}
+	_, err = w.exec(sqlPutMeta, row, mark)
+	return mark, err
+}
+
+// reconcile compares the position that the database has with the log, aborts
+// what has to be, and returns the position from now on.
+func (s *Store) reconcile(w *writer, have ledger.Head) (ledger.Head, error) {
+	if have == (ledger.Head{}) && !s.dialect.shared {
+		empty, err := w.empty()
 		if err != nil {
-			return err
+			return have, err
 		}
 		if !empty && !s.cfg.NewLog {
-			return fmt.Errorf("%w: the database holds records and no position in a log", ErrDiverged)
+			return have, fmt.Errorf("%w: the database holds records and no position in a log", ErrDiverged)
 		}
 	}
 	open, err := s.cfg.Log.Unsettled(have)
@@ -181,21 +240,15 @@ func (s *Store) settle() error {
 		if s.cfg.NewLog {
 			// Said explicitly by whoever started the server.
 			if used, nerr := s.cfg.Log.Unsettled(ledger.Head{}); nerr == nil && !used {
-				return s.writer.putHead(s.cfg.Log.Head())
+				return s.cfg.Log.Head(), nil
 			}
 		}
-		return s.diverged(have, err)
+		return have, s.diverged(have, err)
 	}
-	head := s.cfg.Log.Head()
 	if open {
-		if head, err = s.cfg.Log.Abort(); err != nil {
-			return err
-		}
+		return s.cfg.Log.Abort()
 	}
-	if head == have {
-		return nil
-	}
-	return s.writer.putHead(head)
+	return s.cfg.Log.Head(), nil
 }
 
 // diverged says what it means that database and log disagree and what to do.
@@ -208,35 +261,54 @@ func (s *Store) diverged(have ledger.Head, err error) error {
 	case have.Batch < head.Batch:
 		what = "the database is older than its issuance log, as after restoring a backup: certificates were issued that it does not know. Restore a newer database, or rebuild it from the log"
 	}
+	if s.dialect.shared {
+		what += ". Or another server has the same name, " + strconv.Quote(s.cfg.Server)
+	}
 	return fmt.Errorf("%w: the database stands at batch %d, the log at batch %d; %s: %w", ErrDiverged, have.Batch, head.Batch, what, err)
 }
 
-// head reads where the log stood at the last commit; zero for a new database.
-func (w *writer) head() (ledger.Head, error) {
-	var value string
-	err := w.query(sqlGetMeta, scanInto(&value), metaHead)
-	if err != nil || value == "" {
-		return ledger.Head{}, err
+// owner is how the store signs its position in a shared database.
+func (s *Store) owner() string {
+	if s.dialect.shared {
+		return s.instance
 	}
-	batch, digits, _ := strings.Cut(value, " ")
-	var head ledger.Head
-	if head.Batch, err = strconv.ParseInt(batch, 10, 64); err != nil {
-		return ledger.Head{}, fmt.Errorf("reading position in the log: %w", err)
-	}
-	if n, err := hex.Decode(head.Hash[:], []byte(digits)); err != nil || n != len(head.Hash) {
-		return ledger.Head{}, errors.New("reading position in the log: bad hash")
-	}
-	return head, nil
+	return ""
 }
 
-func (w *writer) putHead(head ledger.Head) error {
-	_, err := w.exec(sqlPutMeta, metaHead, strconv.FormatInt(head.Batch, 10)+" "+hex.EncodeToString(head.Hash[:]))
-	return err
+// markOf writes a position as meta has it: batch and hash, and in a shared
+// database the store that has put it there.
+func (s *Store) markOf(head ledger.Head) string {
+	mark := markText(head)
+	if owner := s.owner(); owner != "" {
+		mark += " " + owner
+	}
+	return mark
+}
+
+// markText writes a position that no store has taken for its own.
+func markText(head ledger.Head) string {
+	return strconv.FormatInt(head.Batch, 10) + " " + hex.EncodeToString(head.Hash[:])
+}
+
+// parseMark reads a position; an empty one is that of a new database or server.
+func parseMark(mark string) (head ledger.Head, owner string, err error) {
+	if mark == "" {
+		return head, "", nil
+	}
+	batch, rest, _ := strings.Cut(mark, " ")
+	digits, owner, _ := strings.Cut(rest, " ")
+	if head.Batch, err = strconv.ParseInt(batch, 10, 64); err != nil {
+		return head, "", fmt.Errorf("reading position in the log: %w", err)
+	}
+	if n, err := hex.Decode(head.Hash[:], []byte(digits)); err != nil || n != len(head.Hash) {
+		return head, "", errors.New("reading position in the log: bad hash")
+	}
+	return head, owner, nil
 }
 
 // empty reports whether nothing was ever recorded.
 func (w *writer) empty() (bool, error) {
 	n := 0
-	err := w.query(`SELECT (SELECT count(*) FROM (SELECT 1 FROM certificates LIMIT 1)) + (SELECT count(*) FROM authorities)`, scanInto(&n))
+	err := w.query(`SELECT (SELECT count(*) FROM (SELECT 1 FROM certificates LIMIT 1) AS one) + (SELECT count(*) FROM authorities)`, scanInto(&n))
 	return n == 0, err
 }

@@ -243,7 +243,7 @@ func TestSchema(t *testing.T) {
 	}
 	s.Close()
 	sqldb.SetSchema(t, cfg.Path, 99)
-	if _, err := sqldb.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "written by a newer version") {
+	if _, err := sqldb.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "this version knows schemas up to") {
 		t.Errorf("newer schema: %v", err)
 	}
 }

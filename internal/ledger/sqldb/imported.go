@@ -3,6 +3,7 @@ package sqldb
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -49,7 +50,11 @@ func (s *Store) ImportCertificates(ctx context.Context, certificates []ledger.Ce
 		c.Requester = ledger.Requester{Kind: "import", Name: actor}
 	}
 	var results []error
-	o := &op{items: len(certificates)}
+	locks := make([]string, 0, 2*len(certificates))
+	for n := range certificates {
+		locks = append(locks, "key:"+hex.EncodeToString(certificates[n].Key[:]), "device:"+certificates[n].Device)
+	}
+	o := &op{items: len(certificates), locks: locks}
 	o.run = func(t *tx) error {
 		results = make([]error, len(certificates))
 		for n := range certificates {

@@ -30,8 +30,8 @@ const (
 	sqlMerged       = `UPDATE imports SET unmerged = 0 WHERE id = $1`
 	sqlUnmerged     = `SELECT id FROM imports WHERE state = 'committed' AND unmerged = 1`
 
-	sqlStagedDevices = `SELECT id, certificates, held, fields FROM devices WHERE import_id <> '' AND import_id = $1 ORDER BY id LIMIT $2`
-	sqlDropDevice    = `DELETE FROM devices WHERE id = $1`
+	sqlStagedDevices = `SELECT id, fields FROM devices WHERE import_id <> '' AND import_id = $1 ORDER BY id LIMIT $2`
+	sqlDropDevice    = `DELETE FROM devices WHERE id = $1 AND certificates = 0 AND held = ''`
 	sqlUnlistDevice  = `UPDATE devices SET import_id = '', import_row = 0, order_id = '', product = '', spki = NULL, fields = '' WHERE id = $1`
 
 	sqlChangedRows = `SELECT device, import_row, order_id, product, spki, fields FROM listings
@@ -89,6 +89,10 @@ func notOpen(state string) error {
 	return fmt.Errorf("it is %s: no such open import: %w", state, ledger.ErrNotFound)
 }
 
+// importLocks makes the writes of imports, of which there are few, wait for each
+// other.
+var importLocks = []string{"imports"}
+
 // OpenImport implements ledger.Inventory.
 func (s *Store) OpenImport(ctx context.Context, i ledger.Import) error {
 	if i.ID == "" || i.At.IsZero() {
@@ -98,7 +102,7 @@ func (s *Store) OpenImport(ctx context.Context, i ledger.Import) error {
 	if err := s.cleanMerged(ctx); err != nil {
 		return fmt.Errorf("opening import %q: %w", i.ID, err)
 	}
-	o := &op{items: 1}
+	o := &op{items: 1, locks: importLocks}
 	o.run = func(t *tx) error {
 		n, err := t.exec(sqlOpenImport, i.ID, i.File, i.Actor, micros(i.At), zeroOrOne(i.Update), i.Server)
 		if err != nil {
@@ -135,7 +139,7 @@ func (s *Store) CommitImport(ctx context.Context, id string, now time.Time) (led
 		return ledger.Import{}, fmt.Errorf("putting import %q in force: it has no time", id)
 	}
 	var i storedImport
-	first := &op{items: 1}
+	first := &op{items: 1, locks: importLocks}
 	first.run = func(t *tx) (err error) {
 		if i, err = t.importOf(id); err != nil {
 			return err
@@ -151,7 +155,7 @@ func (s *Store) CommitImport(ctx context.Context, id string, now time.Time) (led
 		err = s.indexFields(ctx, i)
 	}
 	if err == nil {
-		last := &op{items: 1}
+		last := &op{items: 1, locks: importLocks}
 		last.run = func(t *tx) error { return t.commitImport(&i, now) }
 		err = s.write(ctx, last)
 	}
@@ -236,7 +240,7 @@ func (t *tx) relist(id string, l *listing) error {
 // rows are removed in many transactions. If ctx ends between two, it is still
 // among the open imports and can be dropped again.
 func (s *Store) DropImport(ctx context.Context, id string) error {
-	o := &op{items: 1}
+	o := &op{items: 1, locks: importLocks}
 	o.run = func(t *tx) error {
 		i, err := t.importOf(id)
 		switch {
@@ -267,7 +271,7 @@ func (s *Store) DropImport(ctx context.Context, id string) error {
 		err = s.inParts(ctx, func(t *tx) (int, error) { return t.dropRuns(id) })
 	}
 	if err == nil {
-		last := &op{items: 1}
+		last := &op{items: 1, locks: importLocks}
 		last.run = func(t *tx) error {
 			_, err := t.exec(sqlDropped, id)
 			return err
@@ -291,7 +295,7 @@ func (s *Store) cleanMerged(ctx context.Context) error {
 			err = s.inParts(ctx, func(t *tx) (int, error) { return t.dropRows(id) })
 		}
 		if err == nil {
-			o := &op{items: 1}
+			o := &op{items: 1, locks: importLocks}
 			o.run = func(t *tx) error {
 				_, err := t.exec(sqlMerged, id)
 				return err
@@ -309,7 +313,7 @@ func (s *Store) inParts(ctx context.Context, part func(*tx) (int, error)) error 
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		o := &op{items: cleanAtOnce}
+		o := &op{items: cleanAtOnce, locks: importLocks}
 		o.run = func(t *tx) (err error) {
 			found, err = part(t)
 			return err
@@ -324,11 +328,7 @@ func (s *Store) inParts(ctx context.Context, part func(*tx) (int, error)) error 
 // dropDevices removes some devices of a dropped import, or only what the import
 // has said of them.
 func (t *tx) dropDevices(id string) (int, error) {
-	type staged struct {
-		id           string
-		certificates int
-		held, fields string
-	}
+	type staged struct{ id, fields string }
 	i, err := t.importOf(id)
 	if err != nil {
 		return 0, err
@@ -336,7 +336,7 @@ func (t *tx) dropDevices(id string) (int, error) {
 	var all []staged
 	err = t.query(sqlStagedDevices, func(r *sql.Rows) error {
 		var d staged
-		err := r.Scan(&d.id, &d.certificates, &d.held, &d.fields)
+		err := r.Scan(&d.id, &d.fields)
 		all = append(all, d)
 		return err
 	}, id, cleanAtOnce)
@@ -349,11 +349,11 @@ func (t *tx) dropDevices(id string) (int, error) {
 				return 0, err
 			}
 		}
-		drop := sqlDropDevice
-		if d.certificates > 0 || d.held != "" {
-			drop = sqlUnlistDevice
+		dropped, err := t.exec(sqlDropDevice, d.id)
+		if err == nil && dropped == 0 { // it has a certificate, or is held
+			_, err = t.exec(sqlUnlistDevice, d.id)
 		}
-		if _, err := t.exec(drop, d.id); err != nil {
+		if err != nil {
 			return 0, err
 		}
 	}

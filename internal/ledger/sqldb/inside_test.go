@@ -12,15 +12,48 @@ import (
 	"mintmark/internal/ledger"
 )
 
-// SetSchema changes what schema a database says that it has.
+// SetSchema changes what schema a database says that it has and needs.
 func SetSchema(t *testing.T, path string, version int) {
 	t.Helper()
-	w, err := openWriter(t.Context(), path)
+	w, err := openWriter(t.Context(), newSQLite(path))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.close()
-	if _, err := w.exec(sqlPutMeta, metaSchema, strconv.Itoa(version)); err != nil {
+	for _, name := range []string{metaSchema, metaSchemaMin} {
+		if _, err := w.exec(sqlPutMeta, name, strconv.Itoa(version)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// ApplyFuture brings a database to the schema after this version's: a table and
+// a column with a default. Servers must know the schema min to work on it.
+func ApplyFuture(t testing.TB, cfg Config, min int) {
+	t.Helper()
+	d, err := newDialect(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := openWriter(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	if err := w.migrate(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	have, err := w.schemaOf(t.Context(), w.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = w.apply(t.Context(), w.conn, migration{have.version + 1, min, "future.sql", `
+CREATE TABLE IF NOT EXISTS future (id TEXT PRIMARY KEY);
+ALTER TABLE certificates ADD COLUMN future TEXT NOT NULL DEFAULT '';
+ALTER TABLE devices ADD COLUMN future TEXT NOT NULL DEFAULT '';
+ALTER TABLE outbox ADD COLUMN future TEXT NOT NULL DEFAULT '';
+CREATE INDEX IF NOT EXISTS certificates_future ON certificates (future, serial)`})
+	if err != nil {
 		t.Fatal(err)
 	}
 }
@@ -28,12 +61,12 @@ func SetSchema(t *testing.T, path string, version int) {
 // Every query that lists or checks finds its index: a scan of the table would
 // not be noticed before a factory has its first million certificates.
 func TestQueriesUseIndexes(t *testing.T) {
-	w, err := openWriter(t.Context(), t.TempDir()+"/ledger.db")
+	w, err := openWriter(t.Context(), newSQLite(t.TempDir()+"/ledger.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.close()
-	if err := migrate(t.Context(), w.conn, true); err != nil {
+	if err := w.migrate(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
 	check := func(name, text, want string, args ...any) {
@@ -76,7 +109,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 		"expiring, first page": {ledger.Query{ExpiresBefore: time.Unix(9, 0)}, "certificates_expiry"},
 		"expiring valid":       {ledger.Query{ExpiresBefore: time.Unix(9, 0), State: ledger.Valid, After: after}, "certificates_expiry (serial>?"},
 	} {
-		text, args, err := selectCertificates(c.query, 10)
+		text, args, err := w.selectCertificates(c.query, 10)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -345,7 +378,7 @@ var schema1 = []string{
 // MakeSchema1 makes a database of schema 1 with one certificate.
 func MakeSchema1(t *testing.T, path string) {
 	t.Helper()
-	w, err := openWriter(t.Context(), path)
+	w, err := openWriter(t.Context(), newSQLite(path))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,7 +387,7 @@ func MakeSchema1(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := apply(t.Context(), w.conn, all[0]); err != nil {
+	if err := w.apply(t.Context(), w.conn, all[0]); err != nil {
 		t.Fatal(err)
 	}
 	enrollSchema1(t, w, []byte{0x0a, 0xff}, "dev-old")
@@ -363,7 +396,7 @@ func MakeSchema1(t *testing.T, path string) {
 // UseAsSchema1 writes as the version with schema 1 does.
 func UseAsSchema1(t *testing.T, path string) {
 	t.Helper()
-	w, err := openWriter(t.Context(), path)
+	w, err := openWriter(t.Context(), newSQLite(path))
 	if err != nil {
 		t.Fatal(err)
 	}

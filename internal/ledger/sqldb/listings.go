@@ -112,7 +112,7 @@ func (s *Store) StageDevices(ctx context.Context, id string, rows []ledger.Listi
 	if err != nil {
 		return fmt.Errorf("staging devices: %w", err)
 	}
-	o := &op{items: len(rows)}
+	o := &op{items: len(rows), locks: importLocks}
 	o.run = func(t *tx) error {
 		i, err := t.importOf(id)
 		if err != nil {

@@ -83,7 +83,7 @@ func (s *Store) CreateOrder(ctx context.Context, order ledger.Order) error {
 	}
 	order.State, order.Taken = ledger.OrderOpen, 0
 	order.ChangedAt, order.ChangedBy = time.Time{}, ""
-	o := &op{items: 1}
+	o := &op{items: 1, locks: []string{"order:" + order.ID}}
 	o.run = func(t *tx) error {
 		n, err := t.exec(sqlCreateOrder, order.ID, order.Product, order.Profile, order.Label, order.Station, order.Quantity, ranges, zeroOrOne(order.Listed), networks,
 			micros(order.NotBefore), micros(order.NotAfter), hashOrNull(order.Secret), micros(order.CreatedAt), order.CreatedBy)
@@ -184,7 +184,7 @@ func (s *Store) Orders(ctx context.Context, query ledger.OrderQuery) ([]ledger.O
 // can be changed any more.
 func (s *Store) ChangeOrder(ctx context.Context, id string, change ledger.OrderChange, actor string, now time.Time) (ledger.Order, error) {
 	var order ledger.Order
-	o := &op{items: 1}
+	o := &op{items: 1, locks: []string{"order:" + id}}
 	o.run = func(t *tx) (err error) {
 		if order, err = t.order(id); err != nil {
 			return err

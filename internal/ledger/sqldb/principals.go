@@ -33,7 +33,7 @@ func (s *Store) PutPrincipal(ctx context.Context, principal ledger.Principal, no
 	if len(key) == 0 {
 		key = nil
 	}
-	o := &op{items: 1}
+	o := &op{items: 1, locks: []string{"principals"}}
 	o.run = func(t *tx) error {
 		if principal.RemovedAt.IsZero() {
 			other := ""

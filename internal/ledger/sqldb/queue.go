@@ -14,6 +14,8 @@ type op struct {
 	// any other error is the op's own refusal, made before it wrote anything.
 	// run may be called again after a rollback and then begins anew.
 	run func(*tx) error
+	// locks names what the op decides about, as in "device:ID": see shared.go.
+	locks []string
 	// items says how much of a batch the op fills.
 	items int
 	// issuance is set for Begin and Finish, which Announce counts.

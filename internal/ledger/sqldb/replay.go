@@ -23,14 +23,17 @@ type Replayed struct {
 	Heads   map[string]ledger.Head
 }
 
-// Replay makes a new database from the issuance logs of all servers. Only
-// cfg.Path is used, which must not exist. Events are applied in the order of
-// each log and, among logs, by time; what another server's clock has put before
-// the record that it follows from waits for that one.
+// Replay makes a ledger from the issuance logs of all servers, in the database
+// that cfg names: a file that does not exist yet, or a shared database that
+// holds nothing. Of a file there is one server, and so one log. Events are
+// applied in the order of each log and, among logs, by time; what another
+// server's clock has put before the record that it follows from waits for that
+// one.
 //
-// The chains are verified on the way, and what cannot be applied is an error:
-// then there is no database afterwards. A position of the log stands in the
-// database only once all is applied, without which no server opens it.
+// The chains are verified on the way, and what cannot be applied is an error.
+// Then there is no file afterwards; what was written to a shared database stays.
+// Positions of the logs stand in the database only once all is applied; without
+// them no server opens a file.
 //
 // A batch is applied unless the log says that it was aborted: also the last
 // one, of which nobody knows whether it was committed. If it was, certificates
@@ -42,43 +45,63 @@ type Replayed struct {
 // Not in the log, and so not in the new database: the outbox, leases, refusals
 // and the bodies of CRLs. Numbers of CRLs go on after the last one.
 func Replay(ctx context.Context, cfg Config, dirs []string, progress func(records int64)) (Replayed, error) {
-	if len(dirs) != 1 {
-		return Replayed{}, fmt.Errorf("rebuilding the ledger: an SQLite ledger is one server's and has one log, here are %d", len(dirs))
+	d, err := newDialect(cfg)
+	if err == nil && !d.shared {
+		if len(dirs) != 1 {
+			err = fmt.Errorf("an SQLite ledger is one server's and has one log, here are %d", len(dirs))
+		} else if _, serr := os.Lstat(cfg.Path); serr == nil {
+			err = fmt.Errorf("%s exists: name a file that does not", cfg.Path)
+		}
 	}
-	return replayInto(ctx, cfg, dirs, progress)
+	if err != nil {
+		return Replayed{}, fmt.Errorf("rebuilding the ledger: %w", err)
+	}
+	report, err := replayInto(ctx, d, dirs, progress)
+	if err != nil && !d.shared {
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			os.Remove(cfg.Path + suffix)
+		}
+	}
+	if err != nil {
+		return Replayed{}, fmt.Errorf("rebuilding the ledger: %w", err)
+	}
+	return report, nil
 }
 
-func replayInto(ctx context.Context, cfg Config, dirs []string, progress func(records int64)) (report Replayed, err error) {
-	f, err := os.OpenFile(cfg.Path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+func replayInto(ctx context.Context, d *dialect, dirs []string, progress func(records int64)) (report Replayed, err error) {
+	w, err := openWriter(ctx, d)
 	if err != nil {
-		return Replayed{}, fmt.Errorf("rebuilding the ledger: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			for _, suffix := range []string{"", "-wal", "-shm"} {
-				os.Remove(cfg.Path + suffix)
-			}
-		}
-	}()
-	if err := f.Close(); err != nil {
-		return Replayed{}, fmt.Errorf("rebuilding the ledger: %w", err)
-	}
-	w, err := openWriter(ctx, cfg.Path)
-	if err != nil {
-		return Replayed{}, fmt.Errorf("rebuilding the ledger: %w", err)
+		return Replayed{}, err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	if err := migrate(ctx, w.conn, true); err != nil {
-		return Replayed{}, fmt.Errorf("rebuilding the ledger: %w", err)
+	if err := w.migrate(ctx, true); err != nil {
+		return Replayed{}, err
+	}
+	if err := w.unused(); err != nil {
+		return Replayed{}, err
 	}
 	r := &replay{
 		tx: &tx{writer: w, ends: map[ledger.Epoch]int64{}}, progress: progress, waiting: map[string][]waitingEvent{},
 		epochs: map[string]int64{}, blocked: map[string]bool{}, report: Replayed{Kinds: map[string]int64{}, Heads: map[string]ledger.Head{}},
 	}
 	if err := r.run(ctx, dirs); err != nil {
-		return Replayed{}, fmt.Errorf("rebuilding the ledger: %w", err)
+		return Replayed{}, err
 	}
-	return r.report, w.checkpoint()
+	return r.report, d.checkpoint(ctx, w.conn)
+}
+
+// unused refuses a database in which anything was ever recorded.
+func (w *writer) unused() error {
+	for _, table := range []string{"certificates", "authorities", "devices", "orders", "imports", "principals", "approvals", "epochs", "crls"} {
+		n := 0
+		if err := w.query(`SELECT count(*) FROM (SELECT 1 FROM `+table+` LIMIT 1) AS one`, scanInto(&n)); err != nil {
+			return err
+		}
+		if n > 0 {
+			return fmt.Errorf("the database holds %s already: a ledger is rebuilt into an empty one", table)
+		}
+	}
+	return nil
 }
 
 // replayAtOnce is how many records share a transaction.
@@ -105,7 +128,7 @@ type waitingEvent struct {
 }
 
 func (r *replay) run(ctx context.Context, dirs []string) error {
-	if _, err := r.exec("BEGIN IMMEDIATE"); err != nil {
+	if _, err := r.exec(r.writer.begin); err != nil {
 		return err
 	}
 	for e, err := range audit.Merge(dirs) {
@@ -145,7 +168,7 @@ func (r *replay) batch(b *audit.Batch) error {
 	if r.progress != nil {
 		r.progress(r.report.Records)
 	}
-	_, err := r.exec("BEGIN IMMEDIATE")
+	_, err := r.exec(r.writer.begin)
 	return err
 }
 
@@ -262,7 +285,7 @@ func (r *replay) apply(e *ledger.Event) (needs string, err error) {
 	taken_number = CASE WHEN crls.taken_number < excluded.taken_number THEN excluded.taken_number ELSE crls.taken_number END`, e.CRL.Issuer, e.CRL.Number)
 		return "", err
 	case ledger.EventImport, ledger.EventListing, ledger.EventListed, ledger.EventUnlisted:
-		return r.importing(e, now)
+		return r.importing(e)
 	case ledger.EventDevice:
 		return r.device(e.Device, now)
 	case ledger.EventOrder:
@@ -370,7 +393,7 @@ func (r *replay) putAuthority(a *ledger.Authority) error {
 // importing applies what is said of a device list. Rows that stand against
 // another server's list wait until that one has ended, and all of their import
 // with them.
-func (r *replay) importing(e *ledger.Event, now int64) (string, error) {
+func (r *replay) importing(e *ledger.Event) (string, error) {
 	if e.Kind == ledger.EventImport {
 		i := e.Import
 		_, err := r.exec(sqlOpenImport, i.ID, i.File, i.Actor, micros(i.At), zeroOrOne(i.Update), i.Server)
@@ -408,12 +431,13 @@ func (r *replay) importing(e *ledger.Event, now int64) (string, error) {
 		}
 		return "", err
 	case ledger.EventListed:
-		if i.Update {
-			if err := r.merge(id); err != nil {
-				return "", err
-			}
+		if _, err := r.exec(sqlCloseImport, id); err != nil {
+			return "", err
 		}
-		if _, err := r.exec(sqlCommitImport, id, now); err != nil {
+		if err := r.indexFields(i); err != nil {
+			return "", err
+		}
+		if err := r.commitImport(&i, e.At); err != nil {
 			return "", err
 		}
 		return "", r.inParts(r.dropRows, id, sqlMerged)
@@ -424,7 +448,41 @@ func (r *replay) importing(e *ledger.Event, now int64) (string, error) {
 		if err := r.inParts(r.dropDevices, id, ""); err != nil {
 			return "", err
 		}
-		return "", r.inParts(r.dropRows, id, sqlDropped)
+		if err := r.inParts(r.dropRows, id, ""); err != nil {
+			return "", err
+		}
+		return "", r.inParts(r.dropRuns, id, sqlDropped)
+	}
+}
+
+// indexFields is Store.indexFields inside the transaction.
+func (r *replay) indexFields(i storedImport) error {
+	for after := ""; ; {
+		var fields []field
+		found := 0
+		err := r.query(sqlIndexNext, func(rows *sql.Rows) error {
+			var text string
+			if err := rows.Scan(&after, &text); err != nil {
+				return err
+			}
+			found++
+			values, err := readFields(text)
+			fields = fieldsOf(fields, after, values)
+			return err
+		}, i.ID, after, devicesInRun)
+		if err != nil || found == 0 {
+			return err
+		}
+		sortFields(fields)
+		run := int64(commonRun)
+		if i.New > smallList && len(fields) > 0 {
+			if err := r.query(sqlNewRun, scanInto(&run), i.ID); err != nil {
+				return err
+			}
+		}
+		if err := r.putFields(run, fields); err != nil {
+			return err
+		}
 	}
 }
 
@@ -533,8 +591,8 @@ func (r *replay) finishAll() error {
 	if err != nil {
 		return err
 	}
-	for _, head := range r.report.Heads {
-		if err := r.putHead(head); err != nil {
+	for server, head := range r.report.Heads {
+		if _, err := r.exec(sqlPutMeta, r.headRow(server), markText(head)); err != nil {
 			return err
 		}
 	}

@@ -15,8 +15,9 @@ const (
 
 	sqlDeviceValid = `SELECT serial FROM certificates WHERE device = $1 AND device <> '' AND state = 'valid' ORDER BY serial`
 	sqlOrderValid  = `SELECT serial FROM certificates WHERE order_id = $1 AND order_id <> '' AND state = 'valid' ORDER BY serial`
+	sqlLockDevice  = `SELECT id FROM devices WHERE id = $1`
 
-	sqlAskedFor = `SELECT serial FROM certificates WHERE requester = $1 AND requester_kind = 'certificate' AND state = 'open'`
+	sqlAskedFor = `SELECT serial FROM certificates WHERE requester = $1 AND requester_kind IN ('certificate', 'claim') AND state = 'open'`
 
 	sqlSetCurrent = `UPDATE devices SET current_serial = (SELECT serial FROM certificates
 	WHERE device = $1 AND device <> '' AND state = 'valid' ORDER BY issued_at DESC, serial DESC LIMIT 1) WHERE id = $1`
@@ -31,6 +32,12 @@ func (s *Store) Revoke(ctx context.Context, selector ledger.Selector, reason led
 	}
 	var changed []ledger.Serial
 	o := &op{items: 1}
+	switch {
+	case selector.Device != "":
+		o.locks = append(o.locks, "device:"+selector.Device)
+	case selector.Order != "":
+		o.locks = append(o.locks, "order:"+selector.Order)
+	}
 	o.run = func(t *tx) error {
 		changed = nil
 		serials, err := t.selected(selector)
@@ -88,7 +95,7 @@ func (t *tx) selected(selector ledger.Selector) (serials [][]byte, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ledger.ErrNotFound, err)
 		}
-		c, err := t.certificate(b)
+		c, err := t.certificateFor(b, t.forUpdate)
 		switch {
 		case err != nil:
 			return nil, err
@@ -101,7 +108,7 @@ func (t *tx) selected(selector ledger.Selector) (serials [][]byte, err error) {
 	case selector.Order != "":
 		text, name = sqlOrderValid, selector.Order
 	}
-	err = t.query(text, func(rows *sql.Rows) error {
+	err = t.query(text+t.forUpdate, func(rows *sql.Rows) error {
 		var serial []byte
 		err := rows.Scan(&serial)
 		serials = append(serials, serial)
@@ -131,6 +138,12 @@ func (t *tx) revoke(c *ledger.Certificate, reason ledger.Reason, actor string, n
 		return err
 	}
 	if c.Device != "" {
+		// First the row, so that the search sees what a Finish has added that
+		// it has waited for.
+		var id string
+		if err := t.query(sqlLockDevice+t.forUpdate, scanInto(&id), c.Device); err != nil {
+			return err
+		}
 		if _, err := t.exec(sqlSetCurrent, c.Device); err != nil {
 			return err
 		}

@@ -1,5 +1,6 @@
 // Package sqldb keeps the ledger in an SQL database: SQLite, embedded, with
-// the write-ahead log and full synchronisation.
+// the write-ahead log and full synchronisation, for one server; PostgreSQL for
+// several (dialect.go; shared.go says how they keep out of each other's way).
 //
 // All writes pass through one goroutine that commits them in groups. A commit
 // costs the disk the same for one request as for many, and so the group waits
@@ -12,12 +13,11 @@ package sqldb
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,8 +39,23 @@ type Log interface {
 
 // Config says where the store is and how it commits.
 type Config struct {
-	// Path is the database file. Required.
+	// Path is the file of an SQLite database, which is this server's alone.
+	// Either it or URL is required.
 	Path string
+	// URL names a PostgreSQL database that servers share, without a password:
+	// postgres://mintmark@db.example/mintmark?sslmode=verify-full.
+	URL string
+	// Password is asked for the password at each connection to URL; nil for
+	// none. It must not be slow.
+	Password func() (string, error)
+	// MaxConnections bounds the connections to URL, of which one writes; at
+	// least 2, and 0 means 8. While the schema is migrated there may be 3.
+	MaxConnections int
+	// Patience is how long a transaction on URL may take before the database
+	// counts as dead; 0 means 60 s.
+	Patience time.Duration
+	// Server is this server's name, which no other may have. Required with URL.
+	Server string
 	// Log is the issuance log that belongs to the database; the caller closes
 	// it after the store. Required.
 	Log Log
@@ -70,12 +85,16 @@ type Config struct {
 // Store is an open ledger.
 type Store struct {
 	cfg     Config
+	dialect *dialect
 	queue   *queue
 	readers *sql.DB
 	// bySerial is prepared because every request by a certificate of ours asks
 	// for it.
 	bySerial *sql.Stmt
 	writer   *writer // the committer's
+	mark     string  // the committer's: what meta says of the log
+	instance string  // tells this store from an earlier one of the same server
+	taken    bool    // the row of meta was made this store's
 
 	fault     atomic.Pointer[error]
 	orphansMu sync.Mutex
@@ -94,8 +113,12 @@ var errClosed = errors.New("ledger is closed")
 // Open opens the database, brings its schema up to date if that is allowed,
 // and compares it with the issuance log.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	if cfg.Path == "" || cfg.Log == nil {
-		return nil, errors.New("opening ledger: a path and an issuance log are needed")
+	dialect, err := newDialect(cfg)
+	if err == nil && cfg.Log == nil {
+		err = errors.New("an issuance log is needed")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening ledger: %w", err)
 	}
 	if cfg.MaxLinger == 0 {
 		cfg.MaxLinger = 4 * time.Millisecond
@@ -111,12 +134,17 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s := &Store{
 		cfg:      cfg,
+		dialect:  dialect,
+		instance: rand.Text(),
 		queue:    newQueue(cfg.MaxLinger, cfg.MaxBatch),
 		orphaned: map[string]struct{}{},
 		closing:  make(chan struct{}),
 		stopped:  make(chan struct{}),
 	}
 	if err := s.start(ctx); err != nil {
+		if s.readers != nil {
+			s.readers.Close()
+		}
 		if s.writer != nil {
 			s.writer.close()
 		}
@@ -126,38 +154,24 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) start(ctx context.Context) error {
-	// Created here if it is new, for the mode: SQLite would let all read it.
-	f, err := os.OpenFile(s.cfg.Path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err == nil {
-		err = f.Close()
-	}
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+func (s *Store) start(ctx context.Context) (err error) {
+	if s.writer, err = openWriter(ctx, s.dialect); err != nil {
 		return err
 	}
-	if s.writer, err = openWriter(ctx, s.cfg.Path); err != nil {
-		return err
-	}
-	if err := migrate(ctx, s.writer.conn, s.cfg.Migrate); err != nil {
+	if err := s.writer.migrate(ctx, s.cfg.Migrate); err != nil {
 		return err
 	}
 	// As in reopen: the process before may have died after a failed fsync.
-	if err := s.writer.checkpoint(); err != nil {
+	if err := s.dialect.checkpoint(ctx, s.writer.conn); err != nil {
 		return err
 	}
 	if err := s.settle(); err != nil {
 		return err
 	}
-	name, err := dsn(s.cfg.Path, "&_pragma=query_only(1)&_pragma=cache_size(-4096)")
-	if err != nil {
+	if s.readers, err = s.dialect.openReaders(); err != nil {
 		return err
 	}
-	if s.readers, err = sql.Open("sqlite", name); err != nil {
-		return err
-	}
-	s.readers.SetMaxOpenConns(4)
-	s.readers.SetMaxIdleConns(4)
-	if s.bySerial, err = s.readers.Prepare(sqlCertificate); err != nil {
+	if s.bySerial, err = s.readers.PrepareContext(ctx, sqlCertificate); err != nil {
 		return fmt.Errorf("preparing to read certificates: %w", err)
 	}
 	return nil

@@ -5,53 +5,42 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
-	"path/filepath"
-
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
 
 	"mintmark/internal/ledger"
 )
 
-// dsn names the database file with the settings of a connection. FULL makes
-// every commit wait for the disk. The WAL may grow to 16 MB before it is
-// copied back, so that a page that many commits touch is copied once.
-func dsn(file string, more string) (string, error) {
-	abs, err := filepath.Abs(file)
-	if err != nil {
-		return "", fmt.Errorf("locating database: %w", err)
-	}
-	u := url.URL{Scheme: "file", Path: abs, RawQuery: "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)" +
-		"&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=wal_autocheckpoint(4000)" + more}
-	return u.String(), nil
-}
-
 // A writer is the one connection that writes, with its prepared statements. It
-// is thrown away after any failure of the disk: what SQLite holds in memory
+// is thrown away after any failure of the database: what is held in memory
 // then is not what the disk holds.
 type writer struct {
+	*dialect
 	db    *sql.DB
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
+	ctx   context.Context // bounds the statements of the transaction
+	// failed is the first error of a statement in the transaction: PostgreSQL
+	// answers the COMMIT of one that has failed by rolling back, without an
+	// error.
+	failed error
 }
 
-func openWriter(ctx context.Context, file string) (*writer, error) {
-	name, err := dsn(file, "&_pragma=cache_size(-32768)")
+// openWriter connects and checks that the database can be relied on.
+func openWriter(ctx context.Context, d *dialect) (*writer, error) {
+	db, err := d.openWriter()
 	if err != nil {
 		return nil, err
 	}
-	db, err := sql.Open("sqlite", name)
-	if err != nil {
-		return nil, fmt.Errorf("opening database: %w", err)
-	}
-	db.SetMaxOpenConns(1)
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		db.Close()
 		return nil, fmt.Errorf("opening database: %w", err)
 	}
-	return &writer{db: db, conn: conn, stmts: map[string]*sql.Stmt{}}, nil
+	w := &writer{dialect: d, db: db, conn: conn, stmts: map[string]*sql.Stmt{}, ctx: context.Background()}
+	if err := d.sound(ctx, conn); err != nil {
+		w.close()
+		return nil, err
+	}
+	return w, nil
 }
 
 func (w *writer) close() error {
@@ -65,9 +54,9 @@ func (w *writer) stmt(text string) (*sql.Stmt, error) {
 	if s, ok := w.stmts[text]; ok {
 		return s, nil
 	}
-	s, err := w.conn.PrepareContext(context.Background(), text)
+	s, err := w.conn.PrepareContext(w.ctx, text)
 	if err != nil {
-		return nil, &storageError{err}
+		return nil, w.fail(err)
 	}
 	w.stmts[text] = s
 	return s, nil
@@ -80,37 +69,47 @@ func (w *writer) exec(text string, args ...any) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	result, err := s.ExecContext(context.Background(), args...)
+	result, err := s.ExecContext(w.ctx, args...)
 	if err != nil {
-		return 0, &storageError{err}
+		return 0, w.fail(err)
 	}
 	n, err := result.RowsAffected()
 	if err != nil {
-		return 0, &storageError{err}
+		return 0, w.fail(err)
 	}
 	return n, nil
 }
 
-// query runs a statement and calls each for its rows.
+// query runs a statement and calls each for its rows, which must not run
+// another one.
 func (w *writer) query(text string, each func(*sql.Rows) error, args ...any) error {
 	s, err := w.stmt(text)
 	if err != nil {
 		return err
 	}
-	rows, err := s.QueryContext(context.Background(), args...)
+	rows, err := s.QueryContext(w.ctx, args...)
 	if err != nil {
-		return &storageError{err}
+		return w.fail(err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		if err := each(rows); err != nil {
-			return &storageError{err}
+			return w.fail(err)
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return &storageError{err}
+		return w.fail(err)
 	}
 	return nil
+}
+
+// fail keeps the first error of a transaction.
+func (w *writer) fail(err error) error {
+	err = &storageError{err}
+	if w.failed == nil {
+		w.failed = err
+	}
+	return err
 }
 
 // A storageError is the database's, as opposed to a refusal of ours.
@@ -119,26 +118,23 @@ type storageError struct{ err error }
 func (e *storageError) Error() string { return e.err.Error() }
 func (e *storageError) Unwrap() error { return e.err }
 
-// ofItem reports whether the error comes from what was to be written and not
-// from the disk: then it is the one op's and the store is sound.
-func (e *storageError) ofItem() bool {
-	var driver *sqlite.Error
-	if !errors.As(e.err, &driver) {
-		return false
-	}
-	switch driver.Code() & 0xff {
-	case sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE:
-		return true
-	}
-	return false
-}
-
 // A tx is one transaction as its ops see it.
 type tx struct {
 	*writer
 	events []ledger.Event
 	ends   map[ledger.Epoch]int64 // when the epochs of this batch end
+	cancel context.CancelFunc
+	wrote  bool // something was changed
+	logged bool // the events are in the log
+	over   bool // the database has ended the transaction
 }
 
 // record adds an event to the batch of the issuance log.
 func (t *tx) record(e ledger.Event) { t.events = append(t.events, e) }
+
+// exec runs a statement and returns how many rows it changed.
+func (t *tx) exec(text string, args ...any) (int64, error) {
+	n, err := t.writer.exec(text, args...)
+	t.wrote = t.wrote || n > 0
+	return n, err
+}

@@ -1,3 +1,5 @@
+-- works with servers that know schema 1
+
 -- Times are microseconds since 1970 in UTC, 0 for none. Serial numbers are
 -- stored as bytes, which sort like their hexadecimal text.
 

@@ -1,0 +1,101 @@
+package sqldb
+
+import (
+	"database/sql"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"mintmark/internal/ledger"
+	"mintmark/internal/pgtest"
+)
+
+// The same queries find their indexes in PostgreSQL, in a table that is as that
+// of a factory.
+func TestQueriesUseIndexesPostgres(t *testing.T) {
+	d, err := newDialect(Config{URL: pgtest.Start(t).NewDatabase(t), Server: "alpha"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := openWriter(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	if err := w.migrate(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{
+		`INSERT INTO certificates (serial, issuer, profile, label, purpose, device, subject, requester_kind, requester, address,
+	spki, not_before, not_after, state, intent_at, epoch_server, epoch_number)
+	SELECT decode(lpad(to_hex(n), 36, '0'), 'hex'), 'line-' || n % 3, 'profile-' || n % 3, 'line', 'device', 'dev-' || n, 'CN=dev-' || n, 'password', 'station-' || n % 20, '',
+	sha256(n::text::bytea), 0, 2000000000000000 + n, CASE WHEN n % 500 = 0 THEN 'revoked' WHEN n % 500 = 1 THEN 'open' ELSE 'valid' END, 0, 'alpha', 1
+	FROM generate_series(1, 6000) n`,
+		`INSERT INTO outbox (kind, task_key, payload, due) SELECT 'aws', 'key-' || n, '', n FROM generate_series(1, 1000) n`,
+		`ANALYZE`,
+	} {
+		if _, err := w.conn.ExecContext(t.Context(), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(name, text, want string, args ...any) {
+		t.Helper()
+		var plan []string
+		err := w.query("EXPLAIN "+text, func(rows *sql.Rows) error {
+			var line string
+			err := rows.Scan(&line)
+			plan = append(plan, strings.TrimSpace(line))
+			return err
+		}, args...)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got := strings.Join(plan, "; ")
+		if !strings.Contains(got, want) || strings.Contains(got, "Seq Scan on certificates") {
+			t.Errorf("%s: %s; want %s", name, got, want)
+		}
+	}
+	after := ledger.Serial("0000")
+	for name, c := range map[string]struct {
+		query ledger.Query
+		want  string
+	}{
+		"all":       {ledger.Query{After: after}, "Index Cond: (serial > "},
+		"device":    {ledger.Query{Device: "dev-7", After: after}, "certificates_device"},
+		"key":       {ledger.Query{Key: [32]byte{1}, After: after}, "certificates_spki"},
+		"requester": {ledger.Query{Requester: "nobody", After: after}, "certificates_requester"},
+		"profile":   {ledger.Query{Profile: "none", After: after}, "certificates_profile"},
+		"issuer":    {ledger.Query{Issuer: "none", After: after}, "certificates_issuer"},
+		"revoked":   {ledger.Query{State: ledger.Revoked, After: after}, "certificates_state"},
+		"expiring":  {ledger.Query{ExpiresBefore: time.Unix(9, 0), After: after}, "certificates_expiry"},
+	} {
+		text, args, err := w.selectCertificates(c.query, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(name, text, c.want, args...)
+	}
+	check("what a key has", sqlSameKey, "Index Scan using certificates_", []byte{1}, "dev-7", 1)
+	check("another key of a device", sqlOtherKey, "certificates_device", "dev-7", []byte{1}, 1)
+	check("lapsed intents", sqlLapsed, "certificates_state", 1)
+	check("entries of a CRL", sqlEntries, "certificates_crl", "line-1", 1)
+	check("certificates of a device", sqlDeviceValid, "certificates_device", "dev-7")
+	check("what a certificate has asked for", sqlAskedFor, "certificates_", "station-1")
+	check("replacing a task", sqlDropTask, "outbox_key", "aws", "key-7")
+	check("locks", sqlLock, "locks_pkey", []int64{1, 2})
+}
+
+// Names that are told apart in two versions of the server would not keep each
+// other out.
+func TestSlotsStayTheSame(t *testing.T) {
+	for name, want := range map[string]int64{"device:dev-1": 4376, "job:crl": 3788} {
+		if got := slotOf(name); got != want {
+			t.Errorf("%s is slot %d, want %d", name, got, want)
+		}
+	}
+	got := fmt.Sprint(slotsOf([]*op{{locks: []string{"b", "a"}}, {}, {locks: []string{"a", "c"}}}))
+	if want := fmt.Sprint(slotsOf([]*op{{locks: []string{"c", "a", "b"}}})); got != want {
+		t.Errorf("locks in the order %s and %s", got, want)
+	}
+}
