@@ -113,7 +113,7 @@ func TestServersRace(t *testing.T) {
 			device := fmt.Sprint("contested-", round)
 			var won, clones atomic.Int32
 			race(func(m *member, n int) {
-				_, err := m.enroll(device, fmt.Sprint(device, n))
+				_, err := m.enroll(device, fmt.Sprint(device, "-key-", n))
 				var clone *ledger.CloneError
 				switch {
 				case err == nil:
