@@ -87,12 +87,14 @@ func checkTarget(t *testing.T, target Target, replace func(name string, content 
 
 func TestFolder(t *testing.T) {
 	dir := t.TempDir()
-	checkTarget(t, Folder(dir), func(name string, content []byte) {
+	f := Folder(dir).(*folder)
+	checkTarget(t, f, func(name string, content []byte) {
 		os.Remove(filepath.Join(dir, name))
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	})
+	f.busy <- struct{}{} // the write that nobody waited for has ended
 	if left, _ := filepath.Glob(filepath.Join(dir, ".new-*")); len(left) > 0 {
 		t.Errorf("left %v behind", left)
 	}
