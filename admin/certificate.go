@@ -31,6 +31,7 @@ type Certificate struct {
 	Label     string    `json:"label,omitempty"`
 	Purpose   string    `json:"purpose"`
 	Device    string    `json:"device,omitempty"`
+	Order     string    `json:"order,omitempty"` // work order
 	Subject   string    `json:"subject"`
 	Requester Requester `json:"requester"`
 	// Key is the SHA-256 of the SubjectPublicKeyInfo.
@@ -51,6 +52,7 @@ type Query struct {
 	Profile       string
 	Issuer        string
 	Requester     string
+	Order         string
 	Purpose       string
 	State         string
 	Key           string
@@ -70,6 +72,7 @@ func (q Query) values() url.Values {
 	set("profile", q.Profile)
 	set("issuer", q.Issuer)
 	set("requester", q.Requester)
+	set("order", q.Order)
 	set("purpose", q.Purpose)
 	set("state", q.State)
 	set("key", q.Key)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -23,7 +22,8 @@ const MaxRequest = 1 << 20
 const maxAnswer = 128 << 20
 
 // Client calls the administrative API. Its methods may be called concurrently.
-// Refusals are *Error.
+// Refusals are *Error; what needs a second officer and was proposed instead of
+// done is *Proposed.
 type Client struct {
 	http *http.Client
 	base string
@@ -39,25 +39,6 @@ func New(rt http.RoundTripper) *Client {
 		},
 		base: "http://mintmark",
 	}
-}
-
-// Dial returns a client of the server that listens on a Unix socket. It fails
-// at once if none does: with fs.ErrNotExist or syscall.ECONNREFUSED if there is
-// no server.
-func Dial(socket string) (*Client, error) {
-	var dialer net.Dialer
-	c, err := dialer.Dial("unix", socket)
-	if err != nil {
-		return nil, fmt.Errorf("dialling the server: %w", err)
-	}
-	c.Close()
-	return New(&http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", socket)
-		},
-		MaxIdleConns:    2,
-		IdleConnTimeout: 30 * time.Second,
-	}), nil
 }
 
 // Close drops idle connections.
@@ -112,19 +93,37 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	if in != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
+	return c.do(r)
+}
+
+// do makes a request and returns an answer of success; its body must be closed.
+func (c *Client) do(r *http.Request) (*http.Response, error) {
 	answer, err := c.http.Do(r)
 	if err != nil {
 		var u *url.Error
 		if errors.As(err, &u) {
-			err = u.Err // the URL is of no use to anyone: the host is not one
+			err = u.Err // who calls knows the host, if it is one
 		}
 		return nil, fmt.Errorf("asking the server: %w", err)
 	}
-	if answer.StatusCode >= 300 {
+	switch {
+	case answer.StatusCode >= 300:
 		defer answer.Body.Close()
 		return nil, refusal(answer)
+	case answer.StatusCode == http.StatusAccepted:
+		defer answer.Body.Close()
+		return nil, proposed(answer)
 	}
 	return answer, nil
+}
+
+// proposed reads what became of an operation that needs a second officer.
+func proposed(answer *http.Response) error {
+	p := new(Proposed)
+	if err := json.NewDecoder(io.LimitReader(answer.Body, MaxRequest)).Decode(&p.Approval); err != nil || p.Approval.ID == "" {
+		return fmt.Errorf("the server accepted the request without saying as what: mintmark approval list may show it")
+	}
+	return p
 }
 
 // refusal reads the error of an answer.

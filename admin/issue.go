@@ -10,6 +10,9 @@ type Issue struct {
 	Profile string `json:"profile"`
 	Issuer  string `json:"issuer"`
 	CSR     string `json:"csr"` // PEM
+	// Order is the work order that pays for it, within whose bounds the device
+	// must be; empty for none.
+	Order string `json:"order,omitempty"`
 }
 
 // Issued is a certificate that was issued.

@@ -5,10 +5,12 @@ import (
 	"net/http"
 )
 
-// Revocation asks to revoke one certificate, or all valid ones of a device.
+// Revocation asks to revoke one certificate, or all valid ones of a device or
+// under a work order.
 type Revocation struct {
 	Serial string `json:"serial,omitempty"`
 	Device string `json:"device,omitempty"`
+	Order  string `json:"order,omitempty"`
 	// Reason is a name of RFC 5280, Section 5.3.1; unspecified if empty.
 	Reason string `json:"reason,omitempty"`
 	// Authority must be true to revoke the certificate of an authority, with

@@ -15,6 +15,9 @@ type Status struct {
 	Actor string `json:"actor"`
 	// Ledger is "ok", or why nothing can be recorded at the moment.
 	Ledger string `json:"ledger"`
+	// Unprotected says what one officer can do alone because no second one could
+	// sign, or is empty.
+	Unprotected string `json:"unprotected,omitempty"`
 	// Authorities counts the authorities; Waiting those among them whose
 	// request waits for a certificate.
 	Authorities int `json:"authorities"`

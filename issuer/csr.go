@@ -16,6 +16,7 @@ import (
 const MaxRequest = 16 << 10
 
 var (
+	oidCommonName       = asn1.ObjectIdentifier{2, 5, 4, 3}
 	oidBasicConstraints = asn1.ObjectIdentifier{2, 5, 29, 19}
 	oidSubjectAltName   = asn1.ObjectIdentifier{2, 5, 29, 17}
 )

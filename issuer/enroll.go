@@ -23,6 +23,9 @@ const finishTimeout = 30 * time.Second
 func (ra *RA) Enroll(ctx context.Context, r Request) (Answer, error) {
 	start := ra.Now()
 	answer, err := ra.enroll(ctx, r)
+	if err != nil {
+		ra.recordRefusal(ctx, r, err)
+	}
 	_, known := ra.Profiles[r.Profile]
 	if _, unknown := ra.Authority(r.Issuer); known && unknown == nil {
 		ra.metrics.observe(r.Profile, r.Issuer, err, ra.Now().Sub(start))
@@ -44,6 +47,9 @@ func (ra *RA) enroll(ctx context.Context, r Request) (answer Answer, err error) 
 	profile, ok := ra.Profiles[r.Profile]
 	if !ok {
 		return Answer{}, fmt.Errorf("%w: %q", ErrNoProfile, r.Profile)
+	}
+	if named(profile.Purpose) && r.naming == nil {
+		return Answer{}, refuse(Forbidden, "purpose", "certificates of profile %s are issued with the work order or for the principal that they name, and not by request", profile.Name)
 	}
 	authority, err := ra.Authority(r.Issuer)
 	if err != nil {
@@ -68,13 +74,19 @@ func (ra *RA) enroll(ctx context.Context, r Request) (answer Answer, err error) 
 	defer func() {
 		var refusal *Refusal
 		if errors.As(err, &refusal) {
-			refusal.Subject = csr.Subject.String()
+			refusal.Subject, refusal.Key = csr.Subject.String(), csr.key
+			refusal.Device = profile.deviceOf(csr.Subject)
 		}
 	}()
 
-	// 3. Authorise: the identity against profile and requester. What the
-	// ledger knows of the device is checked inside the transaction of step 6.
+	// 3. Authorise: the identity against profile and requester, then the rule.
+	// What the ledger knows of the device and of the quota is checked inside the
+	// transaction of step 6.
 	id, err := profile.authorise(r, csr)
+	if err != nil {
+		return Answer{}, err
+	}
+	admitted, err := ra.admit(ctx, r, profile, id.device)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -86,6 +98,9 @@ func (ra *RA) enroll(ctx context.Context, r Request) (answer Answer, err error) 
 	template, err := profile.template(csr, id, authority.Name(), serial, now)
 	if err != nil {
 		return Answer{}, err
+	}
+	if r.naming != nil {
+		r.naming.bound(template)
 	}
 	if r.Holds != nil {
 		if err := profile.noOtherNames(id, template, r.Holds); err != nil {
@@ -112,6 +127,8 @@ func (ra *RA) enroll(ctx context.Context, r Request) (answer Answer, err error) 
 		Label:     r.Label,
 		Purpose:   profile.Purpose,
 		Device:    id.device,
+		Order:     admitted.order,
+		Listed:    admitted.listed,
 		Subject:   prepared.Certificate().Subject.String(),
 		Requester: r.Requester,
 		Key:       csr.key,
@@ -214,53 +231,12 @@ func (ra *RA) step(n int) {
 // certainlyRefused reports whether an error of Begin leaves no intent behind.
 func certainlyRefused(err error) bool {
 	var clone *ledger.CloneError
-	return errors.As(err, &clone) || errors.Is(err, ledger.ErrLapsed) || errors.Is(err, ledger.ErrInFlight) ||
+	var shared *ledger.SharedKeyError
+	var device *ledger.DeviceError
+	var order *ledger.OrderError
+	return errors.As(err, &clone) || errors.As(err, &shared) || errors.As(err, &device) || errors.As(err, &order) ||
+		errors.Is(err, ledger.ErrLapsed) || errors.Is(err, ledger.ErrInFlight) ||
 		errors.Is(err, ledger.ErrRevoked) || errors.Is(err, ledger.ErrTaken)
-}
-
-// refuseRecord words what the ledger refused in step 6 or 9.
-func (ra *RA) refuseRecord(err error, intent ledger.Intent) error {
-	var clone *ledger.CloneError
-	switch {
-	case errors.As(err, &clone):
-		ra.metrics.alarms.WithLabelValues("clone").Inc()
-		ra.log.Error("ALARM: a second key asks for the identity of an enrolled device",
-			"device", clone.Device, "serial", clone.Serial, "requester", intent.Requester.Name, "address", intent.Requester.Address)
-		return &Refusal{Kind: Conflict, Rule: "clone", Err: err, Text: fmt.Sprintf(
-			"device %q already holds a certificate in force under another key; if it was replaced or wiped, have certificate %s revoked first", clone.Device, clone.Serial)}
-	case errors.Is(err, ledger.ErrInFlight):
-		return &Refusal{Kind: Unavailable, Rule: "in-flight", Err: err, RetryAfter: time.Second,
-			Text: "the same request is being answered at this moment; repeat it"}
-	case errors.Is(err, ledger.ErrRevoked):
-		return &Refusal{Kind: Forbidden, Rule: "certificate-revoked", Err: err,
-			Text: fmt.Sprintf("the client certificate %s is revoked", intent.Requester.Name)}
-	case errors.Is(err, ledger.ErrVoided), errors.Is(err, ledger.ErrLapsed):
-		return unavailable("epoch", "the server lost its turn at issuing; repeat the request", err)
-	default:
-		return unavailable("ledger", "the server cannot record certificates at the moment", err)
-	}
-}
-
-// refusePrepared words what Prepare refused.
-func refusePrepared(err error) error {
-	var outlives *ca.OutlivesIssuerError
-	var lint *ca.LintError
-	var template *ca.TemplateError
-	switch {
-	case errors.As(err, &outlives):
-		return &Refusal{Kind: Unavailable, Rule: "issuer-lifetime", Err: err, RetryAfter: time.Hour,
-			Text: "the issuing CA expires before such a certificate would; it must be replaced first"}
-	case errors.As(err, &lint):
-		return &Refusal{Kind: Malformed, Rule: "lint", Err: err, Text: "the certificate would break a rule: " + lint.Error()}
-	case errors.As(err, &template):
-		return &Refusal{Kind: Malformed, Rule: "template", Err: err, Text: "the certificate cannot be built: " + template.Error()}
-	default:
-		return fmt.Errorf("preparing the certificate: %w", err)
-	}
-}
-
-func unavailable(rule, text string, err error) *Refusal {
-	return &Refusal{Kind: Unavailable, Rule: rule, Text: text, RetryAfter: 5 * time.Second, Err: err}
 }
 
 // path is the chain from the issuing CA to, but without, the trust anchor.
@@ -276,7 +252,7 @@ func path(a *ca.Authority) []*x509.Certificate {
 func recordOf(i ledger.Intent, issued ledger.Issued) ledger.Certificate {
 	return ledger.Certificate{
 		Serial: i.Serial, Issuer: i.Issuer, Profile: i.Profile, Label: i.Label, Purpose: i.Purpose,
-		Device: i.Device, Subject: i.Subject, Requester: i.Requester, Key: i.Key,
+		Device: i.Device, Order: i.Order, Subject: i.Subject, Requester: i.Requester, Key: i.Key,
 		NotBefore: i.NotBefore, NotAfter: i.NotAfter, State: ledger.Valid, DER: issued.DER,
 		IntentAt: i.At, IssuedAt: issued.At,
 	}

@@ -137,7 +137,7 @@ func TestRefusedRequests(t *testing.T) {
 		}), "server", issuer.Malformed, "san"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := ra.Enroll(t.Context(), issuer.Request{Profile: test.profile, Issuer: "issuing", Requester: password, CSR: test.csr})
+			_, err := ra.Enroll(t.Context(), issuer.Request{Authorize: issuer.Trusted, Profile: test.profile, Issuer: "issuing", Requester: password, CSR: test.csr})
 			var refusal *issuer.Refusal
 			if !errors.As(err, &refusal) {
 				t.Fatalf("got %v, want a refusal", err)
@@ -148,7 +148,7 @@ func TestRefusedRequests(t *testing.T) {
 		})
 	}
 	// What the profile does not name is left out, not refused.
-	answer, err := ra.Enroll(t.Context(), issuer.Request{Profile: "device", Issuer: "issuing", Requester: password,
+	answer, err := ra.Enroll(t.Context(), issuer.Request{Authorize: issuer.Trusted, Profile: "device", Issuer: "issuing", Requester: password,
 		CSR: csr(pkix.Name{CommonName: "device-9", Organization: []string{"Somebody"}}, func(r *x509.CertificateRequest) {
 			r.DNSNames, r.URIs = []string{"ca.example"}, []*url.URL{uri}
 		})})
@@ -161,7 +161,7 @@ func TestRefusedRequests(t *testing.T) {
 	if got := count(t, l); got[ledger.Valid] != 1 || len(got) != 1 {
 		t.Errorf("the ledger holds %v after refusals and one certificate", got)
 	}
-	if _, err := ra.Enroll(t.Context(), issuer.Request{Profile: "device", Issuer: "issuing", CSR: good}); err == nil {
+	if _, err := ra.Enroll(t.Context(), issuer.Request{Authorize: issuer.Trusted, Profile: "device", Issuer: "issuing", CSR: good}); err == nil {
 		t.Error("enrolled an unauthenticated requester")
 	}
 }
@@ -199,7 +199,7 @@ func TestRepeatedRequest(t *testing.T) {
 	}
 	// Renewing with the same key makes a new certificate, and repeating that
 	// gives the new one again.
-	renew := issuer.Request{Profile: "device", Issuer: "issuing", Device: "device-1", Renews: first.Certificate,
+	renew := issuer.Request{Authorize: issuer.Trusted, Profile: "device", Issuer: "issuing", Device: "device-1", Renews: first.Certificate,
 		Requester: ledger.Requester{Kind: "certificate", Name: string(first.Serial)},
 		CSR:       pkitest.CSR(t, key, pkix.Name{CommonName: "device-1"})}
 	now = now.Add(time.Minute)
@@ -230,13 +230,13 @@ func TestSecondKey(t *testing.T) {
 	}
 	// By its own certificate a device changes its key as it likes.
 	own := ledger.Requester{Kind: "certificate", Name: string(first.Serial)}
-	_, err = ra.Enroll(t.Context(), issuer.Request{Profile: "device", Issuer: "issuing", Requester: own, Device: "device-1",
+	_, err = ra.Enroll(t.Context(), issuer.Request{Authorize: issuer.Trusted, Profile: "device", Issuer: "issuing", Requester: own, Device: "device-1",
 		Renews: first.Certificate, CSR: pkitest.CSR(t, pkitest.NewKey(t), pkix.Name{CommonName: "device-1"})})
 	if err != nil {
 		t.Errorf("re-keying: %v", err)
 	}
 	// But only in its own name.
-	_, err = ra.Enroll(t.Context(), issuer.Request{Profile: "device", Issuer: "issuing", Requester: own, Device: "device-1",
+	_, err = ra.Enroll(t.Context(), issuer.Request{Authorize: issuer.Trusted, Profile: "device", Issuer: "issuing", Requester: own, Device: "device-1",
 		CSR: pkitest.CSR(t, pkitest.NewKey(t), pkix.Name{CommonName: "device-2"})})
 	if !errors.As(err, &refusal) || refusal.Kind != issuer.Forbidden || refusal.Rule != "identity" {
 		t.Errorf("another device's name: %v", err)
@@ -255,7 +255,7 @@ func TestRenewalKeepsIdentity(t *testing.T) {
 	first := mustEnroll(t, ra, key, "device-1")
 	own := ledger.Requester{Kind: "certificate", Name: string(first.Serial)}
 	renew := func(csr []byte) error {
-		_, err := ra.Enroll(t.Context(), issuer.Request{Profile: "device", Issuer: "issuing", Requester: own, Device: "device-1", Renews: first.Certificate, CSR: csr})
+		_, err := ra.Enroll(t.Context(), issuer.Request{Authorize: issuer.Trusted, Profile: "device", Issuer: "issuing", Requester: own, Device: "device-1", Renews: first.Certificate, CSR: csr})
 		return err
 	}
 	utf8 := pkix.Name{ExtraNames: []pkix.AttributeTypeAndValue{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: asn1.RawValue{Tag: asn1.TagUTF8String, Bytes: []byte("device-1")}}}}

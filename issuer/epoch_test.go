@@ -41,7 +41,7 @@ func TestLapsedEpoch(t *testing.T) {
 		}
 		done := make(chan outcome, 1)
 		go func() {
-			answer, err := first.Enroll(t.Context(), issuer.Request{Profile: "device", Issuer: "issuing", Requester: password, CSR: csr})
+			answer, err := first.Enroll(t.Context(), issuer.Request{Authorize: issuer.Trusted, Profile: "device", Issuer: "issuing", Requester: password, CSR: csr})
 			done <- outcome{answer, err}
 		}()
 		<-reached

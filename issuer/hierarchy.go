@@ -35,8 +35,8 @@ func (s AuthoritySpec) keyURI() string {
 // or an issuing CA under an authority of ours. The certificate passes through
 // the same cycle as every other.
 func (ra *RA) CreateAuthority(ctx context.Context, spec AuthoritySpec, requester ledger.Requester) (*ca.Authority, error) {
-	ra.hierarchy.Lock()
-	defer ra.hierarchy.Unlock()
+	ra.making.Lock()
+	defer ra.making.Unlock()
 	if err := ra.vacant(spec.Name); err != nil {
 		return nil, err
 	}
@@ -105,10 +105,10 @@ func (ra *RA) CreateAuthority(ctx context.Context, spec AuthoritySpec, requester
 // RequestAuthority makes a key and returns the certification request (DER) for
 // a root that is kept elsewhere. ImportAuthority completes it.
 func (ra *RA) RequestAuthority(ctx context.Context, spec AuthoritySpec) ([]byte, error) {
-	ra.hierarchy.Lock()
-	defer ra.hierarchy.Unlock()
+	ra.making.Lock()
+	defer ra.making.Unlock()
 	ra.mu.RLock()
-	record, waiting := ra.waiting[spec.Name]
+	record, waiting := ra.known.waiting[spec.Name]
 	ra.mu.RUnlock()
 	var signer crypto.Signer
 	var err error
@@ -143,10 +143,10 @@ func (ra *RA) RequestAuthority(ctx context.Context, spec AuthoritySpec) ([]byte,
 // a trust anchor whose key is elsewhere, keyURI is empty. The key must be the
 // certificate's.
 func (ra *RA) ImportAuthority(ctx context.Context, name string, certificates []*x509.Certificate, keyURI string) (*ca.Authority, error) {
-	ra.hierarchy.Lock()
-	defer ra.hierarchy.Unlock()
+	ra.making.Lock()
+	defer ra.making.Unlock()
 	ra.mu.RLock()
-	record, waiting := ra.waiting[name]
+	record, waiting := ra.known.waiting[name]
 	ra.mu.RUnlock()
 	if waiting && keyURI == "" {
 		keyURI = record.KeyURI
@@ -193,7 +193,7 @@ func (ra *RA) vacant(name string) error {
 		return fmt.Errorf("authority %q: a name must match %s", name, validName)
 	}
 	ra.mu.RLock()
-	_, waiting := ra.waiting[name]
+	_, waiting := ra.known.waiting[name]
 	ra.mu.RUnlock()
 	if waiting {
 		return fmt.Errorf("authority %q waits for its certificate: import it, or choose another name", name)
@@ -209,7 +209,7 @@ func (ra *RA) Waiting() []ledger.Authority {
 	ra.mu.RLock()
 	defer ra.mu.RUnlock()
 	var list []ledger.Authority
-	for _, record := range ra.waiting {
+	for _, record := range ra.known.waiting {
 		list = append(list, record)
 	}
 	return list

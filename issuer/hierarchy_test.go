@@ -196,7 +196,7 @@ func TestBadProfiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	ra := withHierarchy(t, newRA(t, newLedger(t), func(c *issuer.Config) { c.Profiles["idevid"] = p }))
-	answer, err := ra.Enroll(t.Context(), issuer.Request{Profile: "idevid", Issuer: "issuing", Requester: password,
+	answer, err := ra.Enroll(t.Context(), issuer.Request{Authorize: issuer.Trusted, Profile: "idevid", Issuer: "issuing", Requester: password,
 		CSR: pkitest.CSR(t, pkitest.NewKey(t), pkix.Name{CommonName: "device-1"})})
 	if err != nil {
 		t.Fatal(err)

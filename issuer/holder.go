@@ -13,7 +13,9 @@ import (
 )
 
 // Holder authenticates a TLS client certificate as one of our own: its exact
-// bytes are in the ledger, it is a device's, and it is not revoked. It does not
+// bytes are in the ledger, it is a device's or the claim of a work order, and it
+// is not revoked. The record's purpose says which, and what that may do is the
+// caller's rule (ClaimOrder finds a claim's order). It does not
 // look at the validity period: what an expired certificate may still do is the
 // label's rule. ErrForeign if the certificate does not name one of our
 // authorities as its issuer; other refusals are *Refusal.
@@ -46,7 +48,7 @@ func (ra *RA) Holder(ctx context.Context, certificate *x509.Certificate) (ledger
 		return ledger.Certificate{}, refuse(Forbidden, "certificate-revoked", "the client certificate %s is revoked", serial)
 	case record.State != ledger.Valid:
 		return ledger.Certificate{}, refuse(Forbidden, "certificate-void", "the client certificate %s was never issued", serial)
-	case record.Purpose != ledger.ForDevice:
+	case record.Purpose != ledger.ForDevice && record.Purpose != ledger.ForClaim:
 		return ledger.Certificate{}, refuse(Forbidden, "certificate-purpose", "the client certificate %s is for the purpose %s and cannot enroll devices", serial, record.Purpose)
 	}
 	return record, nil
@@ -57,7 +59,7 @@ func (ra *RA) named(subject []byte) []*ca.Authority {
 	ra.mu.RLock()
 	defer ra.mu.RUnlock()
 	var list []*ca.Authority
-	for _, a := range ra.authorities {
+	for _, a := range ra.known.authorities {
 		if bytes.Equal(a.Certificate().RawSubject, subject) {
 			list = append(list, a)
 		}
@@ -72,7 +74,7 @@ func (ra *RA) Revoke(ctx context.Context, selector ledger.Selector, reason ledge
 		return nil, err
 	}
 	ra.mu.Lock()
-	for _, a := range ra.authorities {
+	for _, a := range ra.known.authorities {
 		if s := SerialOf(a.Certificate().SerialNumber); slices.Contains(serials, s) {
 			ra.revoked[s] = true
 		}

@@ -53,7 +53,7 @@ func TestExpiredAuthority(t *testing.T) {
 		c.Profiles["idevid"] = profile(t, "idevid", issuer.ProfileConfig{Preset: "device", OutliveIssuer: true, NoExpiry: true})
 	}))
 	ask := func() error {
-		_, err := ra.Enroll(t.Context(), issuer.Request{Profile: "idevid", Issuer: "issuing", Requester: admin,
+		_, err := ra.Enroll(t.Context(), issuer.Request{Authorize: issuer.Trusted, Profile: "idevid", Issuer: "issuing", Requester: admin,
 			CSR: pkitest.CSR(t, pkitest.NewKey(t), pkix.Name{CommonName: "device-" + now.Format("2006")})})
 		return err
 	}

@@ -11,6 +11,7 @@ type metrics struct {
 	issuance *prometheus.HistogramVec
 	signing  *prometheus.HistogramVec
 	alarms   *prometheus.CounterVec
+	dropped  prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -26,18 +27,23 @@ func newMetrics() *metrics {
 		}, []string{"issuer", "outcome"}),
 		alarms: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "alarms_total",
-			Help: "Findings that a person must look at: clone, unknown-certificate.",
+			Help: "Findings that a person must look at: clone, key-shared, unknown-certificate.",
 		}, []string{"kind"}),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "refusals_dropped_total",
+			Help: "Refusals that are not on record: they came faster than they can be written, or the ledger could not write.",
+		}),
 	}
 	// There from the start: the rise from nothing to one is not seen as a rise.
 	m.alarms.WithLabelValues("clone")
+	m.alarms.WithLabelValues("key-shared")
 	m.alarms.WithLabelValues("unknown-certificate")
 	return m
 }
 
 // Metrics lists the collectors of the registration authority.
 func (ra *RA) Metrics() []prometheus.Collector {
-	return []prometheus.Collector{ra.metrics.issuance, ra.metrics.signing, ra.metrics.alarms}
+	return []prometheus.Collector{ra.metrics.issuance, ra.metrics.signing, ra.metrics.alarms, ra.metrics.dropped}
 }
 
 // observe counts one run of the cycle. Profile and issuer come from the

@@ -25,12 +25,12 @@ func TestHolderAddsNoNames(t *testing.T) {
 		_, err := ra.Enroll(t.Context(), r)
 		return err
 	}
-	first, err := ra.Enroll(t.Context(), issuer.Request{Profile: "named", Issuer: "issuing", Requester: password,
+	first, err := ra.Enroll(t.Context(), issuer.Request{Authorize: issuer.Trusted, Profile: "named", Issuer: "issuing", Requester: password,
 		CSR: signed(t, pkitest.NewKey(t), pkix.Name{CommonName: "press-1", SerialNumber: "4711"}, func(r *x509.CertificateRequest) { r.DNSNames = []string{"press-1.example"} })})
 	if err != nil {
 		t.Fatal(err)
 	}
-	own := issuer.Request{Requester: ledger.Requester{Kind: "certificate", Name: string(first.Serial)}, Device: "press-1", Holds: first.Certificate}
+	own := issuer.Request{Authorize: issuer.Trusted, Requester: ledger.Requester{Kind: "certificate", Name: string(first.Serial)}, Device: "press-1", Holds: first.Certificate}
 	if err := request(own, "4711", "press-1.example"); err != nil {
 		t.Errorf("its own names: %v", err)
 	}

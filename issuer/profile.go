@@ -17,7 +17,8 @@ import (
 // ProfileConfig is a profile in the operator's words. NewProfile validates it
 // and fills what is left out from the preset.
 type ProfileConfig struct {
-	// Preset is what unset fields are taken from: device, aws-jitp or server.
+	// Preset is what unset fields are taken from: device, aws-jitp, server, claim
+	// or officer. With the last two, only keys, validity and URLs can be set.
 	Preset string `yaml:"preset"`
 	// Keys are the key types that a request may hold, as in P-256 or RSA-2048.
 	Keys []string `yaml:"keys"`
@@ -104,7 +105,10 @@ var extendedKeyUsages = map[string]x509.ExtKeyUsage{
 // legal as an AWS thing name, an MQTT client id and a DPS registration id.
 const deviceName = `[A-Za-z0-9][A-Za-z0-9._:-]{0,62}[A-Za-z0-9]|[A-Za-z0-9]`
 
-const day = 24 * time.Hour
+const (
+	day         = 24 * time.Hour
+	maxValidity = 100 * 365 * day
+)
 
 var deviceKeys = []string{string(ca.P256), string(ca.P384), string(ca.P521), string(ca.RSA2048), string(ca.RSA3072), string(ca.RSA4096)}
 
@@ -144,6 +148,20 @@ var presets = map[string]struct {
 		Validity:         90 * day,
 		ExtendedKeyUsage: []string{"serverAuth"},
 	}},
+	// claim and officer are named by the server: what may stand in their
+	// commonName is decided where orders and principals are made.
+	"claim": {ledger.ForClaim, ProfileConfig{
+		Keys:             deviceKeys,
+		Subject:          map[string]Attribute{"commonName": {Pattern: `.+`}},
+		Validity:         maxValidity, // the order's window ends before
+		ExtendedKeyUsage: []string{"clientAuth"},
+	}},
+	"officer": {ledger.ForOfficer, ProfileConfig{
+		Keys:             deviceKeys,
+		Subject:          map[string]Attribute{"commonName": {Pattern: `.+`}},
+		Validity:         365 * day,
+		ExtendedKeyUsage: []string{"clientAuth"},
+	}},
 }
 
 // NewProfile validates a profile. base is the URL of the plain-HTTP listener,
@@ -161,10 +179,16 @@ func NewProfile(name string, c ProfileConfig, base string) (*Profile, error) {
 	}
 	preset, ok := presets[c.Preset]
 	if !ok {
-		return fail("preset", "%q is none of device, aws-jitp, server", c.Preset)
+		return fail("preset", "%q is none of device, aws-jitp, server, claim, officer", c.Preset)
 	}
 	d := preset.config
 	p := &Profile{Name: name, Purpose: preset.purpose, secondKey: c.SecondKey, outlive: c.OutliveIssuer, noExpiry: c.NoExpiry}
+
+	if named(p.Purpose) {
+		if field := c.beyondNamed(); field != "" {
+			return fail(field, "cannot be set with the preset %s, whose certificates the server names itself", c.Preset)
+		}
+	}
 
 	for _, k := range set(c.Keys, d.Keys) {
 		algorithm, err := ca.ParseAlgorithm(k)
@@ -223,7 +247,7 @@ func NewProfile(name string, c ProfileConfig, base string) (*Profile, error) {
 	}
 
 	p.validity = cmp.Or(c.Validity, d.Validity)
-	if p.validity < time.Minute || p.validity > 100*365*day {
+	if p.validity < time.Minute || p.validity > maxValidity {
 		return fail("validity", "%v is not between a minute and 100 years; for no expiry use no_expiry", p.validity)
 	}
 	if c.NoExpiry && !c.OutliveIssuer {
@@ -237,8 +261,11 @@ func NewProfile(name string, c ProfileConfig, base string) (*Profile, error) {
 		return fail("backdate", "%v is not between 0 and 7 days", p.backdate)
 	}
 	p.repeat = time.Hour
-	if c.Repeat != nil {
+	switch {
+	case c.Repeat != nil:
 		p.repeat = *c.Repeat
+	case named(p.Purpose):
+		p.repeat = 0 // the same key under another name is another request
 	}
 	if p.repeat < 0 || p.repeat >= p.validity {
 		return fail("repeat", "%v is not between 0 and the validity", p.repeat)
@@ -271,6 +298,30 @@ func NewProfile(name string, c ProfileConfig, base string) (*Profile, error) {
 		}
 	}
 	return p, nil
+}
+
+// beyondNamed returns the first field that is set although the server decides
+// it for certificates that it names itself, or nothing.
+func (c ProfileConfig) beyondNamed() string {
+	switch {
+	case c.DeviceID != "":
+		return "device_id"
+	case c.Subject != nil:
+		return "subject"
+	case c.SAN != (SANConfig{}):
+		return "san"
+	case c.ExtendedKeyUsage != nil:
+		return "extended_key_usage"
+	case c.Repeat != nil:
+		return "repeat"
+	case c.SecondKey:
+		return "second_key"
+	case c.OutliveIssuer:
+		return "outlive_issuer"
+	case c.NoExpiry:
+		return "no_expiry"
+	}
+	return ""
 }
 
 // Validity is the length of the validity period after issuance; for a profile

@@ -51,6 +51,8 @@ type Config struct {
 	// Recorded is called after tasks have been enqueued, to wake their
 	// workers; may be nil.
 	Recorded func()
+	// KeepRefusals is how many refusals the ledger keeps; 100,000 if zero.
+	KeepRefusals int
 	// Revoked is called after a revocation, to wake who signs CRLs; may be nil.
 	Revoked func()
 	// Step is called after each numbered step of the cycle; nil except in
@@ -65,15 +67,15 @@ type RA struct {
 	log      *slog.Logger
 	metrics  *metrics
 	inFlight chan struct{}
+	refusals chan ledger.Refused // to be written by KeepRefusals
 
-	hierarchy   sync.Mutex // one authority is made at a time
-	mu          sync.RWMutex
-	epoch       ledger.Epoch
-	authorities map[string]*ca.Authority
-	order       []string // names of authorities in the order of creation
-	waiting     map[string]ledger.Authority
-	revoked     map[ledger.Serial]bool // CA certificates
-	abandoned   map[ledger.Serial]bool // intents to void as soon as the ledger writes again
+	making    sync.Mutex // one authority is made at a time
+	mu        sync.RWMutex
+	epoch     ledger.Epoch
+	known     hierarchy              // its maps are never changed: see add
+	version   int                    // of known, raised by what this server makes
+	revoked   map[ledger.Serial]bool // CA certificates
+	abandoned map[ledger.Serial]bool // intents to void as soon as the ledger writes again
 }
 
 // New loads the authorities and joins a new epoch: intents that an earlier run
@@ -91,40 +93,25 @@ func New(ctx context.Context, config Config) (*RA, error) {
 	if config.MaxInFlight == 0 {
 		config.MaxInFlight = 1024
 	}
+	if config.KeepRefusals == 0 {
+		config.KeepRefusals = 100_000
+	}
 	ra := &RA{
-		Config:      config,
-		log:         config.Logger,
-		metrics:     newMetrics(),
-		inFlight:    make(chan struct{}, config.MaxInFlight),
-		authorities: make(map[string]*ca.Authority),
-		waiting:     make(map[string]ledger.Authority),
-		revoked:     make(map[ledger.Serial]bool),
-		abandoned:   make(map[ledger.Serial]bool),
+		Config:    config,
+		log:       config.Logger,
+		metrics:   newMetrics(),
+		inFlight:  make(chan struct{}, config.MaxInFlight),
+		refusals:  make(chan ledger.Refused, maxWaiting),
+		revoked:   make(map[ledger.Serial]bool),
+		abandoned: make(map[ledger.Serial]bool),
 	}
 	ra.Profiles = maps.Clone(config.Profiles)
 	if ra.Profiles == nil {
 		ra.Profiles = make(map[string]*Profile)
 	}
 	ra.Profiles[verification.Name] = verification
-	records, err := config.Ledger.Authorities(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("loading authorities: %w", err)
-	}
-	for _, record := range records {
-		if err := ra.add(record); err != nil {
-			return nil, err
-		}
-	}
-	query := ledger.Query{Purpose: ledger.ForCA, State: ledger.Revoked, Limit: 1000}
-	for more := true; more; {
-		page, err := config.Ledger.Certificates(ctx, query)
-		if err != nil {
-			return nil, fmt.Errorf("loading revoked authorities: %w", err)
-		}
-		for _, c := range page.Certificates {
-			ra.revoked[c.Serial] = true
-		}
-		query.After, more = page.Next, page.Next != ""
+	if err := ra.Refresh(ctx); err != nil {
+		return nil, err
 	}
 	if err := ra.join(ctx); err != nil {
 		return nil, err
@@ -132,40 +119,30 @@ func New(ctx context.Context, config Config) (*RA, error) {
 	return ra, nil
 }
 
-// add puts a recorded authority to work.
+// add puts an authority to work that this server has recorded.
 func (ra *RA) add(record ledger.Authority) error {
-	if len(record.Certificate) == 0 {
-		ra.mu.Lock()
-		ra.waiting[record.Name] = record
-		ra.mu.Unlock()
-		return nil
-	}
-	config := ca.Config{Name: record.Name}
-	var err error
-	if config.Certificate, err = x509.ParseCertificate(record.Certificate); err != nil {
-		return fmt.Errorf("authority %q: parsing its certificate: %w", record.Name, err)
-	}
-	for _, der := range record.Chain {
-		c, err := x509.ParseCertificate(der)
-		if err != nil {
-			return fmt.Errorf("authority %q: parsing its chain: %w", record.Name, err)
+	var authority *ca.Authority
+	if len(record.Certificate) > 0 {
+		var err error
+		if authority, err = ra.open(record); err != nil {
+			return err
 		}
-		config.Chain = append(config.Chain, c)
-	}
-	if record.KeyURI != "" {
-		config.Signer = func(ctx context.Context) (crypto.Signer, error) { return ra.Keys.Signer(ctx, record.KeyURI) }
-	}
-	authority, err := ca.New(config)
-	if err != nil {
-		return fmt.Errorf("authority %q: %w", record.Name, err)
 	}
 	ra.mu.Lock()
 	defer ra.mu.Unlock()
-	if _, known := ra.authorities[record.Name]; !known {
-		ra.order = append(ra.order, record.Name)
+	ra.version++
+	// Refresh reads the old maps without the lock.
+	next := hierarchy{maps.Clone(ra.known.authorities), maps.Clone(ra.known.records), slices.Clone(ra.known.order), maps.Clone(ra.known.waiting)}
+	ra.known = next
+	if authority == nil {
+		next.waiting[record.Name] = record
+		return nil
 	}
-	ra.authorities[record.Name] = authority
-	delete(ra.waiting, record.Name)
+	if _, known := next.authorities[record.Name]; !known {
+		ra.known.order = append(ra.known.order, record.Name)
+	}
+	next.authorities[record.Name], next.records[record.Name] = authority, record
+	delete(next.waiting, record.Name)
 	return nil
 }
 
@@ -173,7 +150,7 @@ func (ra *RA) add(record ledger.Authority) error {
 func (ra *RA) Authority(name string) (*ca.Authority, error) {
 	ra.mu.RLock()
 	defer ra.mu.RUnlock()
-	a, ok := ra.authorities[name]
+	a, ok := ra.known.authorities[name]
 	if !ok {
 		return nil, fmt.Errorf("%w: %q", ErrNoAuthority, name)
 	}
@@ -184,9 +161,9 @@ func (ra *RA) Authority(name string) (*ca.Authority, error) {
 func (ra *RA) Authorities() []*ca.Authority {
 	ra.mu.RLock()
 	defer ra.mu.RUnlock()
-	list := make([]*ca.Authority, len(ra.order))
-	for i, name := range ra.order {
-		list[i] = ra.authorities[name]
+	list := make([]*ca.Authority, len(ra.known.order))
+	for i, name := range ra.known.order {
+		list[i] = ra.known.authorities[name]
 	}
 	return list
 }
@@ -222,7 +199,8 @@ func (ra *RA) Usable(profile, authority string) error {
 	if err := ra.inForce(a); err != nil {
 		return err
 	}
-	if !p.outlive && now.Add(p.validity).After(end) {
+	// A claim ends with its order.
+	if !p.outlive && p.Purpose != ledger.ForClaim && now.Add(p.validity).After(end) {
 		return fmt.Errorf("issuing CA %q expires on %s, before a certificate of profile %q issued now would (validity %v)", authority, end.Format(time.DateOnly), profile, p.validity)
 	}
 	return nil
@@ -266,17 +244,12 @@ func (ra *RA) inForce(a *ca.Authority) error {
 
 // join opens a new epoch and voids what lapsed.
 func (ra *RA) join(ctx context.Context) error {
-	now := ra.Now()
-	epoch, err := ra.Ledger.Join(ctx, ra.Server, now, ra.EpochTTL)
+	epoch, err := ra.Ledger.Join(ctx, ra.Server, ra.Now(), ra.EpochTTL)
 	if err != nil {
 		return fmt.Errorf("joining an epoch: %w", err)
 	}
-	voided, err := ra.Ledger.VoidLapsed(ctx, now)
-	if err != nil {
-		return fmt.Errorf("voiding the intents of lapsed epochs: %w", err)
-	}
-	if voided > 0 {
-		ra.log.Warn("voided intents that were left open", "count", voided, "server", ra.Server)
+	if err := ra.voidLapsed(ctx); err != nil {
+		return err
 	}
 	ra.mu.Lock()
 	ra.epoch = epoch
@@ -284,8 +257,9 @@ func (ra *RA) join(ctx context.Context) error {
 	return nil
 }
 
-// Keep extends the epoch until ctx ends, and voids the intents whose requests
-// failed while the ledger could not write.
+// Keep extends the epoch until ctx ends, voids the intents whose requests
+// failed while the ledger could not write, and does what servers that share a
+// ledger do for each other: see Refresh, and VoidLapsed of the ledger.
 func (ra *RA) Keep(ctx context.Context) {
 	// Every few seconds, because a ledger that cannot write shows itself here
 	// when nobody enrolls.
@@ -296,18 +270,40 @@ func (ra *RA) Keep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			ra.tick(ctx)
 		}
-		err := ra.Ledger.Extend(ctx, ra.currentEpoch(), ra.Now(), ra.EpochTTL)
-		if errors.Is(err, ledger.ErrLapsed) {
-			ra.log.Error("epoch has lapsed; joining a new one", "server", ra.Server)
-			err = ra.join(ctx)
-		}
-		if err != nil {
-			ra.log.Error("keeping the epoch", "error", err)
-			continue
-		}
-		ra.voidAbandoned(ctx)
 	}
+}
+
+func (ra *RA) tick(ctx context.Context) {
+	err := ra.Ledger.Extend(ctx, ra.currentEpoch(), ra.Now(), ra.EpochTTL)
+	if errors.Is(err, ledger.ErrLapsed) {
+		ra.log.Error("epoch has lapsed; joining a new one", "server", ra.Server)
+		err = ra.join(ctx)
+	}
+	if err != nil {
+		ra.log.Error("keeping the epoch", "error", err)
+		return
+	}
+	ra.voidAbandoned(ctx)
+	// A server that was killed is not there to void its own.
+	if err := ra.voidLapsed(ctx); err != nil {
+		ra.log.Error("voiding what other servers left open", "error", err)
+	}
+	if err := ra.Refresh(ctx); err != nil {
+		ra.log.Error("taking over what other servers have recorded", "error", err)
+	}
+}
+
+func (ra *RA) voidLapsed(ctx context.Context) error {
+	voided, err := ra.Ledger.VoidLapsed(ctx, ra.Now())
+	if err != nil {
+		return fmt.Errorf("voiding the intents of lapsed epochs: %w", err)
+	}
+	if voided > 0 {
+		ra.log.Warn("voided intents that were left open", "count", voided, "server", ra.Server)
+	}
+	return nil
 }
 
 func (ra *RA) currentEpoch() ledger.Epoch {

@@ -17,6 +17,16 @@ type Request struct {
 	CSR       []byte // DER of the PKCS #10 certification request
 	Requester ledger.Requester
 
+	// Authorize is the rule that decides whether the requester may have the
+	// certificate; the zero value refuses.
+	Authorize Rule
+	// Order is the work order whose credential authenticated the requester, or
+	// that an operator charges; empty for none.
+	Order string
+	// Operation is what the requester called, as in "est simpleenroll", for the
+	// record of a refusal.
+	Operation string
+
 	// Device is the identifier that the requester proved to be. The request
 	// must name exactly it. Empty when the requester vouches for any device
 	// that the profile allows, as a password or an operator does.
@@ -32,6 +42,8 @@ type Request struct {
 	// that it has, but bring no others: a device that chose its alternative
 	// names would choose another's. Nil for every other requester.
 	Holds *x509.Certificate
+
+	naming *naming // of claim and officer certificates, nil for all others
 }
 
 // Answer is an issued certificate.
@@ -65,9 +77,14 @@ type Refusal struct {
 	Text string
 	// RetryAfter is set with Unavailable.
 	RetryAfter time.Duration
-	// Subject is whom the request names, for the log; empty if it could not be
-	// read.
+	// Subject, Device and Key (SHA-256 of the SubjectPublicKeyInfo) are what the
+	// request says, for log and record; empty if it could not be read.
 	Subject string
+	Device  string
+	Key     [32]byte
+	// Recorded is true when the registration authority has put it among the
+	// refusals already.
+	Recorded bool
 	// Err is the cause for the log, never for the requester; may be nil.
 	Err error
 }

@@ -33,7 +33,7 @@ func TestRevokedWhileAsking(t *testing.T) {
 		}
 		armed = true
 		_, err := ra.Enroll(t.Context(), issuer.Request{
-			Profile: "device", Issuer: "issuing", Device: "device-1", Renews: first.Certificate,
+			Authorize: issuer.Trusted, Profile: "device", Issuer: "issuing", Device: "device-1", Renews: first.Certificate,
 			Requester: ledger.Requester{Kind: "certificate", Name: string(first.Serial)},
 			CSR:       pkitest.CSR(t, pkitest.NewKey(t), pkix.Name{CommonName: "device-1"}),
 		})

@@ -146,7 +146,7 @@ var password = ledger.Requester{Kind: "password", Name: "line-1"}
 func enroll(ctx context.Context, t testing.TB, ra *issuer.RA, key crypto.Signer, name string) (issuer.Answer, error) {
 	t.Helper()
 	return ra.Enroll(ctx, issuer.Request{
-		Profile: "device", Issuer: "issuing", Requester: password,
+		Authorize: issuer.Trusted, Profile: "device", Issuer: "issuing", Requester: password,
 		CSR: pkitest.CSR(t, key, pkix.Name{CommonName: name}),
 	})
 }

@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
 	"math/big"
 	"net/url"
@@ -35,7 +36,14 @@ func (p *Profile) authorise(r Request, csr *request) (identity, error) {
 			return identity{}, err
 		}
 	}
-	subject, values, err := p.buildSubject(csr.Subject)
+	requested := csr.Subject
+	if r.naming != nil {
+		if err := r.naming.check(csr); err != nil {
+			return identity{}, err
+		}
+		requested = r.naming.subject()
+	}
+	subject, values, err := p.buildSubject(requested)
 	if err != nil {
 		return identity{}, err
 	}
@@ -47,6 +55,19 @@ func (p *Profile) authorise(r Request, csr *request) (identity, error) {
 		}
 	}
 	return id, nil
+}
+
+// deviceOf is the device that a request names, as far as it names one; nothing
+// of it is checked.
+func (p *Profile) deviceOf(subject pkix.Name) string {
+	for _, rule := range p.subject {
+		if rule.attribute == p.deviceID {
+			if values := attributeValues(subject, rule.oid); len(values) > 0 {
+				return values[0]
+			}
+		}
+	}
+	return ""
 }
 
 // template is step 4: it fills a certificate from the profile and copies from

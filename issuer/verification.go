@@ -42,7 +42,7 @@ func (ra *RA) Verification(ctx context.Context, authority, code string) ([]byte,
 	}
 	answer, err := ra.Enroll(ctx, Request{
 		Profile: verification.Name, Issuer: authority, CSR: csr,
-		Requester: ledger.Requester{Kind: "server", Name: ra.Server},
+		Requester: ledger.Requester{Kind: "server", Name: ra.Server}, Authorize: Trusted, Operation: "verification",
 	})
 	if err != nil {
 		return nil, err

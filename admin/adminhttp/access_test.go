@@ -95,7 +95,7 @@ func TestInternal(t *testing.T) {
 	if err := w.ra.Ledger.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err := w.client.Devices(t.Context(), "", 0)
+	_, err := w.client.Devices(t.Context(), admin.DeviceQuery{})
 	refused(t, err, http.StatusInternalServerError, admin.Internal)
 	var e *admin.Error
 	errors.As(err, &e)

@@ -11,6 +11,8 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
+	"sync"
 	"time"
 
 	"mintmark/awsreg"
@@ -46,6 +48,24 @@ type Config struct {
 	// Actor finds the principal that makes a request, or says no; an error is
 	// internal. Must be set.
 	Actor func(*http.Request) (p access.Principal, ok bool, err error)
+	// OfficerIssuer and OfficerProfile issue the TLS certificates of principals;
+	// both empty if there are none.
+	OfficerIssuer, OfficerProfile string
+	// ApprovalTTL is how long a proposal may wait until it is carried out; 72 h
+	// if zero.
+	ApprovalTTL time.Duration
+	// RevokeLimit is how many certificates one person may revoke at once; 10 if
+	// zero.
+	RevokeLimit int
+	// Labels are the EST labels by name, for the checks of a work order.
+	Labels map[string]Label
+	// ClaimIssuer and ClaimProfile issue the claim certificates of work orders;
+	// empty if orders have secrets only.
+	ClaimIssuer  string
+	ClaimProfile string
+	// Spool is the directory for device lists while they are imported; it is
+	// made if it is not there. Empty for the system's.
+	Spool string
 	// Version is shown in the status.
 	Version string
 	// Logger must be set.
@@ -54,7 +74,8 @@ type Config struct {
 
 // route is one route of the API: what it is called and what it does. The
 // operation decides who may; what depends on the request (a revocation of many,
-// a raised quantity) asks again inside.
+// a raised quantity) asks again inside, and what needs two persons calls
+// twoPersons before it does anything.
 type route struct {
 	pattern   string
 	operation access.Operation
@@ -63,14 +84,33 @@ type route struct {
 
 // New returns the handler of the API.
 func New(c Config) http.Handler {
-	h := &handler{Config: c}
+	if c.ApprovalTTL == 0 {
+		c.ApprovalTTL = 72 * time.Hour
+	}
+	if c.RevokeLimit == 0 {
+		c.RevokeLimit = 10
+	}
+	h := &handler{Config: c, approved: http.NewServeMux()}
+	h.gate = &access.Gate{Store: c.Ledger, Now: c.RA.Now, TTL: c.ApprovalTTL}
 	mux := http.NewServeMux()
-	for _, routes := range [][]route{h.hierarchyRoutes(), h.certificateRoutes(), h.cloudRoutes()} {
-		for _, r := range routes {
-			mux.Handle(r.pattern, h.serve(r.operation, r.fn))
-		}
+	for _, r := range h.routes() {
+		mux.Handle(r.pattern, h.serve(r.operation, r.fn))
+		h.approved.Handle(r.pattern, approvedRoute(r))
 	}
 	return mux
+}
+
+// routes are all of the API.
+func (h *handler) routes() []route {
+	return slices.Concat(
+		h.hierarchyRoutes(),
+		h.certificateRoutes(),
+		h.inventoryRoutes(),
+		h.orderRoutes(),
+		h.principalRoutes(),
+		h.approvalRoutes(),
+		h.cloudRoutes(),
+	)
 }
 
 func (h *handler) hierarchyRoutes() []route {
@@ -92,8 +132,6 @@ func (h *handler) certificateRoutes() []route {
 		{"POST /v1/certificates", access.CertificateIssue, h.issue},
 		{"GET /v1/certificates/{serial}", access.CertificateRead, h.showCertificate},
 		{"POST /v1/revocations", access.CertificateRevoke, h.revoke},
-		{"GET /v1/devices", access.DeviceRead, h.listDevices},
-		{"GET /v1/devices/{id}", access.DeviceRead, h.showDevice},
 	}
 }
 
@@ -108,7 +146,13 @@ func (h *handler) cloudRoutes() []route {
 }
 
 // handler serves the API.
-type handler struct{ Config }
+type handler struct {
+	Config
+	gate     *access.Gate
+	approved *http.ServeMux // the same operations for what was approved
+
+	importing sync.Mutex // held by the device list that is imported
+}
 
 // operation is one operation of the API. What it returns is answered by serve.
 type operation func(w http.ResponseWriter, r *http.Request) error

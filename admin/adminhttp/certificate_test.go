@@ -105,7 +105,7 @@ func TestLists(t *testing.T) {
 	count(admin.Query{Profile: "device", ExpiresBefore: time.Now().AddDate(1, 0, 0)}, 0)
 	count(admin.Query{Profile: "device", ExpiresBefore: time.Now().AddDate(3, 0, 0)}, 5)
 
-	devices, err := w.client.Devices(t.Context(), "press-1", 2)
+	devices, err := w.client.Devices(t.Context(), admin.DeviceQuery{After: "press-1", Limit: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

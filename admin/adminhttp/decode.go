@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"mintmark/admin"
 	"mintmark/internal/ledger"
@@ -60,6 +61,9 @@ func query(r *http.Request, known ...string) *parameters {
 		if len(list) > 1 {
 			p.refuse("%s is given %d times", name, len(list))
 		}
+		if !isText(list[0]) {
+			p.refuse("%s is not text in UTF-8", name)
+		}
 		found := false
 		for _, k := range known {
 			found = found || k == name
@@ -70,6 +74,9 @@ func query(r *http.Request, known ...string) *parameters {
 	}
 	return p
 }
+
+// isText reports whether every database can look for a text.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
 func (p *parameters) refuse(format string, args ...any) {
 	if p.err == nil {

@@ -1,26 +1,47 @@
 package adminhttp
 
 import (
+	"errors"
 	"net/http"
+	"slices"
+	"strings"
+	"unicode"
 
 	"mintmark/admin"
+	"mintmark/internal/access"
 	"mintmark/internal/ledger"
 )
 
-func wireDevice(d ledger.Device) admin.Device {
-	return admin.Device{
-		ID: d.ID, FirstSeen: d.FirstSeen.UTC(), LastIssued: d.LastIssued.UTC(),
-		Count: d.Certificates, Current: string(d.Current),
+// shownRefusals is how many refusals are shown with a device.
+const shownRefusals = 20
+
+// maxNote bounds the reason for a hold, in bytes.
+const maxNote = 500
+
+func (h *handler) inventoryRoutes() []route {
+	return []route{
+		{importList, access.DeviceImport, h.importDevices},
+		{"GET /v1/devices", access.DeviceRead, h.listDevices},
+		{"GET /v1/devices/{id}", access.DeviceRead, h.showDevice},
+		{"POST /v1/devices/{id}/hold", access.DeviceHold, h.changeDevice(ledger.Held)},
+		{"POST /v1/devices/{id}/release", access.DeviceHold, h.changeDevice(ledger.Expected)},
+		{"POST /v1/devices/{id}/retire", access.DeviceRetire, h.changeDevice(ledger.Retired)},
+		{importBundle, access.CertificateImport, h.importCertificates},
+		{"GET /v1/refusals", access.RefusalRead, h.listRefusals},
 	}
 }
 
 func (h *handler) listDevices(w http.ResponseWriter, r *http.Request) error {
-	p := query(r, "after", "limit")
-	after, limit := p.text("after"), p.limit()
+	p := query(r, "state", "order", "product", "import", "text", "after", "limit")
+	q := ledger.DeviceQuery{
+		State: ledger.DeviceState(p.oneOf("state", admin.Expected, admin.Enrolled, admin.Held, admin.Retired)),
+		Order: p.text("order"), Product: p.text("product"), Import: p.text("import"), Text: p.text("text"),
+		After: p.text("after"), Limit: p.limit(),
+	}
 	if p.err != nil {
 		return p.err
 	}
-	devices, err := h.Ledger.Devices(r.Context(), ledger.DeviceQuery{After: after, Limit: limit})
+	devices, err := h.Ledger.Devices(r.Context(), q)
 	if err != nil {
 		return err
 	}
@@ -28,15 +49,29 @@ func (h *handler) listDevices(w http.ResponseWriter, r *http.Request) error {
 	for _, d := range devices {
 		out.Devices = append(out.Devices, wireDevice(d))
 	}
-	if len(devices) == limit {
-		out.Next = devices[limit-1].ID
+	if len(devices) == q.Limit {
+		out.Next = devices[q.Limit-1].ID
 	}
 	return writeJSON(w, http.StatusOK, out)
 }
 
 func (h *handler) showDevice(w http.ResponseWriter, r *http.Request) error {
-	id := r.PathValue("id")
+	id, err := deviceID(r)
+	if err != nil {
+		return err
+	}
+	// What was refused to a device is shown also where there is none.
+	refusals, err := h.Ledger.Refusals(r.Context(), ledger.RefusalQuery{Device: id, Limit: shownRefusals})
+	if err != nil {
+		return err
+	}
 	d, err := h.Ledger.Device(r.Context(), id)
+	if errors.Is(err, ledger.ErrNotFound) && len(refusals) > 0 {
+		return fail(http.StatusNotFound, "not-found", "device %q is neither listed nor has it a certificate, but requests that named it were refused: mintmark refusal list --device shows them", id)
+	}
+	if errors.Is(err, ledger.ErrNotFound) {
+		return unknownDevice(id)
+	}
 	if err != nil {
 		return err
 	}
@@ -45,8 +80,66 @@ func (h *handler) showDevice(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	out := wireDevice(d)
-	for _, c := range page.Certificates {
+	for _, c := range slices.Backward(page.Certificates) {
 		out.Certificates = append(out.Certificates, wireCertificate(c))
 	}
+	for _, one := range refusals {
+		out.Refusals = append(out.Refusals, wireRefusal(one))
+	}
 	return writeJSON(w, http.StatusOK, out)
+}
+
+// deviceID is the device that the path names.
+func deviceID(r *http.Request) (string, error) {
+	id := r.PathValue("id")
+	if !isText(id) {
+		return "", unknownDevice(id)
+	}
+	return id, nil
+}
+
+func unknownDevice(id string) error {
+	return fail(http.StatusNotFound, "not-found", "device %q is neither listed nor has it a certificate", id)
+}
+
+// changeDevice holds, releases or retires a device.
+func (h *handler) changeDevice(state ledger.DeviceState) operation {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		var in admin.Note
+		if err := decode(r, &in); err != nil {
+			return err
+		}
+		switch {
+		case in.Note == "":
+			return fail(http.StatusBadRequest, "note", "say why in note: who meets the device later must know")
+		case len(in.Note) > maxNote:
+			return fail(http.StatusBadRequest, "note", "the note has %d bytes; %d are allowed", len(in.Note), maxNote)
+		case strings.ContainsFunc(in.Note, unicode.IsControl):
+			return fail(http.StatusBadRequest, "note", "the note must be one line of text")
+		}
+		id, err := deviceID(r)
+		if err != nil {
+			return err
+		}
+		d, err := h.Ledger.HoldDevice(r.Context(), id, state, actor(r), in.Note, h.RA.Now())
+		if errors.Is(err, ledger.ErrNotFound) {
+			return unknownDevice(id)
+		}
+		if err != nil {
+			return err
+		}
+		return writeJSON(w, http.StatusOK, wireDevice(d))
+	}
+}
+
+func wireDevice(d ledger.Device) admin.Device {
+	out := admin.Device{
+		ID: d.ID, State: string(d.State), Listed: d.Listed, Import: d.Import, Order: d.Order, Product: d.Product,
+		Fields: d.Fields, ListedAt: utc(d.ListedAt), ChangedAt: utc(d.ChangedAt), ChangedBy: d.ChangedBy, Note: d.Note,
+		FirstSeen: utc(d.FirstSeen), LastIssued: utc(d.LastIssued), Count: d.Certificates, Current: string(d.Current),
+	}
+	if d.Key != [32]byte{} {
+		out.Key = hexOf(d.Key[:])
+	}
+	return out
 }

@@ -7,6 +7,7 @@ import (
 
 	"mintmark/admin"
 	"mintmark/ca"
+	"mintmark/internal/access"
 	"mintmark/internal/keystore"
 	"mintmark/internal/ledger"
 	"mintmark/issuer"
@@ -48,6 +49,18 @@ var kinds = map[issuer.Kind]int{
 	issuer.Unavailable:     http.StatusServiceUnavailable,
 }
 
+// denials are the statuses of what package access denies.
+var denials = map[string]int{
+	access.RuleOwn:       http.StatusForbidden,
+	access.RuleRole:      http.StatusForbidden,
+	access.RuleKey:       http.StatusForbidden,
+	access.RuleSignature: http.StatusForbidden,
+	access.RuleState:     http.StatusConflict,
+	access.RuleExpired:   http.StatusConflict,
+	access.RulePlan:      http.StatusConflict,
+	access.RuleLimit:     http.StatusConflict,
+}
+
 // describe says what an error is to the caller.
 func describe(err error) (int, admin.Error) {
 	if r, ok := refusalOf(err); ok {
@@ -57,6 +70,7 @@ func describe(err error) (int, admin.Error) {
 	var template *ca.TemplateError
 	var lint *ca.LintError
 	var tooLarge *http.MaxBytesError
+	var denial *access.Denial
 	simple := func(status int, rule, text string) (int, admin.Error) {
 		return status, admin.Error{Rule: rule, Text: text}
 	}
@@ -67,6 +81,8 @@ func describe(err error) (int, admin.Error) {
 		return simple(http.StatusBadRequest, "template", template.Error())
 	case errors.As(err, &lint):
 		return simple(http.StatusBadRequest, "lint", lint.Error())
+	case errors.As(err, &denial):
+		return simple(denials[denial.Rule], denial.Rule, denial.Text)
 	case errors.As(err, &tooLarge):
 		return simple(http.StatusRequestEntityTooLarge, "request-size", fmt.Sprintf("the request is larger than %d bytes", tooLarge.Limit))
 	case errors.Is(err, issuer.ErrNoAuthority):

@@ -15,6 +15,7 @@ import (
 
 	"mintmark/admin"
 	"mintmark/ca"
+	"mintmark/internal/access"
 	"mintmark/internal/ledger"
 	"mintmark/issuer"
 )
@@ -35,6 +36,13 @@ func (h *handler) createAuthority(w http.ResponseWriter, r *http.Request) error 
 		return err
 	}
 	if err := h.rehearse(spec); err != nil {
+		return err
+	}
+	what := fmt.Sprintf("create root CA %q", in.Name)
+	if in.Issuer != "" {
+		what = fmt.Sprintf("create CA %q under CA %q", in.Name, in.Issuer)
+	}
+	if proceed, err := h.twoPersons(w, r, access.AuthorityCreate, what+": "+specWords(spec, in), in); !proceed {
 		return err
 	}
 	if _, err := h.RA.CreateAuthority(r.Context(), spec, h.requester(r)); err != nil {
@@ -92,6 +100,10 @@ func (h *handler) requestAuthority(w http.ResponseWriter, r *http.Request) error
 	if err := h.vacant(name, true); err != nil {
 		return err
 	}
+	what := fmt.Sprintf("make the key of CA %q and a request for its certificate from elsewhere: ", name)
+	if proceed, err := h.twoPersons(w, r, access.AuthorityCreate, what+specWords(spec, in), in); !proceed {
+		return err
+	}
 	der, err := h.RA.RequestAuthority(r.Context(), spec)
 	if err != nil {
 		return administrator(err)
@@ -112,9 +124,16 @@ func (h *handler) importAuthority(w http.ResponseWriter, r *http.Request) error 
 	if err := h.vacant(name, true); err != nil {
 		return err
 	}
+	if err := noPIN(in.KeyURI); err != nil {
+		return err
+	}
 	// What is wrong with the bundle is known without the key.
-	if _, err := ca.Import(name, certificates, nil); err != nil {
+	authority, err := ca.Import(name, certificates, nil)
+	if err != nil {
 		return fail(http.StatusBadRequest, "authority-bundle", "%v", err)
+	}
+	if proceed, err := h.twoPersons(w, r, access.AuthorityCreate, h.importWords(authority, in.KeyURI), in); !proceed {
+		return err
 	}
 	if _, err := h.RA.ImportAuthority(r.Context(), name, certificates, in.KeyURI); err != nil {
 		return administrator(err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"mintmark/admin"
+	"mintmark/internal/access"
 	"mintmark/internal/ledger"
 	"mintmark/issuer"
 )
@@ -24,8 +25,13 @@ func (h *handler) issue(w http.ResponseWriter, r *http.Request) error {
 	if !h.issuable(in.Profile) {
 		return issuer.ErrNoProfile
 	}
+	rule := issuer.Trusted
+	if in.Order != "" {
+		rule = issuer.ByOrder
+	}
 	answer, err := h.RA.Enroll(r.Context(), issuer.Request{
 		Profile: in.Profile, Issuer: in.Issuer, CSR: der, Requester: h.requester(r),
+		Authorize: rule, Order: in.Order, Operation: string(access.CertificateIssue),
 	})
 	if err != nil {
 		return err
@@ -76,7 +82,7 @@ func requestDER(text string) ([]byte, error) {
 func wireCertificate(c ledger.Certificate) admin.Certificate {
 	out := admin.Certificate{
 		Serial: string(c.Serial), State: string(c.State), Issuer: c.Issuer, Profile: c.Profile, Label: c.Label,
-		Purpose: string(c.Purpose), Device: c.Device, Subject: c.Subject,
+		Purpose: string(c.Purpose), Device: c.Device, Order: c.Order, Subject: c.Subject,
 		Requester: admin.Requester{Kind: c.Requester.Kind, Name: c.Requester.Name},
 		Key:       hexOf(c.Key[:]), NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(),
 		IssuedAt: utc(c.IssuedAt), RevokedAt: utc(c.RevokedAt), RevokedBy: c.RevokedBy,

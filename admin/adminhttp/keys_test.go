@@ -7,8 +7,10 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"mintmark/internal/keystore"
 )
@@ -17,9 +19,22 @@ import (
 type memory struct {
 	mu   sync.Mutex
 	keys map[string]crypto.Signer
+	uses atomic.Int64 // keys made, keys opened, signatures
+}
+
+// counted is a key whose uses are counted.
+type counted struct {
+	crypto.Signer
+	uses *atomic.Int64
+}
+
+func (k counted) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	k.uses.Add(1)
+	return k.Signer.Sign(rand, digest, opts)
 }
 
 func (m *memory) Create(_ context.Context, uri, algorithm string) (string, crypto.Signer, error) {
+	m.uses.Add(1)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !strings.HasPrefix(uri, "softkms:") {
@@ -36,11 +51,12 @@ func (m *memory) Create(_ context.Context, uri, algorithm string) (string, crypt
 	if m.keys == nil {
 		m.keys = make(map[string]crypto.Signer)
 	}
-	m.keys[uri] = key
-	return uri, key, nil
+	m.keys[uri] = counted{key, &m.uses}
+	return uri, m.keys[uri], nil
 }
 
 func (m *memory) Signer(_ context.Context, uri string) (crypto.Signer, error) {
+	m.uses.Add(1)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if key := m.keys[uri]; key != nil {

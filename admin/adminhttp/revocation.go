@@ -2,11 +2,13 @@ package adminhttp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 
 	"mintmark/admin"
+	"mintmark/internal/access"
 	"mintmark/internal/ledger"
 )
 
@@ -15,11 +17,27 @@ func (h *handler) revoke(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &in); err != nil {
 		return err
 	}
-	selector, reason, err := h.selection(r.Context(), in)
+	selected, err := h.selection(r.Context(), in)
 	if err != nil {
 		return err
 	}
-	serials, err := h.RA.Revoke(r.Context(), selector, reason, actor(r))
+	if selected.authority {
+		words := fmt.Sprintf("revoke certificate %s of a CA, %s, with everything below it, reason %s", selected.Serial, selected.what, selected.reason)
+		if proceed, err := h.twoPersons(w, r, access.AuthorityRevoke, words, in); !proceed {
+			return err
+		}
+	}
+	selected.Most = h.RevokeLimit
+	serials, err := h.RA.Revoke(r.Context(), selected.Selector, selected.reason, actor(r))
+	var tooMany *ledger.TooManyError
+	if errors.As(err, &tooMany) {
+		words := fmt.Sprintf("revoke all %d valid certificates of %s at once, reason %s", tooMany.Count, selected.what, selected.reason)
+		if proceed, err := h.twoPersons(w, r, access.BulkRevoke, words, in); !proceed {
+			return err
+		}
+		selected.Most = tooMany.Count // what was approved, should there be more by now
+		serials, err = h.RA.Revoke(r.Context(), selected.Selector, selected.reason, actor(r))
+	}
 	if err != nil {
 		return err
 	}
@@ -32,40 +50,62 @@ func (h *handler) revoke(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, out)
 }
 
+// selection is what is to be revoked, and why.
+type selection struct {
+	ledger.Selector
+	reason    ledger.Reason
+	authority bool   // the certificate of a CA
+	what      string // in words
+}
+
 // selection checks what is to be revoked, and why.
-func (h *handler) selection(ctx context.Context, in admin.Revocation) (ledger.Selector, ledger.Reason, error) {
-	var reason ledger.Reason
+func (h *handler) selection(ctx context.Context, in admin.Revocation) (selection, error) {
+	var s selection
+	bad := func(status int, rule, format string, args ...any) (selection, error) {
+		return selection{}, fail(status, rule, format, args...)
+	}
 	if in.Reason != "" {
 		var err error
-		if reason, err = ledger.ParseReason(in.Reason); err != nil {
-			return ledger.Selector{}, 0, fail(http.StatusBadRequest, "reason", "%v", err)
+		if s.reason, err = ledger.ParseReason(in.Reason); err != nil {
+			return bad(http.StatusBadRequest, "reason", "%v", err)
+		}
+	}
+	named := 0
+	for _, one := range []string{in.Serial, in.Device, in.Order} {
+		if one != "" {
+			named++
 		}
 	}
 	switch {
-	case (in.Serial == "") == (in.Device == ""):
-		return ledger.Selector{}, 0, fail(http.StatusBadRequest, "selector", "name either a serial number or a device")
+	case named != 1:
+		return bad(http.StatusBadRequest, "selector", "name one of a serial number, a device and a work order")
+	case in.Serial == "" && in.Authority:
+		return bad(http.StatusBadRequest, "selector", "the certificates of a device or a work order are not those of an authority: name the serial number")
 	case in.Device != "":
-		if in.Authority {
-			return ledger.Selector{}, 0, fail(http.StatusBadRequest, "selector", "a device's certificates are not those of an authority: name the serial number")
-		}
-		return ledger.Selector{Device: in.Device}, reason, nil
+		s.Device, s.what = in.Device, fmt.Sprintf("device %q", in.Device)
+		return s, nil
+	case in.Order != "":
+		s.Order, s.what = in.Order, fmt.Sprintf("work order %q", in.Order)
+		return s, nil
 	}
 	serial, err := parseSerial(in.Serial)
 	if err != nil {
-		return ledger.Selector{}, 0, fail(http.StatusBadRequest, "serial", "%v", err)
+		return bad(http.StatusBadRequest, "serial", "%v", err)
 	}
 	record, err := h.Ledger.Certificate(ctx, serial)
 	if err != nil {
-		return ledger.Selector{}, 0, err
+		return selection{}, err
 	}
-	if record.Purpose == ledger.ForCA && !in.Authority {
-		return ledger.Selector{}, 0, fail(http.StatusConflict, "authority-revocation",
+	s.authority = record.Purpose == ledger.ForCA
+	if s.authority && !in.Authority {
+		return bad(http.StatusConflict, "authority-revocation",
 			"certificate %s is that of an authority, and everything below it is lost with it: say that you mean it (authority in the request, --authority on the command line)", serial)
 	}
 	if record.State == ledger.Open || record.State == ledger.Voided {
-		return ledger.Selector{}, 0, fail(http.StatusConflict, "state", "serial number %s is %s: no certificate was issued under it", serial, record.State)
+		return bad(http.StatusConflict, "state", "serial number %s is %s: no certificate was issued under it", serial, record.State)
 	}
-	return ledger.Selector{Serial: serial}, reason, nil
+	s.Serial, s.what = serial, fmt.Sprintf("subject %q", record.Subject)
+	return s, nil
 }
 
 // publishFor has the CRLs signed that list the serials, and says what did not

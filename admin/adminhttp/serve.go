@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"time"
 
-	"mintmark/admin"
 	"mintmark/internal/access"
 	"mintmark/issuer"
 )
@@ -48,9 +47,9 @@ func (h *handler) serve(op access.Operation, fn operation) http.Handler {
 		case !ok:
 			err = fail(http.StatusForbidden, "actor", "the caller is nobody whom this server knows: a principal with this Unix user or certificate must be added")
 		case !principal.Can(op):
-			err = fail(http.StatusForbidden, "role", "%q may not do %s: see mintmark officer list and docs/roles.md for who may", principal.Name, op)
+			err = denied(principal, op)
 		default:
-			r.Body = http.MaxBytesReader(w, r.Body, admin.MaxRequest)
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody(r))
 			err = fn(answer, r.WithContext(context.WithValue(r.Context(), actorKey{}, principal)))
 		}
 		if err != nil && answer.status == 0 {

@@ -30,7 +30,10 @@ import (
 type world struct {
 	handler http.Handler
 	ra      *issuer.RA
+	keys    *memory
 	client  *admin.Client
+	// ahead is how far the clock of the API is ahead, in nanoseconds.
+	ahead atomic.Int64
 	// noCRL makes signing a CRL fail.
 	noCRL atomic.Bool
 }
@@ -52,13 +55,17 @@ func open(t testing.TB, change func(*adminhttp.Config)) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	device, err := issuer.NewProfile("device", issuer.ProfileConfig{Preset: "device"}, "")
-	if err != nil {
-		t.Fatal(err)
+	profiles := make(map[string]*issuer.Profile)
+	for _, preset := range []string{"device", "claim", "officer"} {
+		if profiles[preset], err = issuer.NewProfile(preset, issuer.ProfileConfig{Preset: preset}, ""); err != nil {
+			t.Fatal(err)
+		}
 	}
+	w := &world{keys: &memory{}}
 	quiet := slog.New(slog.DiscardHandler)
 	ra, err := issuer.New(t.Context(), issuer.Config{
-		Ledger: store, Keys: &memory{}, Server: "test", EpochTTL: time.Hour, Logger: quiet, Profiles: map[string]*issuer.Profile{"device": device},
+		Ledger: store, Keys: w.keys, Server: "test", EpochTTL: time.Hour, Logger: quiet, Profiles: profiles,
+		Now: func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +73,7 @@ func open(t testing.TB, change func(*adminhttp.Config)) *world {
 	crls := revocation.New(revocation.Config{
 		Ledger: store, Authorities: ra.Authorities, Period: time.Hour, Lifetime: 24 * time.Hour, Now: ra.Now, Logger: quiet,
 	})
-	w := &world{ra: ra}
+	w.ra = ra
 	config := adminhttp.Config{
 		RA: ra, Ledger: store, Version: "test", Logger: quiet,
 		Actor: func(*http.Request) (access.Principal, bool, error) {

@@ -26,6 +26,9 @@ func (h *handler) authoritySpec(in admin.AuthoritySpec) (issuer.AuthoritySpec, e
 	bad := func(format string, args ...any) (issuer.AuthoritySpec, error) {
 		return issuer.AuthoritySpec{}, fail(http.StatusBadRequest, "authority-spec", format, args...)
 	}
+	if err := noPIN(in.KeyURI); err != nil {
+		return issuer.AuthoritySpec{}, err
+	}
 	spec := issuer.AuthoritySpec{Key: ca.P256, KeyURI: in.KeyURI, Issuer: in.Issuer}
 	if in.Key != "" {
 		var err error

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"mintmark/admin"
+	"mintmark/internal/access"
 )
 
 func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
@@ -19,9 +20,13 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	people, err := h.Ledger.Principals(r.Context())
+	if err != nil {
+		return err
+	}
 	s := admin.Status{
 		Version: h.Version, Server: h.RA.Server, Time: h.RA.Now().UTC(), Actor: actor(r),
-		Ledger: "ok", Authorities: len(records), Waiting: len(h.RA.Waiting()),
+		Ledger: "ok", Unprotected: access.Unprotected(people), Authorities: len(records), Waiting: len(h.RA.Waiting()),
 		Profiles:   h.profiles(),
 		AWSTargets: h.targets(), Backlog: backlog, UnlistedRevocations: unlisted,
 	}

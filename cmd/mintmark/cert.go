@@ -11,9 +11,9 @@ import (
 )
 
 func newCert(a *app) *cobra.Command {
-	c := a.group("cert", "List, show and revoke certificates", "Cert works on what was issued.",
+	c := a.group("cert", "List, show, revoke and import certificates", "Cert works on what was issued.",
 		"  mintmark cert list --device press-0042 --dir ./factory\n  mintmark cert show 1a2b3c --dir ./factory")
-	c.AddCommand(newCertList(a), newCertShow(a), newCertRevoke(a))
+	c.AddCommand(newCertList(a), newCertShow(a), newCertRevoke(a), newCertImport(a))
 	return c
 }
 
@@ -68,7 +68,8 @@ issuance to within seconds. Filters narrow it down. It shows one page, or with -
 	f.StringVar(&q.Profile, "profile", "", "of this profile")
 	f.StringVar(&q.Issuer, "issuer", "", "of this issuing CA")
 	f.StringVar(&q.Requester, "requester", "", "asked for by this `name`")
-	f.StringVar(&q.Purpose, "purpose", "", "for this `purpose`: device, server, verification, responder, officer, ca")
+	f.StringVar(&q.Order, "order", "", "under this work `order`")
+	f.StringVar(&q.Purpose, "purpose", "", "for this `purpose`: device, server, verification, responder, officer, ca, claim")
 	f.StringVar(&q.State, "state", "", "in this `state`: open, valid, revoked, void")
 	f.StringVar(&q.Key, "key", "", "of the public key with this `SHA-256`")
 	f.StringVar(&expires, "expires-before", "", "that expire before this `date`, or within this time, as in 30d")
@@ -137,6 +138,7 @@ func (a *app) printCertificate(one admin.Certificate) error {
 	t.field("state", shownState(one))
 	t.field("subject", one.Subject)
 	t.field("device", one.Device)
+	t.field("order", one.Order)
 	t.field("purpose", one.Purpose)
 	t.field("profile", one.Profile)
 	t.field("issuer", one.Issuer)

@@ -34,6 +34,13 @@ exist. What would stop the server is an error; what is unwise is a warning.`,
 				}
 				more, err := server.CheckAuthorities(a.dir, known, time.Now())
 				warnings = append(warnings, more...)
+				if err != nil {
+					return err
+				}
+				status, err := client.Status(c.Context())
+				if err == nil && status.Unprotected != "" {
+					warnings = append(warnings, status.Unprotected)
+				}
 				return err
 			})
 			if err != nil {

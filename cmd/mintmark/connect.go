@@ -22,10 +22,13 @@ const (
 	busyWait  = 250 * time.Millisecond
 )
 
-// connect reaches the administrative API: that of the server which runs on the
-// state directory or, if none does, one that this process hosts until the
-// returned function is called.
+// connect reaches the administrative API: that of the server that --server
+// names; else that of the server which runs on the state directory or, if none
+// does, one that this process hosts until the returned function is called.
 func (a *app) connect(ctx context.Context) (*admin.Client, func() error, error) {
+	if a.remote.server != "" {
+		return a.dialRemote(ctx)
+	}
 	socket := filepath.Join(a.dir, server.Socket)
 	for try := 1; ; try++ {
 		client, err := admin.Dial(socket)
@@ -33,7 +36,7 @@ func (a *app) connect(ctx context.Context) (*admin.Client, func() error, error) 
 			return client, client.Close, nil
 		}
 		if errors.Is(err, fs.ErrPermission) {
-			return nil, nil, fmt.Errorf("%w: run the command as the user that runs the server", err)
+			return nil, nil, fmt.Errorf("%w: this user does not reach the socket of the server; use --server, or have the group of the state directory admitted (docs/roles.md)", err)
 		}
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
 			return nil, nil, err
@@ -41,6 +44,9 @@ func (a *app) connect(ctx context.Context) (*admin.Client, func() error, error) 
 		c, err := config.Load(a.dir)
 		if err != nil {
 			return nil, nil, err
+		}
+		if c.Database.URL != "" && !a.local {
+			return nil, nil, fmt.Errorf("no server runs on %s, and its ledger is in PostgreSQL, where others may work on it: name a server with --server, or add --local to open the ledger from here", a.dir)
 		}
 		s, err := server.Open(ctx, c, server.Options{Logger: a.logger(slog.LevelWarn)})
 		if err == nil {

@@ -2,6 +2,9 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -9,59 +12,76 @@ import (
 )
 
 func newDevice(a *app) *cobra.Command {
-	c := a.group("device", "List and show devices", "Device shows the inventory as the certificates make it.",
-		"  mintmark device list --dir ./factory\n  mintmark device show press-0042 --dir ./factory")
-	c.AddCommand(newDeviceList(a), newDeviceShow(a))
+	c := a.group("device", "Import, find and hold devices", `Device works on the inventory: which devices are expected, what their lists said, and
+which certificates they have got.`,
+		`  mintmark device import devices.csv --dir ./factory
+  mintmark device list --state expected --dir ./factory
+  mintmark device show press-0042 --dir ./factory`)
+	c.AddCommand(newDeviceImport(a), newDeviceList(a), newDeviceShow(a),
+		newDeviceChange(a, deviceHold), newDeviceChange(a, deviceRelease), newDeviceChange(a, deviceRetire))
 	return c
 }
 
 func newDeviceList(a *app) *cobra.Command {
-	var after string
-	var limit int
+	var q admin.DeviceQuery
 	var all bool
-	c := a.command("list [flags]", "List devices", "List shows the devices in the order of their identifiers, a page at a time.",
-		"  mintmark device list --all --dir ./factory", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+	c := a.command("list [flags]", "List devices", `List shows devices in the order of their identifiers, a page at a time. Filters narrow
+it down; --find takes the beginning of an identifier or of any value in the list, as a
+MAC address or a batch.`,
+		`  mintmark device list --state expected --order WO-117 --dir ./factory
+  mintmark device list --find 00:1b:44 --dir ./factory`, cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			if all {
-				limit = admin.MaxPage
+				q.Limit = admin.MaxPage
 			}
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				list := admin.Devices{Devices: []admin.Device{}}
 				for {
-					page, err := client.Devices(c.Context(), after, limit)
+					page, err := client.Devices(c.Context(), q)
 					if err != nil {
 						return err
 					}
 					list.Devices = append(list.Devices, page.Devices...)
-					list.Next, after = page.Next, page.Next
+					list.Next, q.After = page.Next, page.Next
 					if !all || page.Next == "" {
 						break
 					}
 				}
-				if a.json {
-					return a.printJSON(list)
-				}
-				t := newTable(a.out, "DEVICE", "CERTIFICATES", "CURRENT", "FIRST SEEN", "LAST ISSUED")
-				for _, d := range list.Devices {
-					t.row(d.ID, fmt.Sprint(d.Count), d.Current, date(d.FirstSeen), date(d.LastIssued))
-				}
-				if err := t.flush(); err != nil {
-					return err
-				}
-				if list.Next != "" {
-					a.say("there may be more: add --after %q, or --all", list.Next)
-				}
-				return nil
+				return a.printDevices(list)
 			})
 		})
-	c.Flags().StringVar(&after, "after", "", "those after this `device`")
-	c.Flags().IntVar(&limit, "limit", admin.DefaultPage, fmt.Sprintf("at most so `many`, up to %d", admin.MaxPage))
-	c.Flags().BoolVar(&all, "all", false, "every page")
+	f := c.Flags()
+	f.StringVar(&q.State, "state", "", "in this `state`: expected, enrolled, held, retired")
+	f.StringVar(&q.Order, "order", "", "listed under this work `order`")
+	f.StringVar(&q.Product, "product", "", "of this `product`")
+	f.StringVar(&q.Import, "import", "", "listed by this `import`")
+	f.StringVar(&q.Text, "find", "", "whose identifier or any field begins with this `text`")
+	f.StringVar(&q.After, "after", "", "those after this `device`")
+	f.IntVar(&q.Limit, "limit", admin.DefaultPage, fmt.Sprintf("at most so `many`, up to %d", admin.MaxPage))
+	f.BoolVar(&all, "all", false, "every page")
 	c.MarkFlagsMutuallyExclusive("limit", "all")
 	return c
 }
 
+func (a *app) printDevices(list admin.Devices) error {
+	if a.json {
+		return a.printJSON(list)
+	}
+	t := newTable(a.out, "DEVICE", "STATE", "ORDER", "PRODUCT", "CERTIFICATES", "CURRENT", "LAST ISSUED")
+	for _, d := range list.Devices {
+		t.row(d.ID, d.State, d.Order, d.Product, fmt.Sprint(d.Count), d.Current, dateOf(d.LastIssued))
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	if list.Next != "" {
+		a.say("there may be more: add --after %q, or --all", list.Next)
+	}
+	return nil
+}
+
 func newDeviceShow(a *app) *cobra.Command {
-	return a.command("show ID", "Show one device and its certificates", "Show prints a device and the certificates it was issued.",
+	return a.command("show ID", "Show one device with its history", `Show prints what the inventory says of a device, the certificates that it was issued, the
+newest first, and what was refused lately to requests that named it.`,
 		"  mintmark device show press-0042 --dir ./factory", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				d, err := client.Device(c.Context(), args[0])
@@ -74,15 +94,92 @@ func newDeviceShow(a *app) *cobra.Command {
 				if a.json {
 					return a.printJSON(d)
 				}
-				t := newTable(a.out)
-				t.field("device", d.ID)
-				t.field("first seen", date(d.FirstSeen))
-				t.field("last issued", date(d.LastIssued))
-				t.field("current", d.Current)
-				if err := t.flush(); err != nil {
-					return err
-				}
-				return a.printCertificates(admin.Certificates{Certificates: d.Certificates})
+				return a.printDevice(d)
 			})
 		})
+}
+
+func (a *app) printDevice(d admin.Device) error {
+	t := newTable(a.out)
+	t.field("device", d.ID)
+	t.field("state", d.State)
+	if d.ChangedAt != nil {
+		t.field("changed", dateOf(d.ChangedAt)+" by "+d.ChangedBy+": "+d.Note)
+	}
+	t.field("listed", dateOf(d.ListedAt))
+	if !d.Listed {
+		t.field("listed", "no")
+	}
+	t.field("import", d.Import)
+	t.field("order", d.Order)
+	t.field("product", d.Product)
+	t.field("key sha-256", d.Key)
+	for _, name := range slices.Sorted(maps.Keys(d.Fields)) {
+		t.field(printable(name), d.Fields[name])
+	}
+	t.field("first seen", dateOf(d.FirstSeen))
+	t.field("last issued", dateOf(d.LastIssued))
+	t.field("current", d.Current)
+	if err := t.flush(); err != nil {
+		return err
+	}
+	if len(d.Certificates) > 0 {
+		fmt.Fprintln(a.out)
+		if err := a.printCertificates(admin.Certificates{Certificates: d.Certificates}); err != nil {
+			return err
+		}
+	}
+	if len(d.Refusals) > 0 {
+		fmt.Fprintln(a.out)
+		return a.printRefusals(d.Refusals)
+	}
+	return nil
+}
+
+// deviceChange is one of the commands that change the state of a device.
+type deviceChange struct {
+	name, short, long, done string
+	call                    func(*admin.Client, *cobra.Command, string, string) (admin.Device, error)
+}
+
+var (
+	deviceHold = deviceChange{"hold", "Keep a device from getting certificates", `Hold keeps a device from getting any certificate, under any rule, until it is released. The
+certificates that it has stay valid: cert revoke --device ends those.`, "is held",
+		func(client *admin.Client, c *cobra.Command, id, note string) (admin.Device, error) {
+			return client.HoldDevice(c.Context(), id, note)
+		}}
+	deviceRelease = deviceChange{"release", "End the hold of a device", `Release lets a device that was held or retired get certificates again.`, "is released",
+		func(client *admin.Client, c *cobra.Command, id, note string) (admin.Device, error) {
+			return client.ReleaseDevice(c.Context(), id, note)
+		}}
+	deviceRetire = deviceChange{"retire", "Keep a device from getting certificates for good", `Retire marks a device that is out of use: it gets no certificate any more. The certificates
+that it has stay valid: cert revoke --device ends those.`, "is retired",
+		func(client *admin.Client, c *cobra.Command, id, note string) (admin.Device, error) {
+			return client.RetireDevice(c.Context(), id, note)
+		}}
+)
+
+func newDeviceChange(a *app, change deviceChange) *cobra.Command {
+	var note string
+	c := a.command(change.name+" ID --note TEXT", change.short, change.long,
+		"  mintmark device "+change.name+` press-0042 --note "ticket 4711" --dir ./factory`, cobra.ExactArgs(1),
+		func(c *cobra.Command, args []string) error {
+			if strings.TrimSpace(note) == "" {
+				return usagef("--note must say why: who meets the device later must know")
+			}
+			return a.withClient(c.Context(), func(client *admin.Client) error {
+				d, err := change.call(client, c, args[0], note)
+				if err != nil {
+					return err
+				}
+				if a.json {
+					return a.printJSON(d)
+				}
+				_, err = fmt.Fprintf(a.out, "%s %s: %s\n", d.ID, change.done, d.State)
+				return err
+			})
+		})
+	c.Flags().StringVar(&note, "note", "", "why, in a few `words`")
+	require(c, "note")
+	return c
 }

@@ -42,6 +42,7 @@ mode 0600. It writes the certificate and the chain below the root.`,
 	f := c.Flags()
 	f.StringVar(&in.Profile, "profile", "", "`name` of the profile")
 	f.StringVar(&in.Issuer, "issuer", "", "`name` of the issuing CA")
+	f.StringVar(&in.Order, "order", "", "work `order` that pays for it")
 	f.StringVar(&key.file, "key", "", "`file` with the key to certify")
 	f.StringVar(&key.out, "out-key", "", "`file` for a new key; it must not exist")
 	f.StringVar(&key.kind, "key-type", "P-256", "`type` of the new key: P-256, P-384, RSA-2048, RSA-3072")

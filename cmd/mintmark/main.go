@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"mintmark/admin"
 )
 
 func main() {
@@ -24,7 +26,8 @@ func main() {
 	}
 }
 
-// run executes one command line.
+// run executes one command line. What was proposed to a second officer instead
+// of done is an error, *admin.Proposed.
 func run(ctx context.Context, args []string, a *app) error {
 	root := newRoot(a)
 	root.SetArgs(args)
@@ -36,6 +39,10 @@ func run(ctx context.Context, args []string, a *app) error {
 	}
 	if errors.As(err, &usage) && usage.command == "" {
 		usage.command = command.CommandPath()
+	}
+	var proposed *admin.Proposed
+	if errors.As(err, &proposed) && a.json {
+		err = errors.Join(err, a.printJSON(proposed.Approval))
 	}
 	return err
 }
@@ -56,11 +63,16 @@ func usagef(format string, args ...any) error {
 	return &usageError{err: fmt.Errorf(format, args...)}
 }
 
-// exitCode is 2 for a wrong command line and 1 for everything else.
+// exitCode is 2 for a wrong command line, 3 for what waits for a second officer
+// and 1 for everything else.
 func exitCode(err error) int {
 	var usage *usageError
-	if errors.As(err, &usage) {
+	var proposed *admin.Proposed
+	switch {
+	case errors.As(err, &usage):
 		return 2
+	case errors.As(err, &proposed):
+		return 3
 	}
 	return 1
 }

@@ -11,16 +11,24 @@ import (
 func newCertRevoke(a *app) *cobra.Command {
 	var in admin.Revocation
 	var yes bool
-	c := a.command("revoke (SERIAL | --device ID) [flags]", "Revoke a certificate, or all of a device",
+	c := a.command("revoke (SERIAL | --device ID | --order ID) [flags]", "Revoke a certificate, or all of a device or work order",
 		`Revoke puts a certificate on the CRL of its issuer, or every valid certificate of a
-device. It cannot be undone. The CRL is signed at once.`,
+device or under a work order. It cannot be undone. The CRL is signed at once. For more
+than access.revoke_limit at once a second officer must agree.`,
 		`  mintmark cert revoke 1a2b3c --reason superseded --dir ./factory
   mintmark cert revoke --device press-0042 --reason keyCompromise --yes --dir ./factory`,
 		cobra.MaximumNArgs(1), func(c *cobra.Command, args []string) error {
-			if (len(args) == 1) == (in.Device != "") {
-				return usagef("name either a serial number or --device")
+			named := len(args)
+			what := ""
+			if in.Device != "" {
+				named, what = named+1, fmt.Sprintf("every valid certificate of device %q", in.Device)
 			}
-			what := fmt.Sprintf("every valid certificate of device %q", in.Device)
+			if in.Order != "" {
+				named, what = named+1, fmt.Sprintf("every valid certificate under work order %q", in.Order)
+			}
+			if named != 1 {
+				return usagef("name one of a serial number, --device and --order")
+			}
 			if len(args) == 1 {
 				var err error
 				if in.Serial, err = parseSerial(args[0]); err != nil {
@@ -57,6 +65,7 @@ device. It cannot be undone. The CRL is signed at once.`,
 		})
 	f := c.Flags()
 	f.StringVar(&in.Device, "device", "", "revoke every valid certificate of this `device`")
+	f.StringVar(&in.Order, "order", "", "revoke every valid certificate under this work `order`, its claims included")
 	f.StringVar(&in.Reason, "reason", "unspecified", "unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation or privilegeWithdrawn")
 	f.BoolVar(&in.Authority, "authority", false, "the serial number is that of an authority, and that is meant")
 	f.BoolVar(&yes, "yes", false, "do not ask")

@@ -17,6 +17,8 @@ type app struct {
 	out, err io.Writer
 
 	dir     string // state directory
+	remote  remote // server elsewhere, in place of dir
+	local   bool   // open the state directory although the ledger is elsewhere
 	json    bool
 	started bool // an action runs: what fails now is not the command line
 }
@@ -26,7 +28,9 @@ func newRoot(a *app) *cobra.Command {
 AWS IoT Core in step with both.
 
 Commands speak to the server that runs on the state directory; if none runs,
-they open the state directory themselves for as long as they need it.`, `  mintmark init --dir ./factory --organization "Example Works" --name localhost
+they open the state directory themselves for as long as they need it. With
+--server they speak to one elsewhere, with the certificate of a principal
+(mintmark officer enroll).`, `  mintmark init --dir ./factory --organization "Example Works" --name localhost
   mintmark serve --dir ./factory
   mintmark cert list --dir ./factory --state valid`)
 	root.SilenceErrors = true
@@ -40,9 +44,12 @@ they open the state directory themselves for as long as they need it.`, `  mintm
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.dir, "dir", dir, "state `directory` (environment: MINTMARK_DIR)")
+	a.remote.bind(flags)
+	flags.BoolVar(&a.local, "local", false, "open the state directory if no server runs on it, although the ledger is in PostgreSQL")
 	flags.BoolVar(&a.json, "json", false, "print JSON on standard output")
 	root.AddCommand(
 		newInit(a), newServe(a), newConfig(a), newCA(a), newIssue(a), newCert(a), newDevice(a),
+		newOrder(a), newRefusal(a), newOfficer(a), newApproval(a), newAudit(a),
 		newAWS(a), newEST(a), newSim(a), newBench(a), newStatus(a), newVersion(a),
 	)
 	root.InitDefaultCompletionCmd()

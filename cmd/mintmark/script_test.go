@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,6 +27,7 @@ func TestScript(t *testing.T) {
 			"start":     start,
 			"terminate": terminate,
 			"exits":     exits,
+			"capture":   capture,
 			"serial": func(ts *testscript.TestScript, neg bool, args []string) {
 				certificates, err := readCertificates(ts.MkAbs(args[1]))
 				ts.Check(err)
@@ -101,6 +103,21 @@ func terminate(ts *testscript.TestScript, neg bool, args []string) {
 	if err != nil {
 		ts.Fatalf("%s: %v\n%s", args[0], err, ts.ReadFile(args[0]+".err"))
 	}
+}
+
+// capture sets a variable to what the group of a regular expression matches in
+// the last standard output: capture NAME REGEXP.
+func capture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: capture name regexp")
+	}
+	expression, err := regexp.Compile(args[1])
+	ts.Check(err)
+	found := expression.FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(found) != 2 {
+		ts.Fatalf("no match for %s in:\n%s", args[1], ts.ReadFile("stdout"))
+	}
+	ts.Setenv(args[0], found[1])
 }
 
 // exits runs a command that must end with the exit code: exits CODE COMMAND...

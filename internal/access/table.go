@@ -63,6 +63,8 @@ const (
 	PrincipalRead   Operation = "principal.read"
 	PrincipalChange Operation = "principal.change"
 	// PrincipalEnroll issues a principal's TLS certificate for its recorded key.
+	// The request is signed by that key, so that it gives nothing to whoever sends
+	// it: the first officers get theirs through the operator of the host.
 	PrincipalEnroll Operation = "principal.enroll"
 
 	ApprovalRead   Operation = "approval.read"
@@ -105,7 +107,7 @@ var Table = []Rule{
 	{CloudApply, "bring clouds to the configured state", []Role{Operator, Officer}, false},
 	{PrincipalRead, "see who has which role", []Role{Officer, Auditor}, false},
 	{PrincipalChange, "add or remove a principal, change roles or keys", []Role{Officer}, true},
-	{PrincipalEnroll, "issue a principal's TLS certificate for its recorded key", []Role{Officer}, false},
+	{PrincipalEnroll, "issue a principal's TLS certificate for its recorded key", []Role{Operator, Officer}, false},
 	{ApprovalRead, "see proposals", []Role{Operator, Officer, Auditor}, false},
 	{ApprovalDecide, "approve or reject what another has proposed", []Role{Officer}, false},
 }

@@ -50,6 +50,7 @@ type Log struct {
 	file   *os.File
 	size   int64 // of file, all of it durable
 	head   ledger.Head
+	heads  int64       // head records so far
 	events ledger.Head // last batch of events
 	open   bool        // events may still be aborted
 	lost   int64       // batch whose append failed, 0 for none
@@ -79,6 +80,16 @@ func Open(dir string, cfg Config) (*Log, error) {
 	return l, nil
 }
 
+// Server is the name of the server that writes.
+func (l *Log) Server() string { return l.cfg.Server }
+
+// HeadCount is the sequence number of the last head record.
+func (l *Log) HeadCount() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.heads
+}
+
 // Head is the position of the last batch.
 func (l *Log) Head() ledger.Head {
 	l.mu.Lock()
@@ -106,7 +117,7 @@ func (l *Log) Append(events []ledger.Event) (ledger.Head, error) {
 	}
 	b := l.buf[:0]
 	hash := l.head.Hash
-	r := record{batch: l.head.Batch + 1, of: len(events)}
+	r := record{format: format, batch: l.head.Batch + 1, of: len(events)}
 	for i, e := range events {
 		r.rec, r.kind, r.at, r.event = i, e.Kind, e.At, e
 		start := len(b)
@@ -159,7 +170,7 @@ func (l *Log) abort() error {
 
 // note writes one of the log's own records as a batch.
 func (l *Log) note(r *record) error {
-	r.batch, r.of, r.at = l.head.Batch+1, 1, l.cfg.Now()
+	r.format, r.batch, r.of, r.at = format, l.head.Batch+1, 1, l.cfg.Now()
 	b, hash, err := appendRecord(nil, r, l.head.Hash)
 	if err != nil {
 		return err
@@ -195,7 +206,7 @@ func (l *Log) begin() error {
 		l.file.Close()
 	}
 	l.file, l.size = f, 0
-	if err := l.note(&record{kind: kindOpened, server: l.cfg.Server, prev: l.head.Hash}); err != nil {
+	if err := l.note(&record{kind: kindOpened, server: l.cfg.Server, prev: l.head.Hash, heads: l.heads}); err != nil {
 		return err
 	}
 	return syncDir(l.dir)

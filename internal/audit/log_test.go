@@ -20,6 +20,7 @@ func intent(serial ledger.Serial) ledger.Event {
 	return ledger.Event{Kind: ledger.EventIntent, At: at, Intent: &ledger.Intent{
 		Epoch:  ledger.Epoch{Server: "alpha", Number: 3},
 		Serial: serial, Issuer: "line-a", Profile: "gateway", Label: "line", Purpose: ledger.ForDevice,
+		Order: "WO-7", Listed: true,
 		Device: "dev \"7\" \\ \n\x01\u2028é", Subject: "CN=dev-7,O=Example",
 		Requester: ledger.Requester{Kind: "password", Name: "station-2", Address: netip.MustParseAddr("fe80::1%eth\"0")},
 		Key:       [32]byte{1, 2, 255}, TBS: bytes.Repeat([]byte{0x30, 0x82}, 300),
@@ -350,22 +351,23 @@ func TestFailedWriteStopsTheLog(t *testing.T) {
 
 func FuzzRecord(f *testing.F) {
 	for i, e := range events() {
-		b, err := appendBody(nil, &record{batch: 7, rec: i, of: 5, kind: e.Kind, at: at, event: e})
+		b, err := appendBody(nil, &record{format: format, batch: 7, rec: i, of: 5, kind: e.Kind, at: at, event: e})
 		if err != nil {
 			f.Fatal(err)
 		}
 		f.Add(b)
 	}
 	for _, r := range []*record{
-		{batch: 1, of: 1, kind: kindOpened, server: "alpha"},
-		{batch: 1, of: 1, kind: kindAborted, target: 4},
-		{batch: 1, of: 1, kind: kindTruncated, bytes: 4},
+		{format: format, batch: 1, of: 1, kind: kindOpened, server: "alpha", heads: 3},
+		{format: format, batch: 1, of: 1, kind: kindAborted, target: 4},
+		{format: format, batch: 1, of: 1, kind: kindTruncated, bytes: 4},
+		{format: format, batch: 1, of: 1, kind: kindHead, heads: 4},
 	} {
 		b, _ := appendBody(nil, r)
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		r, err := parseRecord(body)
+		r, err := parseRecord(body, format)
 		if err != nil {
 			if r != nil {
 				t.Fatal("record beside an error")
@@ -392,6 +394,6 @@ func BenchmarkAppendEvent(b *testing.B) {
 	buf := make([]byte, 0, 1<<12)
 	b.ReportAllocs()
 	for b.Loop() {
-		appendRecord(buf, &record{batch: 7, of: 1, kind: e.Kind, at: at, event: e}, [32]byte{})
+		appendRecord(buf, &record{format: format, batch: 7, of: 1, kind: e.Kind, at: at, event: e}, [32]byte{})
 	}
 }

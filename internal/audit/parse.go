@@ -22,8 +22,12 @@ type wire struct {
 	At     time.Time `json:"at"`
 	Format int       `json:"format"`
 	Prev   string    `json:"prev"`
+	Heads  int64     `json:"heads"`
 	Target int64     `json:"target"`
 	Bytes  int64     `json:"bytes"`
+
+	Sequence int64           `json:"sequence"`
+	Content  json.RawMessage `json:"content"`
 
 	Server        string        `json:"server"`
 	Epoch         int64         `json:"epoch"`
@@ -33,6 +37,8 @@ type wire struct {
 	Label         string        `json:"label"`
 	Purpose       string        `json:"purpose"`
 	Device        string        `json:"device"`
+	Order         string        `json:"order"`
+	Listed        bool          `json:"listed"`
 	Subject       string        `json:"subject"`
 	RequesterKind string        `json:"requester_kind"`
 	Requester     string        `json:"requester"`
@@ -118,9 +124,10 @@ func parsePlace(body []byte) (p place, err error) {
 	return p, nil
 }
 
-// parseRecord decodes the body of a line. It accepts only what appendBody
-// writes: the record is written again and compared.
-func parseRecord(body []byte) (*record, error) {
+// parseRecord decodes the body of a line in a file of the given format. It
+// accepts only what appendBody writes: the record is written again and
+// compared.
+func parseRecord(body []byte, format int) (*record, error) {
 	if _, err := parsePlace(body); err != nil {
 		return nil, err
 	}
@@ -131,11 +138,11 @@ func parseRecord(body []byte) (*record, error) {
 	if err := decoder.Decode(&w); err != nil {
 		return nil, fmt.Errorf("parsing record: %w", err)
 	}
-	r, err := w.record()
+	r, err := w.record(format)
 	if err != nil {
 		return nil, err
 	}
-	again, err := appendBody(nil, r)
+	again, err := appendBody(make([]byte, 0, len(body)), r)
 	if err != nil {
 		return nil, err
 	}
@@ -145,17 +152,23 @@ func parseRecord(body []byte) (*record, error) {
 	return r, nil
 }
 
-// record sorts the fields by kind.
-func (w *wire) record() (*record, error) {
-	r := &record{batch: w.Batch, rec: w.Rec, of: w.Of, kind: w.Kind, at: w.At}
+// record sorts the fields by kind. An opening record says its format itself.
+func (w *wire) record(in int) (*record, error) {
+	r := &record{batch: w.Batch, rec: w.Rec, of: w.Of, kind: w.Kind, at: w.At, format: in}
 	r.event = ledger.Event{Kind: w.Kind, At: w.At}
 	switch w.Kind {
 	case kindOpened:
-		if w.Format != format {
+		if w.Format < 1 || w.Format > format {
 			return nil, fmt.Errorf("log format %d is not known to this version, which writes format %d", w.Format, format)
 		}
-		r.server = w.Server
+		r.format, r.server, r.heads = w.Format, w.Server, w.Heads
 		return r, unhex(r.prev[:], w.Prev)
+	case kindHead:
+		if in < 2 {
+			return nil, fmt.Errorf("format %d has no heads", in)
+		}
+		r.heads = w.Sequence
+		return r, nil
 	case kindAborted:
 		r.target = w.Target
 		return r, nil
@@ -176,8 +189,21 @@ func (w *wire) record() (*record, error) {
 		r.event.Authority = &ledger.Authority{
 			Name: w.Name, Certificate: w.Certificate, Chain: w.Chain, KeyURI: w.KeyURI, CreatedAt: w.CreatedAt,
 		}
+		// Nothing is written as an empty text and an empty list, and is nothing
+		// again.
+		if len(w.Certificate) == 0 {
+			r.event.Authority.Certificate = nil
+		}
+		if len(w.Chain) == 0 {
+			r.event.Authority.Chain = nil
+		}
 	default:
-		return nil, fmt.Errorf("record kind %q is not known", w.Kind)
+		if in < 2 {
+			return nil, fmt.Errorf("record kind %q is not known to format %d", w.Kind, in)
+		}
+		if err := parseContent(&r.event, w.Content); err != nil {
+			return nil, err
+		}
 	}
 	return r, nil
 }
@@ -191,6 +217,8 @@ func (w *wire) intent() (*ledger.Intent, error) {
 		Label:     w.Label,
 		Purpose:   ledger.Purpose(w.Purpose),
 		Device:    w.Device,
+		Order:     w.Order,
+		Listed:    w.Listed,
 		Subject:   w.Subject,
 		Requester: ledger.Requester{Kind: w.RequesterKind, Name: w.Requester},
 		TBS:       w.TBS,

@@ -21,6 +21,11 @@ var (
 type Batch struct {
 	Head   ledger.Head
 	Events []ledger.Event
+	// File and Line are where its first record stands; the others follow, one a
+	// line.
+	File   string
+	Line   int
+	Server string // whose log it is; set by Walk and Merge
 	// Confirmed is set when another batch of events follows, which the server
 	// writes only after this one has committed or was aborted.
 	Confirmed bool
@@ -49,23 +54,35 @@ func (l *Log) Unsettled(since ledger.Head) (bool, error) {
 }
 
 // Batches reads the batches of events that follow a position, oldest first;
-// the zero Head is before the first. It must not run beside Append.
+// the zero Head is before the first.
 func (l *Log) Batches(after ledger.Head) iter.Seq2[Batch, error] {
 	return func(yield func(Batch, error) bool) {
-		if err := readBatches(l.dir, after, func(b Batch) bool { return yield(b, nil) }); err != nil {
+		files, limit, err := l.extent()
+		if err == nil {
+			err = readBatches(files, limit, after, func(b Batch) bool { return yield(b, nil) })
+		}
+		if err != nil {
 			yield(Batch{}, err)
 		}
 	}
 }
 
+// extent is what the log consists of now: its files and how far the newest is
+// durable, so that reading may run beside writing.
+func (l *Log) extent() (files []string, limit int64, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	files, err = listFiles(l.dir)
+	if !l.failed {
+		limit = l.size
+	}
+	return files, limit, err
+}
+
 // errStop ends a walk early.
 var errStop = errors.New("reader has enough")
 
-func readBatches(dir string, after ledger.Head, yield func(Batch) bool) error {
-	files, err := listFiles(dir)
-	if err != nil {
-		return err
-	}
+func readBatches(files []string, limit int64, after ledger.Head, yield func(Batch) bool) error {
 	// The file with the position: the last that does not begin after it.
 	first := 0
 	for i, path := range files {
@@ -76,13 +93,17 @@ func readBatches(dir string, after ledger.Head, yield func(Batch) bool) error {
 	files = files[first:]
 	var w walker
 	if len(files) > 0 && first > 0 {
-		if w.head, err = startOf(files[0]); err != nil {
+		var err error
+		if w, err = startOf(files[0]); err != nil {
 			return err
 		}
 	}
 	found := w.head == after
 	var held *Batch // until it is known whether it was confirmed
-	for _, path := range files {
+	for i, path := range files {
+		if i == len(files)-1 {
+			w.limit = limit
+		}
 		_, err := w.file(path, func(b *rawBatch) error {
 			if !found {
 				found = b.head == after
@@ -101,7 +122,7 @@ func readBatches(dir string, after ledger.Head, yield func(Batch) bool) error {
 				held, err = decode(path, b)
 				return err
 			case b.kind == kindAborted:
-				r, err := parseRecord(b.bodies[0])
+				r, err := parseRecord(b.bodies[0], b.format)
 				if err != nil {
 					return &Break{File: path, Line: b.line, Reason: err.Error()}
 				}
@@ -129,9 +150,9 @@ func readBatches(dir string, after ledger.Head, yield func(Batch) bool) error {
 
 // decode parses the records of a batch of events.
 func decode(path string, b *rawBatch) (*Batch, error) {
-	batch := &Batch{Head: b.head, Events: make([]ledger.Event, 0, len(b.bodies))}
+	batch := &Batch{Head: b.head, File: path, Line: b.line, Events: make([]ledger.Event, 0, len(b.bodies))}
 	for i, body := range b.bodies {
-		r, err := parseRecord(body)
+		r, err := parseRecord(body, b.format)
 		if err == nil && !isEvent(r.kind) {
 			err = fmt.Errorf("record of kind %q stands inside a batch of events", r.kind)
 		}

@@ -18,11 +18,13 @@ const (
 	kindOpened    = "opened"    // first record of a file
 	kindAborted   = "aborted"   // an earlier batch never committed
 	kindTruncated = "truncated" // a torn end was cut off after a crash
+	kindHead      = "head"      // the position after it is signed and exported
 )
 
 // format is the version of the line format, written into each file's first
-// record.
-const format = 1
+// record. Files of format 1, which has fewer kinds and no work orders, are read
+// as they are; a log that ends in one goes on in a new file.
+const format = 2
 
 // A record is one line of the log.
 type record struct {
@@ -32,21 +34,25 @@ type record struct {
 	kind  string
 	at    time.Time
 
+	format int // of the file that it stands in
+
 	event ledger.Event // for the kinds of the ledger
 
 	server string   // opened
 	prev   [32]byte // opened: hash at the end of the file before
+	heads  int64    // opened: head records before the file; head: with this one
 	target int64    // aborted: the batch that never committed
 	bytes  int64    // truncated: how many were cut off
 }
 
-// isEvent reports whether a kind is one of the ledger's.
+// isEvent reports whether a kind is one of the ledger's. What is of no kind at
+// all is taken for an event, too, and refused when it is decoded.
 func isEvent(kind string) bool {
 	switch kind {
-	case ledger.EventIntent, ledger.EventIssued, ledger.EventVoided, ledger.EventRevocation, ledger.EventAuthority:
-		return true
+	case kindOpened, kindAborted, kindTruncated, kindHead:
+		return false
 	}
-	return false
+	return true
 }
 
 // The body of a line is followed by its hash, which is why the hash is not
@@ -96,26 +102,34 @@ func appendBody(b []byte, r *record) ([]byte, error) {
 	switch r.kind {
 	case kindOpened:
 		b = append(b, `,"format":`...)
-		b = strconv.AppendInt(b, format, 10)
+		b = strconv.AppendInt(b, int64(r.format), 10)
 		b = appendText(b, "server", r.server)
 		b = appendHex(b, "prev", r.prev[:])
+		if r.format > 1 {
+			b = append(b, `,"heads":`...)
+			b = strconv.AppendInt(b, r.heads, 10)
+		}
 	case kindAborted:
 		b = append(b, `,"target":`...)
 		b = strconv.AppendInt(b, r.target, 10)
 	case kindTruncated:
 		b = append(b, `,"bytes":`...)
 		b = strconv.AppendInt(b, r.bytes, 10)
+	case kindHead:
+		b = append(b, `,"sequence":`...)
+		b = strconv.AppendInt(b, r.heads, 10)
 	default:
-		return appendEvent(b, &r.event)
+		return appendEvent(b, &r.event, r.format)
 	}
 	return b, nil
 }
 
-// appendEvent appends the fields of an event of the ledger.
-func appendEvent(b []byte, e *ledger.Event) ([]byte, error) {
+// appendEvent appends the fields of an event of the ledger. What stands on the
+// path of an enrollment has fields of its own; the rest is one field, content.
+func appendEvent(b []byte, e *ledger.Event, format int) ([]byte, error) {
 	switch {
 	case e.Kind == ledger.EventIntent && e.Intent != nil:
-		return appendIntent(b, e.Intent), nil
+		return appendIntent(b, e.Intent, format), nil
 	case e.Kind == ledger.EventIssued && e.Issued != nil:
 		b = appendText(b, "serial", string(e.Issued.Serial))
 		return appendBinary(b, "der", e.Issued.DER), nil
@@ -128,11 +142,13 @@ func appendEvent(b []byte, e *ledger.Event) ([]byte, error) {
 		return appendText(b, "actor", e.Revocation.Actor), nil
 	case e.Kind == ledger.EventAuthority && e.Authority != nil:
 		return appendAuthority(b, e.Authority), nil
+	case format > 1:
+		return appendContent(b, e)
 	}
 	return b, fmt.Errorf("event of kind %q lacks its content or is of no known kind", e.Kind)
 }
 
-func appendIntent(b []byte, i *ledger.Intent) []byte {
+func appendIntent(b []byte, i *ledger.Intent, format int) []byte {
 	b = appendText(b, "server", i.Epoch.Server)
 	b = append(b, `,"epoch":`...)
 	b = strconv.AppendInt(b, i.Epoch.Number, 10)
@@ -142,6 +158,11 @@ func appendIntent(b []byte, i *ledger.Intent) []byte {
 	b = appendText(b, "label", i.Label)
 	b = appendText(b, "purpose", string(i.Purpose))
 	b = appendText(b, "device", i.Device)
+	if format > 1 {
+		b = appendText(b, "order", i.Order)
+		b = append(b, `,"listed":`...)
+		b = strconv.AppendBool(b, i.Listed)
+	}
 	b = appendText(b, "subject", i.Subject)
 	b = appendText(b, "requester_kind", i.Requester.Kind)
 	b = appendText(b, "requester", i.Requester.Name)

@@ -46,7 +46,7 @@ func (l *Log) reopen() error {
 		return err
 	}
 	if len(files) == 0 {
-		l.head, l.events, l.open = ledger.Head{}, ledger.Head{}, false
+		l.head, l.heads, l.events, l.open = ledger.Head{}, 0, ledger.Head{}, false
 		return l.begin()
 	}
 	end, err := readEnd(files)
@@ -56,12 +56,18 @@ func (l *Log) reopen() error {
 	if end.server != "" && end.server != l.cfg.Server {
 		return fmt.Errorf("issuance log in %s is of server %q, not of %q: every server has a directory of its own", l.dir, end.server, l.cfg.Server)
 	}
-	l.head, l.events, l.open = end.head, end.events, end.open
+	l.head, l.heads, l.events, l.open = end.head, end.heads, end.events, end.open
 	newest := files[len(files)-1]
 	if l.file, err = os.OpenFile(newest, os.O_RDWR, 0); err != nil {
 		return fmt.Errorf("opening issuance log: %w", err)
 	}
-	return l.mend(end)
+	if err := l.mend(end); err != nil {
+		return err
+	}
+	if end.good > 0 && end.format < format {
+		return l.begin() // an older version's file keeps its format
+	}
+	return nil
 }
 
 // mend makes the end of the newest file durable and removes what a crash left
@@ -80,7 +86,7 @@ func (l *Log) mend(end logEnd) error {
 	}
 	if end.good == 0 {
 		// The crash came while the file was begun.
-		if err := l.note(&record{kind: kindOpened, server: l.cfg.Server, prev: l.head.Hash}); err != nil {
+		if err := l.note(&record{kind: kindOpened, server: l.cfg.Server, prev: l.head.Hash, heads: l.heads}); err != nil {
 			return err
 		}
 	}
@@ -104,7 +110,9 @@ func (l *Log) mend(end logEnd) error {
 type logEnd struct {
 	tail
 	server    string
+	format    int // of the newest file, if anything of it is good
 	head      ledger.Head
+	heads     int64
 	events    ledger.Head
 	open      bool
 	lastStart int64 // where the last batch of the newest file begins
@@ -121,11 +129,10 @@ func readEnd(files []string) (logEnd, error) {
 	recent := files[max(0, len(files)-2):]
 	var w walker
 	if len(files) > 2 {
-		start, err := startOf(recent[0])
-		if err != nil {
+		var err error
+		if w, err = startOf(recent[0]); err != nil {
 			return end, err
 		}
-		w.head = start
 	}
 	for _, path := range recent {
 		end.lastStart = 0
@@ -141,7 +148,7 @@ func readEnd(files []string) (logEnd, error) {
 			return end, &Break{File: path, Line: 1, Reason: fmt.Sprintf("the file ends in %d bytes that are no batch, and it is not the newest", end.torn)}
 		}
 	}
-	end.head, end.server = w.head, w.server
+	end.head, end.heads, end.server, end.format = w.head, w.heads, w.server, w.format
 	return end, nil
 }
 
@@ -151,7 +158,7 @@ func (end *logEnd) follow(b *rawBatch) error {
 	case isEvent(b.kind):
 		end.events, end.open = b.head, true
 	case b.kind == kindAborted:
-		r, err := parseRecord(b.bodies[0])
+		r, err := parseRecord(b.bodies[0], b.format)
 		if err != nil {
 			return err
 		}
@@ -162,11 +169,12 @@ func (end *logEnd) follow(b *rawBatch) error {
 	return nil
 }
 
-// startOf reads from a file's first record what came before the file.
-func startOf(path string) (ledger.Head, error) {
+// startOf reads from a file's first record what came before the file. Without
+// the file before it that is not checked.
+func startOf(path string) (walker, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return ledger.Head{}, fmt.Errorf("opening issuance log: %w", err)
+		return walker{}, fmt.Errorf("opening issuance log: %w", err)
 	}
 	defer f.Close()
 	buf := make([]byte, 64<<10)
@@ -177,15 +185,15 @@ func startOf(path string) (ledger.Head, error) {
 		}
 		body, _, err := splitLine(buf[:i+1])
 		if err != nil {
-			return ledger.Head{}, &Break{File: path, Line: 1, Reason: err.Error()}
+			return walker{}, &Break{File: path, Line: 1, Reason: err.Error()}
 		}
-		r, err := parseRecord(body)
+		r, err := parseRecord(body, 0)
 		if err != nil {
-			return ledger.Head{}, &Break{File: path, Line: 1, Reason: err.Error()}
+			return walker{}, &Break{File: path, Line: 1, Reason: err.Error()}
 		}
-		return ledger.Head{Batch: r.batch - 1, Hash: r.prev}, nil
+		return walker{head: ledger.Head{Batch: r.batch - 1, Hash: r.prev}, heads: r.heads}, nil
 	}
-	return ledger.Head{}, &Break{File: path, Line: 1, Reason: "the file does not begin with its opening record"}
+	return walker{}, &Break{File: path, Line: 1, Reason: "the file does not begin with its opening record"}
 }
 
 // forgetPages asks the kernel to drop the file's clean pages, so that reading

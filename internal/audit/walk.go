@@ -30,6 +30,7 @@ func (b *Break) Error() string {
 // decoded yet.
 type rawBatch struct {
 	kind       string // of the first record
+	format     int    // of its file
 	prev, head ledger.Head
 	bodies     [][]byte
 	line       int // of the first record
@@ -39,7 +40,10 @@ type rawBatch struct {
 // A walker follows the chain through the files of a log.
 type walker struct {
 	head   ledger.Head
+	heads  int64  // head records so far
 	server string // as the first file says
+	format int    // of the file
+	limit  int64  // read no further in the file; 0 for to its end
 }
 
 // A tail says how a file ends.
@@ -57,7 +61,11 @@ func (w *walker) file(path string, yield func(*rawBatch) error) (tail, error) {
 		return tail{}, fmt.Errorf("opening issuance log: %w", err)
 	}
 	defer f.Close()
-	in := bufio.NewReaderSize(f, 1<<18)
+	var content io.Reader = f
+	if w.limit > 0 {
+		content = io.NewSectionReader(f, 0, w.limit)
+	}
+	in := bufio.NewReaderSize(content, 1<<18)
 	var t tail
 	line := 1
 	for {
@@ -69,6 +77,7 @@ func (w *walker) file(path string, yield func(*rawBatch) error) (tail, error) {
 			if reason := w.admit(path, b, line == 1); reason != "" {
 				return t, &Break{File: path, Line: b.line, Reason: reason}
 			}
+			b.format = w.format
 			if err := yield(b); err != nil {
 				return t, err
 			}
@@ -152,18 +161,25 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// admit checks what the first record of a file says, and that it is the first.
+// admit checks what the first record of a file says, that it is the first, and
+// that heads are counted.
 func (w *walker) admit(path string, b *rawBatch, first bool) string {
+	if !isEvent(b.kind) && len(b.bodies) != 1 {
+		return fmt.Sprintf("a record of kind %q is not a batch by itself", b.kind)
+	}
 	if !first {
-		if b.kind == kindOpened {
+		switch b.kind {
+		case kindOpened:
 			return "a file's first record stands inside the file"
+		case kindHead:
+			return w.count(b)
 		}
 		return ""
 	}
 	if b.kind != kindOpened {
 		return "the file does not begin with its opening record"
 	}
-	r, err := parseRecord(b.bodies[0])
+	r, err := parseRecord(b.bodies[0], 0)
 	switch {
 	case err != nil:
 		return err.Error()
@@ -173,8 +189,25 @@ func (w *walker) admit(path string, b *rawBatch, first bool) string {
 		return fmt.Sprintf("the file is of server %q, those before are of %q", r.server, w.server)
 	case filepath.Base(path) != fileName(r.batch):
 		return fmt.Sprintf("the file was renamed: it is %s", fileName(r.batch))
+	case r.heads != w.heads:
+		return fmt.Sprintf("the file begins after head %d, those before end after head %d", r.heads, w.heads)
+	case r.format < w.format:
+		return fmt.Sprintf("the file has format %d, the one before has format %d", r.format, w.format)
 	}
-	w.server = r.server
+	w.server, w.format = r.server, r.format
+	return ""
+}
+
+// count follows the sequence of heads.
+func (w *walker) count(b *rawBatch) string {
+	r, err := parseRecord(b.bodies[0], w.format)
+	if err != nil {
+		return err.Error()
+	}
+	if r.heads != w.heads+1 {
+		return fmt.Sprintf("head %d follows head %d", r.heads, w.heads)
+	}
+	w.heads = r.heads
 	return ""
 }
 

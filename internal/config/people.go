@@ -50,8 +50,8 @@ func (c *Config) checkAccess(bad func(field, format string, args ...any)) {
 	if c.Access.ApprovalTTL < time.Minute || c.Access.ApprovalTTL > 90*24*time.Hour {
 		bad("access.approval_ttl", "%v is not between one minute and 90 days", c.Access.ApprovalTTL)
 	}
-	if c.Access.RevokeLimit < 0 {
-		bad("access.revoke_limit", "%d is negative", c.Access.RevokeLimit)
+	if c.Access.RevokeLimit < 1 {
+		bad("access.revoke_limit", "%d is less than 1: nobody could revoke a stolen device's certificate at once", c.Access.RevokeLimit)
 	}
 	if c.Refusals.Keep < 1000 {
 		bad("refusals.keep", "%d is less than 1000", c.Refusals.Keep)

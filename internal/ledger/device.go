@@ -127,18 +127,22 @@ type Inventory interface {
 	// no device of it is found, expected or admitted. ErrTaken for a known ID.
 	OpenImport(ctx context.Context, i Import) error
 
-	// StageDevices adds at most 1000 rows to an open import; *RowError if a
-	// device is in it already, or in another open one.
+	// StageDevices adds at most 1000 rows to an open import, all or none;
+	// *RowError if a device is in it already or in another open one, if a row
+	// says something else than what is listed and the import may not update, or
+	// if one that may has more changes than fit into one transaction. Rows that
+	// say the same count as known. ErrNotFound without such an open import.
 	StageDevices(ctx context.Context, id string, rows []Listing) error
 
 	// CommitImport puts an import in force in one transaction, which does not
-	// grow with the number of new devices. *RowError, and nothing of it counts, if a row
-	// says something else than what is listed and the import may not update.
-	// Rows that say the same count as known. ErrNotFound without such an open import.
+	// grow with the number of new devices; what else there is to do is done
+	// before, while issuance goes on. From then on the import takes no more
+	// rows. ErrNotFound without such an open import.
 	CommitImport(ctx context.Context, id string, now time.Time) (Import, error)
 
-	// DropImport ends an import and removes its rows. Dropping one that is not
-	// open is ErrNotFound.
+	// DropImport ends an import and removes its rows, in many transactions.
+	// Dropping one that is not open is ErrNotFound; one that was cut off while
+	// it was being dropped can be dropped again.
 	DropImport(ctx context.Context, id string) error
 
 	// OpenImports lists the imports that are neither committed nor dropped.

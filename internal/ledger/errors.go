@@ -18,7 +18,8 @@ var (
 	// Whether the refused write is found there later is not known, except
 	// that an intent which Begin or Finish refused with it is void by then.
 	ErrUnavailable = errors.New("ledger cannot write durably")
-	// ErrInFlight: an intent for the same request is open in this epoch.
+	// ErrInFlight: an intent for the same request is open, or another server
+	// has one open for another key of the device.
 	ErrInFlight = errors.New("the same request is being answered at this moment; repeat it")
 	// ErrRevoked: the certificate that asks is not valid any more.
 	ErrRevoked = errors.New("the requesting certificate was revoked")

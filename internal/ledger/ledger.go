@@ -92,8 +92,8 @@ type Certificates interface {
 	Certificates(ctx context.Context, query Query) (Page, error)
 
 	// ImportCertificates records certificates that were issued elsewhere before
-	// mintmark. Entries are nil, also for one that is recorded with the same
-	// bytes, or ErrTaken.
+	// mintmark, as valid and asked for by the actor. Entries are nil, also for
+	// one that is recorded with the same bytes, or ErrTaken.
 	ImportCertificates(ctx context.Context, certificates []Certificate, actor string, now time.Time) ([]error, error)
 }
 

@@ -105,8 +105,8 @@ type Orders interface {
 	Orders(ctx context.Context, query OrderQuery) ([]Order, error)
 
 	// ChangeOrder changes an order and returns it. A quantity below what is
-	// taken is an *OrderError (exhausted). A closed or killed order stays so,
-	// which is an *OrderError too, except that a closed one can be killed.
+	// taken is an *OrderError (exhausted). A closed or killed order stays as it
+	// is, which is an *OrderError too, except that a closed one can be killed.
 	// Killing voids the open intents of the order.
 	ChangeOrder(ctx context.Context, id string, change OrderChange, actor string, now time.Time) (Order, error)
 

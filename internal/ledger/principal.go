@@ -72,7 +72,8 @@ type Principals interface {
 	Approvals(ctx context.Context, state ApprovalState, limit int) ([]Approval, error)
 
 	// MoveApproval changes the state of an approval and takes over what else
-	// differs in next. ErrMoved unless it is in the state from: of two who
-	// decide or carry out at once, one succeeds.
+	// differs in next; what was proposed cannot change. ErrMoved unless it is in
+	// the state from: of two who decide or carry out at once, one succeeds.
+	// ErrNotFound for an unknown one.
 	MoveApproval(ctx context.Context, from ApprovalState, next Approval, now time.Time) error
 }

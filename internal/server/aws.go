@@ -12,6 +12,7 @@ import (
 
 	"mintmark/awsreg"
 	"mintmark/internal/config"
+	"mintmark/internal/jobs"
 	"mintmark/internal/ledger"
 	"mintmark/internal/outbox"
 	"mintmark/internal/reconcile"
@@ -38,10 +39,16 @@ type targets struct {
 	workers   map[string]*outbox.Worker // deliver each target's tasks
 	beats     map[string]poke           // wake what keeps each target current
 	stale     map[string]*atomic.Bool   // the target lacks what was recorded before it was there
+	ours      map[string]*atomic.Bool   // this server has the lease of the target's deliveries
 }
 
+// awsLease is how long after a server's end another one takes over telling a
+// target.
+const awsLease = time.Minute
+
 func newTargets(s *Server) (*targets, error) {
-	t := &targets{s: s, workers: make(map[string]*outbox.Worker), beats: make(map[string]poke), stale: make(map[string]*atomic.Bool)}
+	t := &targets{s: s, workers: make(map[string]*outbox.Worker), beats: make(map[string]poke),
+		stale: make(map[string]*atomic.Bool), ours: make(map[string]*atomic.Bool)}
 	for i, c := range s.config.AWS.Targets {
 		target, err := t.target(c)
 		if err != nil {
@@ -49,8 +56,7 @@ func newTargets(s *Server) (*targets, error) {
 		}
 		t.list = append(t.list, target)
 		t.beats[target.Name] = make(poke, 1)
-		t.stale[target.Name] = new(atomic.Bool)
-		t.stale[target.Name].Store(true)
+		t.stale[target.Name], t.ours[target.Name] = new(atomic.Bool), new(atomic.Bool)
 		t.workers[target.Name] = outbox.New(outbox.Config{
 			Ledger: s.ledger, Kind: awsreg.TaskKind(target), Now: s.ra.Now, Logger: s.log,
 			Deliver: func(ctx context.Context, tasks []ledger.Task) []error { return t.registrar.Deliver(ctx, target, tasks) },
@@ -204,20 +210,42 @@ func (t *targets) IAMPolicy(name string) (string, error) {
 	return awsreg.IAMPolicy(target)
 }
 
-// run delivers what each target must be told, until ctx ends.
+// run delivers what each target must be told, until ctx ends. Of several servers
+// one does it, under a lease; and each tells what its own Apply made necessary.
 func (t *targets) run(ctx context.Context) {
 	var wait sync.WaitGroup
 	for _, target := range t.list {
-		wait.Go(func() { t.workers[target.Name].Run(ctx) })
+		lease := jobs.Config{
+			Ledger: t.s.ledger, Name: awsreg.TaskKind(target), Holder: t.s.config.Server, TTL: awsLease, Every: awsLease / 4,
+			Now: t.s.ra.Now, Logger: t.s.log,
+		}
+		wait.Go(func() {
+			jobs.Run(ctx, lease, func(ctx context.Context, _ ledger.Fence) error { return t.deliver(ctx, target) })
+		})
 		wait.Go(func() { t.keepCurrent(ctx, target) })
 	}
 	wait.Wait()
 }
 
-// keepCurrent tells a target all that was recorded before it could be told, at
-// every start and after its table or a registration was made; and then, with
-// JITR, again and again that its manifest is complete, for as long as it is.
-// The activator trusts a manifest no longer than its maximum age.
+// deliver tells a target for as long as the lease lasts. Deliveries may come
+// again and in any order (awsreg), so that one which a paused server brings
+// after its lease does no harm.
+func (t *targets) deliver(ctx context.Context, target awsreg.Target) error {
+	t.stale[target.Name].Store(true)
+	t.ours[target.Name].Store(true)
+	defer t.ours[target.Name].Store(false)
+	t.beats[target.Name].Set()
+	if err := t.workers[target.Name].Run(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// keepCurrent tells a target all that was recorded before it could be told:
+// when this server begins to deliver to it, and after its table or a
+// registration was made here. The server that delivers then says again and
+// again, with JITR, that the manifest is complete, for as long as it is: the
+// activator trusts a manifest no longer than its maximum age.
 func (t *targets) keepCurrent(ctx context.Context, target awsreg.Target) {
 	const often, seldom = 2 * time.Second, time.Minute
 	for {
@@ -232,6 +260,7 @@ func (t *targets) keepCurrent(ctx context.Context, target awsreg.Target) {
 			} else {
 				pause = 0
 			}
+		case !t.ours[target.Name].Load():
 		case backlog[awsreg.TaskKind(target)] > 0:
 			pause = often // until it is drained
 		case target.JITR != nil:

@@ -42,7 +42,7 @@ func TestTargetComesLater(t *testing.T) {
 	zero := 0
 	enroll := func(authority, device string) issuer.Answer {
 		answer, err := s.ra.Enroll(t.Context(), issuer.Request{
-			Profile: "device", Issuer: authority, Requester: ledger.Requester{Kind: "password", Name: "line"},
+			Authorize: issuer.Trusted, Profile: "device", Issuer: authority, Requester: ledger.Requester{Kind: "password", Name: "line"},
 			CSR: pkitest.CSR(t, pkitest.NewKey(t), pkix.Name{CommonName: device}),
 		})
 		if err != nil {

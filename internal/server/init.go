@@ -15,11 +15,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
 
 	"mintmark/ca"
+	"mintmark/internal/access"
 	"mintmark/internal/config"
 	"mintmark/internal/ledger"
 	"mintmark/issuer"
@@ -38,6 +40,13 @@ type InitOptions struct {
 	PKCS11 string
 	// PassphraseFile opens the encrypted files. Empty for a generated one.
 	PassphraseFile string
+	// Officers are the first security officers, each with a name and a public
+	// key. With them come an issuing CA for people and one for claim
+	// certificates, and the owner of the directory is no officer.
+	Officers []ledger.Principal
+	// Database is the URL of a PostgreSQL database without records, without a
+	// password; empty for SQLite. DatabasePassword names a file, or is empty.
+	Database, DatabasePassword string
 	// Bare leaves the hierarchy to mintmark ca create: only the configuration
 	// is written.
 	Bare bool
@@ -142,39 +151,83 @@ func (o *InitOptions) complete() error {
 	if o.PublicURL == "" {
 		o.PublicURL = "http://" + net.JoinHostPort(o.Names[0], "8080")
 	}
+	if len(o.Officers) > 0 && o.Bare {
+		return errors.New("the first officers are recorded with the hierarchy: name them without --bare, or add them later with mintmark officer add")
+	}
 	if strings.Contains(o.PKCS11, "object=") {
 		return errors.New("the PKCS #11 URI must name a token and no object: one key is made for each authority")
 	}
-	if o.PassphraseFile != "" {
-		path, err := filepath.Abs(o.PassphraseFile)
+	for _, file := range []*string{&o.PassphraseFile, &o.DatabasePassword} {
+		if *file == "" {
+			continue
+		}
+		path, err := filepath.Abs(*file)
 		if err != nil {
 			return err
 		}
-		o.PassphraseFile = path
+		*file = path
 	}
 	return nil
 }
 
-// createHierarchy makes a root and an issuing CA, with their first CRLs.
+// people are the first principals: the officers, and the owner of the directory
+// with every role or, if there are officers, with every other one.
+func (o *InitOptions) people() ([]ledger.Principal, error) {
+	owner, err := ownerOf(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	list := []ledger.Principal{owner}
+	if len(o.Officers) > 0 {
+		officer := string(access.Officer)
+		list[0].Roles = slices.DeleteFunc(list[0].Roles, func(r string) bool { return r == officer })
+		for _, p := range o.Officers {
+			if p.Name == owner.Name {
+				return nil, fmt.Errorf("officer %q has the name of the state directory's owner, who is an operator: choose another", p.Name)
+			}
+			p.Roles = []string{officer}
+			list = append(list, p)
+		}
+	}
+	return list, nil
+}
+
+// createHierarchy makes a root and the issuing CAs, with their first CRLs, and
+// records the first principals.
 func (o *InitOptions) createHierarchy(ctx context.Context, log *slog.Logger) error {
 	c, err := config.Load(o.Dir)
 	if err != nil {
 		return err
 	}
-	s, err := Open(ctx, c, Options{Logger: log})
+	people, err := o.people()
+	if err != nil {
+		return err
+	}
+	s, err := Open(ctx, c, Options{Logger: log, Principals: people})
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	if len(s.ra.Authorities()) > 0 {
+		return errors.New("the database holds a hierarchy already: init makes a new one; docs/scale.md says how another server joins")
+	}
 	subject := func(name string) pkix.Name {
 		return pkix.Name{Organization: []string{o.Organization}, CommonName: o.Organization + " " + name}
 	}
 	one, zero := 1, 0
-	requester := ledger.Requester{Kind: "admin", Name: principal(uint32(os.Getuid()))}
-	for _, spec := range []issuer.AuthoritySpec{
-		{Spec: ca.Spec{Name: "root", Subject: subject("Root CA"), Validity: rootLife, Backdate: time.Hour, PathLen: &one}, Key: o.Key},
-		{Spec: ca.Spec{Name: "issuing", Subject: subject("Issuing CA"), Validity: issuingLife, Backdate: time.Hour, PathLen: &zero}, Key: o.Key, Issuer: "root"},
-	} {
+	requester := ledger.Requester{Kind: "admin", Name: "init"}
+	below := func(name, text string) issuer.AuthoritySpec {
+		return issuer.AuthoritySpec{Key: o.Key, Issuer: "root",
+			Spec: ca.Spec{Name: name, Subject: subject(text), Validity: issuingLife, Backdate: time.Hour, PathLen: &zero}}
+	}
+	specs := []issuer.AuthoritySpec{
+		{Key: o.Key, Spec: ca.Spec{Name: "root", Subject: subject("Root CA"), Validity: rootLife, Backdate: time.Hour, PathLen: &one}},
+		below("issuing", "Issuing CA"),
+	}
+	if len(o.Officers) > 0 {
+		specs = append(specs, below("officers", "Officers CA"), below("claims", "Claims CA"))
+	}
+	for _, spec := range specs {
 		spec.KeyURI = keyURI(o.PKCS11, spec.Name)
 		authority, err := s.ra.CreateAuthority(ctx, spec, requester)
 		if err != nil {
@@ -214,11 +267,20 @@ func (o *InitOptions) report(out io.Writer) error {
 	if !o.Bare {
 		lines = append(lines, "trust anchor         "+filepath.Join(o.Dir, "root.pem"))
 	}
+	for _, p := range o.Officers {
+		lines = append(lines, fmt.Sprintf("security officer     %s, key %x", p.Name, sha256.Sum256(p.Key)))
+	}
 	lines = append(lines, "bootstrap credential "+filepath.Join(o.Dir, enrollSecret)+" (user:secret, keep it on the line)")
 	if o.PKCS11 == "" {
 		lines = append(lines, "", "CA keys are encrypted files under "+filepath.Join(o.Dir, "keys")+".",
 			"Whoever reads both "+o.PassphraseFile+" and a key file has the CA:",
 			"give the passphrase as the systemd credential mintmark-passphrase where you can.")
+	}
+	switch len(o.Officers) {
+	case 0:
+		lines = append(lines, "", "There are no officers with a key: one person may do everything. See docs/roles.md.")
+	case 1:
+		lines = append(lines, "", "There is one officer: nobody can be asked for a second signature. Add another with mintmark officer add.")
 	}
 	lines = append(lines, "", "next: mintmark serve --dir "+o.Dir)
 	_, err := fmt.Fprintln(out, strings.Join(lines, "\n"))

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"mintmark/admin/adminhttp"
 	"mintmark/ca"
 	"mintmark/internal/config"
 	"mintmark/internal/keystore"
@@ -26,7 +27,7 @@ func (s *Server) labels() ([]est.Label, error) {
 		if _, err := s.ra.Authority(l.Issuer); err != nil {
 			return nil, fmt.Errorf("%s: %w: create it with mintmark ca create", field("issuer"), err)
 		}
-		label := est.Label{Name: l.Name, Profile: l.Profile, Issuer: l.Issuer, Own: l.Own}
+		label := est.Label{Name: l.Name, Profile: l.Profile, Issuer: l.Issuer, Authorize: issuer.Rule(l.Authorize), Own: l.Own}
 		for j, p := range l.Passwords {
 			hash, err := hex.DecodeString(p.SHA256)
 			if err != nil || len(hash) != len(est.Password{}.SHA256) {
@@ -58,6 +59,15 @@ func (s *Server) labels() ([]est.Label, error) {
 		list = append(list, label)
 	}
 	return list, nil
+}
+
+// orderLabels is what work orders must know of the labels.
+func (s *Server) orderLabels() map[string]adminhttp.Label {
+	list := make(map[string]adminhttp.Label)
+	for _, l := range s.config.Labels {
+		list[l.Name] = adminhttp.Label{Profile: l.Profile, Issuer: l.Issuer, Orders: issuer.Rule(l.Authorize) == issuer.ByOrder}
+	}
+	return list
 }
 
 // need is an authority that the configuration names, and where.

@@ -92,7 +92,7 @@ func issue(t testing.TB, s *Server, profile, name string) *tls.Certificate {
 	t.Helper()
 	d := newDevice(t, name)
 	requester := ledger.Requester{Kind: "admin", Name: "test"}
-	answer, err := s.ra.Enroll(t.Context(), issuer.Request{Profile: profile, Issuer: "issuing", CSR: d.csr, Requester: requester})
+	answer, err := s.ra.Enroll(t.Context(), issuer.Request{Authorize: issuer.Trusted, Profile: profile, Issuer: "issuing", CSR: d.csr, Requester: requester})
 	if err != nil {
 		t.Fatalf("issuing for %s: %v", name, err)
 	}

@@ -118,7 +118,7 @@ func TestRefusals(t *testing.T) {
 		expired = issue(t, s, "brief", "press-3")
 		s.ra.Now = clock
 		d := newDevice(t, "0123456789abcdef")
-		answer, err := s.ra.Enroll(t.Context(), issuer.Request{Profile: "verification", Issuer: "issuing", CSR: d.csr, Requester: ledger.Requester{Kind: "server", Name: "mintmark"}})
+		answer, err := s.ra.Enroll(t.Context(), issuer.Request{Authorize: issuer.Trusted, Profile: "verification", Issuer: "issuing", CSR: d.csr, Requester: ledger.Requester{Kind: "server", Name: "mintmark"}})
 		if err != nil {
 			t.Fatal(err)
 		}

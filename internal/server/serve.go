@@ -50,6 +50,16 @@ func (s *Server) Serve(ctx context.Context) error {
 		return err
 	}
 	s.register(handler.Metrics()...)
+	exporter, err := s.headExporter(ctx)
+	if err != nil {
+		return err
+	}
+	s.register(exporter.Metrics()...)
+	if words, err := s.unprotected(ctx); err != nil {
+		return err
+	} else if words != "" {
+		s.log.Warn("operations that need two persons are not protected", "reason", words)
+	}
 
 	own := newOwnTLS(s)
 	if err := own.refresh(ctx); err != nil {
@@ -59,11 +69,15 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 
 	addresses := s.addresses()
-	listeners, err := listen(addresses.est, addresses.http, addresses.metrics)
+	tcp := []string{addresses.est, addresses.http, addresses.metrics}
+	if addresses.admin != "" {
+		tcp = append(tcp, addresses.admin)
+	}
+	listeners, err := listen(tcp...)
 	if err != nil {
 		return err
 	}
-	admin, err := listenAdmin(s.config.Dir)
+	socket, err := listenAdmin(s.config.Dir)
 	if err != nil {
 		closeAll(listeners)
 		return err
@@ -79,8 +93,11 @@ func (s *Server) Serve(ctx context.Context) error {
 		{Handler: handler, TLSConfig: est.TLSConfig(own.get), ErrorLog: errorLog},
 		{Handler: s.crls.Handler(), ErrorLog: errorLog},
 		{Handler: monitoring, ErrorLog: errorLog},
-		{Handler: s.admin(peer), ErrorLog: errorLog, ConnContext: withPeer},
 	}
+	if addresses.admin != "" {
+		servers = append(servers, &http.Server{Handler: s.admin(s.certified), TLSConfig: adminTLS(own.get), ErrorLog: errorLog})
+	}
+	servers = append(servers, &http.Server{Handler: s.admin(s.peer), ErrorLog: errorLog, ConnContext: withPeer})
 	for _, server := range servers {
 		server.ReadHeaderTimeout = 10 * time.Second
 		server.ReadTimeout = 30 * time.Second
@@ -88,13 +105,19 @@ func (s *Server) Serve(ctx context.Context) error {
 		server.IdleTimeout = 5 * time.Minute
 		server.MaxHeaderBytes = 32 << 10
 	}
-	servers[3].WriteTimeout = 0 // aws apply streams for as long as the cloud takes
+	for _, server := range servers[3:] {
+		server.WriteTimeout = 0 // aws apply streams for as long as the cloud takes
+	}
 
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var wait sync.WaitGroup
 	for _, job := range []func(context.Context){own.keep, s.runCRLs, s.aws.run} {
 		wait.Go(func() { job(work) })
 	}
+	// Last to end, so that the last head covers what the others did.
+	recording, stopRecording := context.WithCancel(context.WithoutCancel(ctx))
+	var recorded sync.WaitGroup
+	recorded.Go(func() { exporter.Run(recording) })
 
 	failed := make(chan error, len(servers))
 	serve := func(i int, l net.Listener) {
@@ -108,15 +131,18 @@ func (s *Server) Serve(ctx context.Context) error {
 			failed <- fmt.Errorf("serving %s: %w", l.Addr(), err)
 		}
 	}
-	for i, l := range append(listeners, admin) {
-		// The admin socket has no strangers.
-		if l != admin {
+	for i, l := range append(listeners, socket) {
+		// Only whom the state directory admits reaches the socket.
+		if l != socket {
 			l = netutil.LimitListener(l, maxConnections)
 		}
 		go serve(i, l)
 	}
 	fmt.Fprintf(s.options.Out, "http listening on %s\n", listeners[1].Addr())
 	fmt.Fprintf(s.options.Out, "metrics listening on %s\n", listeners[2].Addr())
+	if addresses.admin != "" {
+		fmt.Fprintf(s.options.Out, "admin listening on %s\n", listeners[3].Addr())
+	}
 	fmt.Fprintf(s.options.Out, "est listening on %s\n", listeners[0].Addr())
 
 	select {
@@ -135,6 +161,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	stopWork()
 	wait.Wait()
+	stopRecording()
+	recorded.Wait()
 	return err
 }
 
@@ -163,12 +191,15 @@ func (s *Server) runCRLs(ctx context.Context) {
 }
 
 // addresses are where to listen, after the command line.
-func (s *Server) addresses() (a struct{ est, http, metrics string }) {
-	a.est, a.http, a.metrics = s.config.Listen.EST, s.config.Listen.HTTP, s.config.Listen.Metrics
+func (s *Server) addresses() (a struct{ est, http, metrics, admin string }) {
+	a.est, a.http, a.metrics, a.admin = s.config.Listen.EST, s.config.Listen.HTTP, s.config.Listen.Metrics, s.config.Listen.Admin
 	if s.options.Listen != "" {
 		a.est = s.options.Listen
 		if host, ok := strings.CutSuffix(a.est, ":0"); ok {
 			a.http, a.metrics = host+":0", host+":0"
+			if a.admin != "" {
+				a.admin = host + ":0"
+			}
 		}
 	}
 	if s.options.ListenHTTP != "" {

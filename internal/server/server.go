@@ -30,6 +30,7 @@ import (
 	"mintmark/internal/ledger"
 	"mintmark/internal/ledger/sqldb"
 	"mintmark/issuer"
+	"mintmark/issuer/inventory"
 )
 
 // Socket is the name of the admin API's socket in the state directory.
@@ -47,6 +48,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Out gets the lines that say where Serve listens; must be set for Serve.
 	Out io.Writer
+	// Principals are the first ones of a ledger that knows nobody yet; the owner
+	// of the state directory if there are none.
+	Principals []ledger.Principal
 	// Step is issuer.Config.Step: for tests that stop inside the cycle.
 	Step func(int)
 }
@@ -92,10 +96,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("opening the issuance log: %w", err)
 	}
-	store, err := sqldb.Open(ctx, sqldb.Config{
-		Path: filepath.Join(s.config.Dir, "ledger.db"), Log: s.issuance, Migrate: true, Logger: s.log,
-		ObserveCommit: metrics.observe,
-	})
+	database := s.database()
+	database.ObserveCommit = metrics.observe
+	store, err := sqldb.Open(ctx, database)
 	if err != nil {
 		return fmt.Errorf("opening the ledger: %w", err)
 	}
@@ -107,14 +110,23 @@ func (s *Server) open(ctx context.Context) (err error) {
 	s.ra, err = issuer.New(ctx, issuer.Config{
 		Ledger: s.ledger, Keys: s.keys, Server: s.config.Server, Profiles: profiles, Logger: s.log,
 		PublicURL: s.config.PublicURL, Tasks: s.tasks, Recorded: s.wakeOutbox, Revoked: s.poke.Set, Step: s.options.Step,
+		KeepRefusals: s.config.Refusals.Keep,
 	})
 	if err != nil {
 		return err
 	}
-	// Also without Serve: what a command does may take longer than an epoch.
+	if err := s.firstPrincipals(ctx); err != nil {
+		return err
+	}
+	if _, err := inventory.DropStale(ctx, s.ledger, s.config.Server); err != nil {
+		return fmt.Errorf("dropping device lists that were cut off: %w", err)
+	}
+	// Also without Serve: what a command does may take longer than an epoch,
+	// and may be refused.
 	keeping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var kept sync.WaitGroup
 	kept.Go(func() { s.ra.Keep(keeping) })
+	kept.Go(func() { s.ra.KeepRefusals(keeping) })
 	s.unkeep = func() { stop(); kept.Wait() }
 	s.crls = revocation.New(revocation.Config{
 		Ledger: s.ledger, Authorities: s.ra.Authorities, Period: s.config.CRL.Period, Lifetime: s.config.CRL.Lifetime,
@@ -153,16 +165,17 @@ func (s *Server) Close() error {
 }
 
 // Admin returns the administrative API for callers inside this process, who
-// act as the user that runs it.
-func (s *Server) Admin() http.Handler {
-	name := principal(uint32(os.Getuid()))
-	return s.admin(func(*http.Request) (access.Principal, bool, error) { return owner(name), true, nil })
-}
+// act as the principal of the user that runs it.
+func (s *Server) Admin() http.Handler { return s.admin(s.self) }
 
 func (s *Server) admin(actor func(*http.Request) (access.Principal, bool, error)) http.Handler {
 	return adminhttp.New(adminhttp.Config{
 		RA: s.ra, Ledger: s.ledger, AWS: s.aws, PublishCRL: s.publishCRL,
 		Actor: actor, Version: Version, Logger: s.log,
+		OfficerIssuer: s.config.Access.Issuer, OfficerProfile: s.config.Access.Profile,
+		ApprovalTTL: s.config.Access.ApprovalTTL, RevokeLimit: s.config.Access.RevokeLimit,
+		Labels: s.orderLabels(), ClaimIssuer: s.config.Orders.Issuer, ClaimProfile: s.config.Orders.Profile,
+		Spool: filepath.Join(s.config.Dir, "spool"),
 	})
 }
 

@@ -4,22 +4,18 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 
 	"golang.org/x/sys/unix"
-
-	"mintmark/internal/access"
 )
 
 // peerKey is the context key of a connection's peer.
 type peerKey struct{}
 
-// listenAdmin opens the admin API's socket. Its mode keeps other users out,
-// and every connection's peer is checked besides.
+// listenAdmin opens the admin API's socket. Who may use it is decided for every
+// request by the peer's uid; the directory decides who reaches it at all. If it
+// admits a group, so does the socket, as far as this process may say so.
 func listenAdmin(dir string) (net.Listener, error) {
 	path := filepath.Join(dir, Socket)
 	// unix(7): sun_path holds 108 bytes, the last of them zero.
@@ -35,6 +31,14 @@ func listenAdmin(dir string) (net.Listener, error) {
 	unix.Umask(old)
 	if err != nil {
 		return nil, fmt.Errorf("listening for the admin API: %w", err)
+	}
+	var stat unix.Stat_t
+	if err := unix.Stat(dir, &stat); err == nil && stat.Mode&0o010 != 0 && os.Chown(path, -1, int(stat.Gid)) == nil {
+		err = os.Chmod(path, 0o660)
+		if err != nil {
+			l.Close()
+			return nil, fmt.Errorf("admitting the group of the state directory to the socket: %w", err)
+		}
 	}
 	return l, nil
 }
@@ -55,26 +59,4 @@ func withPeer(ctx context.Context, c net.Conn) context.Context {
 		return ctx
 	}
 	return context.WithValue(ctx, peerKey{}, cred.Uid)
-}
-
-// peer admits the user that runs the server, and root; nobody else.
-func peer(r *http.Request) (access.Principal, bool, error) {
-	uid, ok := r.Context().Value(peerKey{}).(uint32)
-	if !ok || (uid != 0 && int(uid) != os.Getuid()) {
-		return access.Principal{}, false, nil
-	}
-	return owner(principal(uid)), true, nil
-}
-
-// owner may do everything.
-func owner(name string) access.Principal {
-	return access.Principal{Name: name, Roles: access.Roles}
-}
-
-// principal names a local user in records.
-func principal(uid uint32) string {
-	if u, err := user.LookupId(strconv.Itoa(int(uid))); err == nil {
-		return "local:" + u.Username
-	}
-	return "local:uid-" + strconv.Itoa(int(uid))
 }

@@ -130,7 +130,7 @@ func (o *ownTLS) issue(ctx context.Context) (*tls.Certificate, error) {
 	}
 	answer, err := o.s.ra.Enroll(ctx, issuer.Request{
 		Profile: o.s.config.TLS.Profile, Issuer: o.s.config.TLS.Issuer, CSR: csr,
-		Requester: ledger.Requester{Kind: "server", Name: o.s.config.Server},
+		Requester: ledger.Requester{Kind: "server", Name: o.s.config.Server}, Authorize: issuer.Trusted, Operation: "server tls",
 	})
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ package casfront
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -25,10 +26,19 @@ import (
 // timeout bounds one call: the interface has no context of its own.
 const timeout = 30 * time.Second
 
+// The operations, in the record of refusals.
+const (
+	opCreate = "cas create"
+	opRenew  = "cas renew"
+)
+
 // Route says what certificates of one provisioner are issued as.
 type Route struct {
 	Profile string
 	Issuer  string
+	// Authorize is issuer.Trusted or issuer.Inventory; the zero value refuses
+	// everything. A provisioner has no credential of a work order.
+	Authorize issuer.Rule
 }
 
 // Front implements the service. It may be used concurrently.
@@ -60,25 +70,31 @@ func (f *Front) CreateCertificate(req *apiv1.CreateCertificateRequest) (*apiv1.C
 	}
 	route := f.fallback
 	name := "smallstep"
+	refused := ledger.Refused{
+		Operation: opCreate, Requester: ledger.Requester{Kind: "cas", Name: name},
+		Subject: req.CSR.Subject.String(), Key: sha256.Sum256(req.CSR.RawSubjectPublicKeyInfo),
+	}
 	if req.Provisioner != nil && !req.IsCAServerCert {
 		name = req.Provisioner.Name
+		refused.Requester.Name = name
 		r, ok := f.routes[name]
 		if !ok {
-			return nil, fmt.Errorf("casfront: provisioner %q has no route to a profile", name)
+			return nil, f.refuse(refused, "cas-route", fmt.Errorf("provisioner %q has no route to a profile", name))
 		}
 		route = &r
 	}
 	if route == nil {
-		return nil, errors.New("casfront: requests without a provisioner have no route to a profile")
+		return nil, f.refuse(refused, "cas-route", errors.New("requests without a provisioner have no route to a profile"))
 	}
+	refused.Profile = route.Profile
 	if err := sameNames(req.CSR, req.Template); err != nil {
-		return nil, err
+		return nil, f.refuse(refused, "cas-names", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	answer, err := f.ra.Enroll(ctx, issuer.Request{
 		Profile: route.Profile, Issuer: route.Issuer, CSR: req.CSR.Raw,
-		Requester: ledger.Requester{Kind: "cas", Name: name},
+		Requester: ledger.Requester{Kind: "cas", Name: name}, Authorize: route.Authorize, Operation: opCreate,
 	})
 	if err != nil {
 		return nil, err
@@ -86,14 +102,21 @@ func (f *Front) CreateCertificate(req *apiv1.CreateCertificateRequest) (*apiv1.C
 	return &apiv1.CreateCertificateResponse{Certificate: answer.Certificate, CertificateChain: answer.Chain}, nil
 }
 
+// refuse records what never reached the cycle, which records the rest itself.
+func (f *Front) refuse(r ledger.Refused, rule string, err error) error {
+	r.Rule, r.Text = rule, err.Error()
+	f.ra.Refused(r)
+	return fmt.Errorf("casfront: %w", err)
+}
+
 // sameNames refuses a request whose names are not those that the authority
 // authorised in the template: the cycle reads names from the request.
 func sameNames(csr *x509.CertificateRequest, authorised *x509.Certificate) error {
 	if authorised.IsCA {
-		return errors.New("casfront: CA certificates are not issued through this service")
+		return errors.New("CA certificates are not issued through this service")
 	}
 	if csr.Subject.CommonName != authorised.Subject.CommonName {
-		return fmt.Errorf("casfront: the request's common name %q is not the authorised %q", csr.Subject.CommonName, authorised.Subject.CommonName)
+		return fmt.Errorf("the request's common name %q is not the authorised %q", csr.Subject.CommonName, authorised.Subject.CommonName)
 	}
 	text := func(dns []string, email []string, ips []string, uris []string) []string {
 		all := slices.Concat(dns, email, ips, uris)
@@ -104,7 +127,7 @@ func sameNames(csr *x509.CertificateRequest, authorised *x509.Certificate) error
 	allowed := text(authorised.DNSNames, authorised.EmailAddresses, stringsOf(authorised.IPAddresses), stringsOf(authorised.URIs))
 	for _, name := range requested {
 		if !slices.Contains(allowed, name) {
-			return fmt.Errorf("casfront: the request names %q, which was not authorised", name)
+			return fmt.Errorf("the request names %q, which was not authorised", name)
 		}
 	}
 	return nil
@@ -121,7 +144,15 @@ func stringsOf[T fmt.Stringer](list []T) []string {
 // RenewCertificate refuses: the call carries a template copied from a
 // certificate that nobody need have issued, and no proof of possession.
 // Devices renew by enrolling again with their key.
-func (f *Front) RenewCertificate(*apiv1.RenewCertificateRequest) (*apiv1.RenewCertificateResponse, error) {
+func (f *Front) RenewCertificate(req *apiv1.RenewCertificateRequest) (*apiv1.RenewCertificateResponse, error) {
+	refused := ledger.Refused{
+		Operation: opRenew, Requester: ledger.Requester{Kind: "cas", Name: "smallstep"},
+		Rule: "cas-renewal", Text: "a renewal without a certification request proves nothing; enroll again",
+	}
+	if req.Template != nil {
+		refused.Subject = req.Template.Subject.String()
+	}
+	f.ra.Refused(refused)
 	return nil, apiv1.NotImplementedError{Message: "casfront: a renewal without a certification request proves nothing; enroll again"}
 }
 

@@ -84,7 +84,12 @@ func newSetup(t *testing.T) *setup {
 			t.Fatal(err)
 		}
 	}
-	s.front = casfront.New(s.ra, map[string]casfront.Route{"line": {Profile: "device", Issuer: "issuing"}}, &casfront.Route{Profile: "server", Issuer: "issuing"})
+	s.front = casfront.New(s.ra, map[string]casfront.Route{
+		"line":    {Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted},
+		"listed":  {Profile: "device", Issuer: "issuing", Authorize: issuer.Inventory},
+		"ordered": {Profile: "device", Issuer: "issuing", Authorize: issuer.ByOrder},
+		"unruled": {Profile: "device", Issuer: "issuing"},
+	}, &casfront.Route{Profile: "server", Issuer: "issuing", Authorize: issuer.Trusted})
 
 	s.key, err = jose.GenerateJWK("EC", "P-256", "ES256", "sig", "", 0)
 	if err != nil {
@@ -212,6 +217,58 @@ func TestAuthority(t *testing.T) {
 	if err != nil || record.State != ledger.Revoked || record.Reason != ledger.KeyCompromise {
 		t.Errorf("revocation did not reach the ledger: %+v %v", record, err)
 	}
+}
+
+// TestRefusals finds each refused call once among the refusals, whether the
+// front or the cycle refused it.
+func TestRefusals(t *testing.T) {
+	s := newSetup(t)
+	key := pkitest.NewKey(t)
+	csr := parseCSR(t, pkitest.CSR(t, key, pkix.Name{CommonName: "device-1"}, "device-1"))
+	named := func(name string) *x509.Certificate { return &x509.Certificate{Subject: pkix.Name{CommonName: name}} }
+	template := &x509.Certificate{Subject: csr.Subject, DNSNames: csr.DNSNames}
+	for _, test := range []struct {
+		provisioner, rule string
+		template          *x509.Certificate
+	}{
+		{"nowhere", "cas-route", template},
+		{"line", "cas-names", named("device-2")},
+		{"listed", "device-unlisted", template},
+		{"ordered", "authorize", template},
+		{"unruled", "authorize", template},
+	} {
+		if _, err := s.front.CreateCertificate(&apiv1.CreateCertificateRequest{CSR: csr, Template: test.template, Provisioner: &apiv1.ProvisionerInfo{Name: test.provisioner}}); err == nil {
+			t.Errorf("%s: issued", test.provisioner)
+		}
+		list := s.refusals(t)
+		if len(list) == 0 {
+			t.Fatalf("%s: no refusal on record", test.provisioner)
+		}
+		r := list[0]
+		if r.Rule != test.rule || r.Requester.Name != test.provisioner || r.Requester.Kind != "cas" || r.Subject != "CN=device-1" || r.Operation != "cas create" || r.Key == [32]byte{} {
+			t.Errorf("%s: record %+v", test.provisioner, r)
+		}
+	}
+	if _, err := s.front.RenewCertificate(&apiv1.RenewCertificateRequest{Template: named("device-1")}); err == nil {
+		t.Error("renewed")
+	}
+	list := s.refusals(t)
+	if len(list) != 6 || list[0].Rule != "cas-renewal" {
+		t.Errorf("%d refusals on record, the last %+v", len(list), list[0])
+	}
+}
+
+// refusals lists what is on record, the newest first.
+func (s *setup) refusals(t *testing.T) []ledger.Refused {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.ra.KeepRefusals(ctx)
+	list, err := s.ledger.Refusals(t.Context(), ledger.RefusalQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
 }
 
 // all counts everything the ledger holds, in whatever state.

@@ -13,6 +13,7 @@ import (
 type identity struct {
 	requester ledger.Requester
 	device    string            // the device that the requester is; empty with a password
+	order     string            // the work order whose credential was presented; empty for none
 	own       *x509.Certificate // the certificate of ours that was presented, if one was
 	profile   string            // the profile of own
 }
@@ -29,11 +30,12 @@ func (h *Handler) authenticate(x *exchange, passwords bool) (identity, error) {
 			return identity{}, f
 		}
 	}
-	passwords = passwords && len(x.label.secrets) > 0
+	passwords = passwords && x.label.basic()
 	who, err := h.identify(x, passwords)
 	if err != nil {
 		return identity{}, err
 	}
+	x.who, x.device, x.order = who.requester, who.device, who.order
 	x.note(slog.String("requester", who.requester.Kind+":"+who.requester.Name))
 	return who, nil
 }

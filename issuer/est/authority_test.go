@@ -117,6 +117,7 @@ type authority struct {
 	enrolled error                         // what Enroll answers, if set
 	holder   error                         // what Holder answers, if set
 	extra    []*x509.Certificate           // more anchors
+	refused  []ledger.Refused              // what Refused was told
 }
 
 func newAuthority(t testing.TB) *authority {
@@ -190,6 +191,22 @@ func (a *authority) Holder(_ context.Context, c *x509.Certificate) (ledger.Certi
 	return record, nil
 }
 
+// OrderCredential knows no work order; those of the real authority are in
+// order_test.go.
+func (a *authority) OrderCredential(context.Context, string, string, string) (ledger.Order, error) {
+	return ledger.Order{}, &issuer.Refusal{Kind: issuer.Unauthenticated, Rule: ruleCredential, Text: "unknown", Err: ledger.ErrNotFound}
+}
+
+func (a *authority) ClaimOrder(context.Context, string, ledger.Certificate) (ledger.Order, error) {
+	return ledger.Order{}, &issuer.Refusal{Kind: issuer.Forbidden, Rule: "order-unknown", Text: "unknown"}
+}
+
+func (a *authority) Refused(r ledger.Refused) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.refused = append(a.refused, r)
+}
+
 func (a *authority) Enroll(ctx context.Context, r issuer.Request) (issuer.Answer, error) {
 	a.mu.Lock()
 	a.requests = append(a.requests, r)
@@ -199,7 +216,8 @@ func (a *authority) Enroll(ctx context.Context, r issuer.Request) (issuer.Answer
 		return issuer.Answer{}, err
 	}
 	refuse := func(kind issuer.Kind, rule, text string) (issuer.Answer, error) {
-		return issuer.Answer{}, &issuer.Refusal{Kind: kind, Rule: rule, Text: text}
+		a.Refused(ledger.Refused{Operation: r.Operation, Rule: rule, Text: text, Requester: r.Requester})
+		return issuer.Answer{}, &issuer.Refusal{Kind: kind, Rule: rule, Text: text, Recorded: true}
 	}
 	csr, err := x509.ParseCertificateRequest(r.CSR)
 	if err != nil {

@@ -29,22 +29,29 @@ func reject(rule, format string, args ...any) error {
 // 3.3.2. The two kinds of trust are kept apart. What is under a CA of ours is
 // for the ledger to judge, and no maker's CA is ever asked about it.
 func (h *Handler) byCertificate(x *exchange) (identity, error) {
+	x.who = ledger.Requester{Kind: "certificate", Name: serial(x.client), Address: x.peer}
 	record, err := h.authority.Holder(x.r.Context(), x.client)
 	if errors.Is(err, issuer.ErrForeign) {
+		x.who.Kind = "maker"
 		return h.byMaker(x)
 	}
 	if err != nil {
 		return identity{}, h.notHolder(x, err)
 	}
+	x.device = record.Device
 	now := h.now()
+	claim := record.Purpose == ledger.ForClaim
 	switch {
 	// A record without a device would vouch for any.
-	case record.Device == "" || !slices.Contains(x.label.Own, record.Profile):
+	case !claim && (record.Purpose != ledger.ForDevice || record.Device == "" || !slices.Contains(x.label.Own, record.Profile)):
 		return identity{}, reject(ruleOwnProfile, "certificates of profile %q do not authenticate here", record.Profile)
 	case now.Before(record.NotBefore):
 		return identity{}, reject(ruleNotYetValid, "the TLS client certificate %s is valid from %s", record.Serial, record.NotBefore.UTC().Format(time.RFC3339))
 	case now.After(record.NotAfter):
 		return identity{}, reject(ruleExpired, "the TLS client certificate %s expired at %s: enroll again as for the first time", record.Serial, record.NotAfter.UTC().Format(time.RFC3339))
+	}
+	if claim {
+		return h.byClaim(x, record)
 	}
 	return identity{
 		requester: ledger.Requester{Kind: "certificate", Name: string(record.Serial), Address: x.peer},

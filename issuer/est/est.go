@@ -34,8 +34,8 @@ type Authority interface {
 	Enroll(ctx context.Context, r issuer.Request) (issuer.Answer, error)
 
 	// Holder authenticates a TLS client certificate as one of our own: under
-	// one of our issuing CAs, its exact bytes in the ledger, not revoked, of a
-	// profile that may authenticate. It does not fail because the certificate
+	// one of our issuing CAs, its exact bytes in the ledger, not revoked, a
+	// device's or the claim of a work order, as its purpose says. It does not fail because the certificate
 	// has expired or is not valid yet; the handler decides that by the record.
 	//
 	// It returns issuer.ErrForeign for a certificate that is not under any of
@@ -43,6 +43,20 @@ type Authority interface {
 	// The rule certificate-unknown says that a CA of ours signed a certificate
 	// which the ledger does not know: the handler raises an alarm.
 	Holder(ctx context.Context, certificate *x509.Certificate) (ledger.Certificate, error)
+
+	// OrderCredential authenticates by the secret of a work order at a label.
+	// *issuer.Refusal of kind Unauthenticated if there is no such order (it
+	// then wraps ledger.ErrNotFound), if the secret is wrong or the order was
+	// killed; other refusals only for the right secret.
+	OrderCredential(ctx context.Context, label, user, secret string) (ledger.Order, error)
+
+	// ClaimOrder returns the work order of a claim certificate that Holder has
+	// authenticated, or *issuer.Refusal if the label does not take it.
+	ClaimOrder(ctx context.Context, label string, claim ledger.Certificate) (ledger.Order, error)
+
+	// Refused puts a refusal on record that Enroll has not recorded itself. It
+	// does not block.
+	Refused(r ledger.Refused)
 
 	// Anchors returns the trust anchor and every intermediate certificate that
 	// a device of that issuing CA needs (RFC 7030, Section 4.1.3), root first;
@@ -58,6 +72,12 @@ type Label struct {
 	Name    string
 	Profile string // name of the profile; must be set
 	Issuer  string // name of the issuing CA; must be set
+
+	// Authorize is the rule that decides whether an authenticated requester may
+	// have the certificate; must be set. With issuer.ByOrder the credentials of
+	// simpleenroll are those of work orders (secret or claim certificate) and
+	// Own, and there must be no others.
+	Authorize issuer.Rule
 
 	// Passwords are the HTTP Basic credentials for simpleenroll. A user may
 	// have several, so that a secret can be changed without an interruption.
@@ -114,6 +134,9 @@ type label struct {
 	secrets map[string][][32]byte
 	anchors anchorCache
 }
+
+// basic reports whether the label takes HTTP Basic credentials.
+func (l *label) basic() bool { return len(l.secrets) > 0 || l.Authorize == issuer.ByOrder }
 
 // Handler serves EST. It is safe for concurrent use.
 type Handler struct {
@@ -180,6 +203,15 @@ func newLabel(c Label) (*label, error) {
 	}
 	if c.Profile == "" || c.Issuer == "" {
 		return nil, errors.New("profile and issuer must be set")
+	}
+	switch c.Authorize {
+	case issuer.Trusted, issuer.Inventory:
+	case issuer.ByOrder:
+		if len(c.Passwords) > 0 || c.Makers != nil {
+			return nil, errors.New("passwords and makers would enroll past every quota: authorised by work orders, a label takes only their credentials")
+		}
+	default:
+		return nil, fmt.Errorf("authorize %q is none of trusted, inventory, order", c.Authorize)
 	}
 	switch {
 	case c.Makers == nil && c.MakerDevice != "":

@@ -19,7 +19,7 @@ import (
 
 func TestConfig(t *testing.T) {
 	pool := x509.NewCertPool()
-	good := Label{Name: "a", Profile: "device", Issuer: "issuing"}
+	good := Label{Name: "a", Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted}
 	with := func(edit func(*Label)) []Label {
 		l := good
 		edit(&l)
@@ -48,8 +48,16 @@ func TestConfig(t *testing.T) {
 		"attribute without makers": {labels: with(func(l *Label) { l.MakerDevice = "commonName" }), err: "without makers"},
 		"user with colon":          {labels: with(func(l *Label) { l.Passwords = []Password{{"a:b", [32]byte{1}}} }), err: "colon"},
 		"no secret":                {labels: with(func(l *Label) { l.Passwords = []Password{{User: "a"}} }), err: "no secret"},
-		"realm with quote":         {labels: []Label{good}, realm: `a"b`, err: "realm"},
-		"realm with newline":       {labels: []Label{good}, realm: "a\nb", err: "realm"},
+		"by order":                 {labels: with(func(l *Label) { l.Authorize = issuer.ByOrder })},
+		"by inventory":             {labels: with(func(l *Label) { l.Authorize = issuer.Inventory })},
+		"no rule":                  {labels: with(func(l *Label) { l.Authorize = "" }), err: "none of trusted"},
+		"unknown rule":             {labels: with(func(l *Label) { l.Authorize = "webhook" }), err: "none of trusted"},
+		"password past the quota":  {labels: with(func(l *Label) { l.Authorize, l.Passwords = issuer.ByOrder, []Password{{"a", [32]byte{1}}} }), err: "past every quota"},
+		"maker past the quota": {labels: with(func(l *Label) {
+			l.Authorize, l.Makers, l.MakerDevice = issuer.ByOrder, pool, "commonName"
+		}), err: "past every quota"},
+		"realm with quote":   {labels: []Label{good}, realm: `a"b`, err: "realm"},
+		"realm with newline": {labels: []Label{good}, realm: "a\nb", err: "realm"},
 	} {
 		h, err := NewHandler(Config{Authority: newAuthority(t), Labels: c.labels, Realm: c.realm, Logger: slog.New(slog.DiscardHandler)})
 		switch {

@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"mintmark/internal/ledger"
 )
 
 // What decodes stays the same when it is encoded again, and what does not
@@ -51,6 +53,8 @@ func FuzzDecodeBody(f *testing.F) {
 func (f *fixture) states(t testing.TB) []*tls.Certificate {
 	revoked := f.authority.own(t, "revoked", nil)
 	f.authority.revoke(revoked)
+	claim := f.authority.issuing.device(t, named("WO-1"), nil)
+	f.authority.remember(claim.Leaf, "claim", func(r *ledger.Certificate) { r.Purpose, r.Device, r.Order = ledger.ForClaim, "", "WO-1" })
 	return []*tls.Certificate{
 		nil,
 		f.authority.own(t, "fuzzed", nil),
@@ -58,6 +62,7 @@ func (f *fixture) states(t testing.TB) []*tls.Certificate {
 		f.authority.issuing.device(t, named("unknown"), nil),
 		f.maker.device(t, pkix.Name{SerialNumber: "fuzzed", CommonName: "fuzzed"}, nil),
 		newCA(t, "Stranger", nil).device(t, named("fuzzed"), nil),
+		claim,
 	}
 }
 
@@ -71,7 +76,7 @@ func FuzzHandler(f *testing.F) {
 	good := strings.TrimPrefix(basic(goodUser, goodSecret), "Authorization: ")
 	for state := range states {
 		for _, op := range operations {
-			for _, path := range []string{"/.well-known/est/" + op, "/.well-known/est/makers/" + op, "/line-a/.well-known/est/" + op} {
+			for _, path := range []string{"/.well-known/est/" + op, "/.well-known/est/makers/" + op, "/.well-known/est/order/" + op, "/line-a/.well-known/est/" + op} {
 				f.Add(byte(state), "POST", path, mediaTypePKCS10, good, "libest", []byte(text))
 				f.Add(byte(state), "GET", path, "", "", "", []byte(nil))
 			}
@@ -95,6 +100,8 @@ func FuzzHandler(f *testing.F) {
 		w := httptest.NewRecorder()
 		x.handler.ServeHTTP(w, r)
 		x.log.b.Reset()
+		refused := x.authority.refused
+		x.authority.refused, x.authority.requests = nil, nil
 		// The lock would hide the password's part of the code after a while.
 		x.clock.advance(attemptBurst * attemptLeak)
 
@@ -106,6 +113,9 @@ func FuzzHandler(f *testing.F) {
 		}
 		if slices.Contains(slices.Collect(maps.Keys(w.Header())), "WWW-Authenticate") != (w.Code == 401) {
 			t.Fatalf("status %d with header %v", w.Code, w.Header())
+		}
+		if len(refused) > 1 || (w.Code >= 400) != (len(refused) == 1) {
+			t.Fatalf("status %d with %d refusals on record", w.Code, len(refused))
 		}
 		if w.Code != 200 || strings.HasSuffix(path, "cacerts") {
 			return

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"mintmark/internal/ledger"
+	"mintmark/issuer"
 )
 
 // decoy takes the place of an unknown user's secret, so that unknown users and
@@ -25,6 +26,9 @@ func (h *Handler) byPassword(x *exchange) (identity, error) {
 	if !ok {
 		return identity{}, fail(http.StatusUnauthorized, ruleNoCredential, "neither an acceptable TLS client certificate nor a password")
 	}
+	if x.label.Authorize == issuer.ByOrder {
+		return h.byOrder(x, user, secret)
+	}
 	sum := sha256.Sum256([]byte(secret))
 	hashes, known := x.label.secrets[user]
 	if !known {
@@ -34,24 +38,32 @@ func (h *Handler) byPassword(x *exchange) (identity, error) {
 	for _, want := range hashes {
 		match |= subtle.ConstantTimeCompare(sum[:], want[:])
 	}
+	x.who = ledger.Requester{Kind: "password", Name: shorten(user), Address: x.peer}
+	if f := h.attempt(x, user, known, known && match == 1); f != nil {
+		return identity{}, f
+	}
+	return identity{requester: ledger.Requester{Kind: "password", Name: user, Address: x.peer}}, nil
+}
 
+// attempt counts a right or wrong secret and refuses the wrong one, and any
+// after too many of them.
+func (h *Handler) attempt(x *exchange, user string, known, right bool) *failure {
 	now := h.now()
 	source, account := sourceKey(x.peer), attemptKey{label: x.label.Name}
 	if known {
 		account.user, account.known = user, true
 	}
-	right := known && match == 1
 	switch {
 	case h.attempts.locked(now, source, account):
 		x.note(slog.String("user", shorten(user)), slog.Bool("right", right))
-		return identity{}, fail(http.StatusUnauthorized, ruleAttempts, "too many wrong passwords")
+		return fail(http.StatusUnauthorized, ruleAttempts, "too many wrong passwords")
 	case !right:
 		h.attempts.failed(now, source, account)
 		x.note(slog.String("user", shorten(user)), slog.Bool("known", known))
-		return identity{}, fail(http.StatusUnauthorized, ruleCredential, "unknown user or wrong password")
+		return fail(http.StatusUnauthorized, ruleCredential, "unknown user or wrong password")
 	}
 	h.attempts.succeeded(now, source, account)
-	return identity{requester: ledger.Requester{Kind: "password", Name: user, Address: x.peer}}, nil
+	return nil
 }
 
 // shorten bounds what a stranger can write into the log.

@@ -30,6 +30,8 @@ const (
 	ruleMaker         = "maker-certificate"
 	ruleMakerDevice   = "maker-device"
 	ruleMakerRenewal  = "maker-renewal"
+	ruleClaimLabel    = "claim-label"
+	ruleClaimRenewal  = "claim-renewal"
 	ruleNoCertificate = "no-certificate"
 	ruleDisabled      = "label-disabled"
 	ruleAnchors       = "anchors"
@@ -49,6 +51,8 @@ type failure struct {
 	allow  string        // Allow header of a 405
 	retry  time.Duration // Retry-After of a 503
 	err    error         // cause for the log
+
+	recorded bool // the issuer has put it on record
 }
 
 func (f *failure) Error() string {
@@ -78,7 +82,7 @@ func toFailure(err error) *failure {
 	if !errors.As(err, &r) {
 		return &failure{status: http.StatusInternalServerError, rule: ruleInternal, err: err}
 	}
-	f = &failure{rule: r.Rule, text: r.Text, err: r.Err}
+	f = &failure{rule: r.Rule, text: r.Text, err: r.Err, recorded: r.Recorded}
 	switch r.Kind {
 	case issuer.Malformed:
 		f.status = http.StatusBadRequest

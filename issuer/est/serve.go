@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"mintmark/internal/ledger"
 )
 
 // exchange is one request on its way to an answer.
@@ -27,6 +29,11 @@ type exchange struct {
 	peer   netip.Addr
 	client *x509.Certificate // the TLS client's certificate, not verified; nil for none
 	attrs  []slog.Attr       // for the log line, gathered on the way
+
+	// For the record of a refusal, as far as they are known.
+	who    ledger.Requester // as authenticated, or as claimed
+	device string
+	order  string
 }
 
 func (x *exchange) note(attrs ...slog.Attr) { x.attrs = append(x.attrs, attrs...) }
@@ -90,6 +97,7 @@ func (h *Handler) serve(op operation) http.Handler {
 			f = &failure{status: answer.status}
 		}
 		h.record(x, f, h.now().Sub(start))
+		h.refused(x, f)
 	})
 }
 
@@ -122,7 +130,7 @@ func (h *Handler) refuse(x *exchange, err error) *failure {
 	_, _ = io.CopyN(io.Discard, x.r.Body, maxBody)
 
 	f := toFailure(err)
-	if f.status == http.StatusUnauthorized && (x.label == nil || len(x.label.secrets) == 0) {
+	if f.status == http.StatusUnauthorized && (x.label == nil || !x.label.basic()) {
 		// A 401 must carry a challenge (RFC 9110, Section 15.5.2), and there
 		// is none to give.
 		f.status = http.StatusForbidden
@@ -185,6 +193,26 @@ func (h *Handler) record(x *exchange, f *failure, took time.Duration) {
 	attrs = append(attrs, slog.Duration("duration", took))
 	h.logger.LogAttrs(x.r.Context(), level, "est request", attrs...)
 }
+
+// refused puts a refusal on record, unless the issuer has. What failed inside
+// is none, nor is a client that went away.
+func (h *Handler) refused(x *exchange, f *failure) {
+	if f.rule == "" || f.recorded || f.status == http.StatusInternalServerError || f.rule == ruleCancelled {
+		return
+	}
+	r := ledger.Refused{Operation: operationName(x), Rule: f.rule, Text: f.text, Device: x.device, Order: x.order, Requester: x.who}
+	r.Requester.Address = x.peer
+	if x.label != nil {
+		r.Label, r.Profile = x.label.Name, x.label.Profile
+	}
+	if x.client != nil {
+		r.Subject = x.client.Subject.String()
+	}
+	h.authority.Refused(r)
+}
+
+// operationName is what an exchange is called in the record of refusals.
+func operationName(x *exchange) string { return "est " + x.op }
 
 // peer is the address at the other end, without port and zone.
 func peer(r *http.Request) netip.Addr {

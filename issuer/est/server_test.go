@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"mintmark/internal/cms"
+	"mintmark/issuer"
 )
 
 // What the fixture's labels admit.
@@ -90,15 +91,16 @@ func newHandler(t testing.TB) *fixture {
 	f.handler, err = NewHandler(Config{
 		Authority: f.authority,
 		Labels: []Label{
-			{Profile: "device", Issuer: "issuing", Passwords: password, Own: own},
-			{Name: "line-a", Profile: "device", Issuer: "issuing", Passwords: password, Own: own},
-			{Name: "makers", Profile: "device", Issuer: "issuing", Own: own, Makers: makers, MakerDevice: "serialNumber"},
-			{Name: "makers-cn", Profile: "device", Issuer: "issuing", Makers: makers, MakerDevice: "commonName"},
-			{Name: "own", Profile: "device", Issuer: "issuing", Own: own},
-			{Name: "pin", Profile: "device", Issuer: "issuing", Passwords: []Password{{"", sha256.Sum256([]byte(lonelySecret))}}},
-			{Name: "nobody", Profile: "device", Issuer: "issuing"},
-			{Name: "new", Profile: "device", Issuer: "not-yet", Passwords: password},
-			{Name: "off", Profile: "device", Issuer: "issuing", Passwords: password, Disabled: func() string { return *f.disabled }},
+			{Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted, Passwords: password, Own: own},
+			{Name: "line-a", Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted, Passwords: password, Own: own},
+			{Name: "makers", Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted, Own: own, Makers: makers, MakerDevice: "serialNumber"},
+			{Name: "makers-cn", Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted, Makers: makers, MakerDevice: "commonName"},
+			{Name: "own", Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted, Own: own},
+			{Name: "pin", Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted, Passwords: []Password{{"", sha256.Sum256([]byte(lonelySecret))}}},
+			{Name: "nobody", Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted},
+			{Name: "new", Profile: "device", Issuer: "not-yet", Authorize: issuer.Trusted, Passwords: password},
+			{Name: "order", Profile: "device", Issuer: "issuing", Authorize: issuer.ByOrder, Own: own},
+			{Name: "off", Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted, Passwords: password, Disabled: func() string { return *f.disabled }},
 		},
 		Realm:  "factory",
 		Logger: slog.New(slog.NewTextHandler(f.log, nil)),
@@ -114,6 +116,13 @@ func newHandler(t testing.TB) *fixture {
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := newHandler(t)
+	f.serve(t)
+	return f
+}
+
+// serve answers until the test ends.
+func (f *fixture) serve(t testing.TB) {
+	t.Helper()
 	certificate := f.authority.root.server(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -130,7 +139,6 @@ func newFixture(t testing.TB) *fixture {
 	f.address = listener.Addr().String()
 	f.roots = x509.NewCertPool()
 	f.roots.AddCert(f.authority.root.certificate)
-	return f
 }
 
 // client returns an EST client for the fixture.

@@ -116,7 +116,7 @@ var concurrencyChecks = []check{
 	}},
 	{"either finished or void", func(t *testing.T, b *bench) {
 		together(func(n int) {
-			i := b.intent(fmt.Sprint("dev-", n), "k")
+			i := b.intent(fmt.Sprint("dev-", n), fmt.Sprint("k", n))
 			if results, err := b.Begin(b.ctx, []ledger.Intent{i}); err != nil || results[0] != nil {
 				t.Error(results, err)
 				return

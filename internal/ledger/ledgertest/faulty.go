@@ -113,3 +113,53 @@ func (f *Faulty) Done(ctx context.Context, ids []int64) error {
 func (f *Faulty) Retry(ctx context.Context, id int64, at time.Time, cause string) error {
 	return f.inject("Retry", func() error { return f.Ledger.Retry(ctx, id, at, cause) })
 }
+
+func (f *Faulty) ImportCertificates(ctx context.Context, certificates []ledger.Certificate, actor string, now time.Time) ([]error, error) {
+	return injectValue(f, "ImportCertificates", func() ([]error, error) {
+		return f.Ledger.ImportCertificates(ctx, certificates, actor, now)
+	})
+}
+
+func (f *Faulty) OpenImport(ctx context.Context, i ledger.Import) error {
+	return f.inject("OpenImport", func() error { return f.Ledger.OpenImport(ctx, i) })
+}
+
+func (f *Faulty) StageDevices(ctx context.Context, id string, rows []ledger.Listing) error {
+	return f.inject("StageDevices", func() error { return f.Ledger.StageDevices(ctx, id, rows) })
+}
+
+func (f *Faulty) CommitImport(ctx context.Context, id string, now time.Time) (ledger.Import, error) {
+	return injectValue(f, "CommitImport", func() (ledger.Import, error) { return f.Ledger.CommitImport(ctx, id, now) })
+}
+
+func (f *Faulty) DropImport(ctx context.Context, id string) error {
+	return f.inject("DropImport", func() error { return f.Ledger.DropImport(ctx, id) })
+}
+
+func (f *Faulty) HoldDevice(ctx context.Context, id string, state ledger.DeviceState, actor, note string, now time.Time) (ledger.Device, error) {
+	return injectValue(f, "HoldDevice", func() (ledger.Device, error) { return f.Ledger.HoldDevice(ctx, id, state, actor, note, now) })
+}
+
+func (f *Faulty) CreateOrder(ctx context.Context, order ledger.Order) error {
+	return f.inject("CreateOrder", func() error { return f.Ledger.CreateOrder(ctx, order) })
+}
+
+func (f *Faulty) ChangeOrder(ctx context.Context, id string, change ledger.OrderChange, actor string, now time.Time) (ledger.Order, error) {
+	return injectValue(f, "ChangeOrder", func() (ledger.Order, error) { return f.Ledger.ChangeOrder(ctx, id, change, actor, now) })
+}
+
+func (f *Faulty) Refuse(ctx context.Context, refused []ledger.Refused, keep int) error {
+	return f.inject("Refuse", func() error { return f.Ledger.Refuse(ctx, refused, keep) })
+}
+
+func (f *Faulty) PutPrincipal(ctx context.Context, principal ledger.Principal, now time.Time) error {
+	return f.inject("PutPrincipal", func() error { return f.Ledger.PutPrincipal(ctx, principal, now) })
+}
+
+func (f *Faulty) Propose(ctx context.Context, approval ledger.Approval) error {
+	return f.inject("Propose", func() error { return f.Ledger.Propose(ctx, approval) })
+}
+
+func (f *Faulty) MoveApproval(ctx context.Context, from ledger.ApprovalState, next ledger.Approval, now time.Time) error {
+	return f.inject("MoveApproval", func() error { return f.Ledger.MoveApproval(ctx, from, next, now) })
+}

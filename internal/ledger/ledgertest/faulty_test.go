@@ -39,7 +39,8 @@ func TestFaulty(t *testing.T) {
 	}
 	for m, written := range map[ledgertest.Mode]bool{ledgertest.Pass: true, ledgertest.NotPersist: false, ledgertest.ButPersist: true} {
 		mode = m
-		i := ledgertest.NewIntent(epoch, now, string(ledgertest.NewSerial(now)), "k")
+		device := string(ledgertest.NewSerial(now))
+		i := ledgertest.NewIntent(epoch, now, device, device)
 		_, err := l.Begin(ctx, []ledger.Intent{i})
 		if failed := m != ledgertest.Pass; errors.Is(err, ledgertest.ErrInjected) != failed {
 			t.Errorf("mode %d: error %v", m, err)

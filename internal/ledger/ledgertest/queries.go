@@ -28,7 +28,7 @@ var certificateChecks = []check{
 	{"pages follow each other in the order of serial numbers", func(t *testing.T, b *bench) {
 		var want []ledger.Serial
 		for n := range 23 {
-			want = append(want, b.issue(b.intent(fmt.Sprint("dev-", n), "k")))
+			want = append(want, b.issue(b.intent(fmt.Sprint("dev-", n), fmt.Sprint("k", n))))
 			b.now = b.now.Add(time.Second)
 		}
 		slices.Sort(want)
@@ -50,7 +50,7 @@ var certificateChecks = []check{
 	}},
 	{"a full last page has no next one", func(t *testing.T, b *bench) {
 		for n := range 4 {
-			b.issue(b.intent(fmt.Sprint("dev-", n), "k"))
+			b.issue(b.intent(fmt.Sprint("dev-", n), fmt.Sprint("k", n)))
 		}
 		page, err := b.Certificates(b.ctx, ledger.Query{Limit: 4})
 		b.ok(err)
@@ -61,7 +61,7 @@ var certificateChecks = []check{
 	{"a page has 100 unless asked and never more than 1000", func(t *testing.T, b *bench) {
 		var intents []ledger.Intent
 		for n := range 1005 {
-			intents = append(intents, b.intent(fmt.Sprint("dev-", n), "k"))
+			intents = append(intents, b.intent(fmt.Sprint("dev-", n), fmt.Sprint("k", n)))
 		}
 		results, err := b.Begin(b.ctx, intents)
 		b.ok(err)

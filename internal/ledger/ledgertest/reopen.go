@@ -57,6 +57,45 @@ func RunReopen(t *testing.T, open func(t testing.TB) (l ledger.Ledger, reopen fu
 			b.ok(err)
 			b.equal("authorities", len(all), 1)
 		}},
+		{"orders, lists, refusals, people and approvals", func(t *testing.T, b *bench, reopen func()) {
+			b.order("wo-1", 2)
+			b.issue(b.intent("dev-1", "k1", under("wo-1")))
+			b.ok(b.begin(b.intent("dev-2", "k2", under("wo-1"))))
+			b.listed("i1", rows("dev-1", "dev-3")...)
+			b.openImport("i2", false, rows("dev-4")...)
+			b.hold("dev-3", ledger.Held)
+			b.ok(b.Refuse(b.ctx, []ledger.Refused{{At: b.now, Rule: "rule", Device: "dev-9"}}, 10))
+			b.ok(b.PutPrincipal(b.ctx, ledger.Principal{Name: "alice", AddedAt: b.now}, b.now))
+			b.proposal("a1")
+			all := func() []any {
+				order, err := b.Order(b.ctx, "wo-1")
+				b.ok(err)
+				devices, err := b.Devices(b.ctx, ledger.DeviceQuery{})
+				b.ok(err)
+				imports, err := b.OpenImports(b.ctx)
+				b.ok(err)
+				refusals, err := b.Refusals(b.ctx, ledger.RefusalQuery{})
+				b.ok(err)
+				people, err := b.Principals(b.ctx)
+				b.ok(err)
+				approvals, err := b.Approvals(b.ctx, "", 10)
+				b.ok(err)
+				return []any{order, devices, imports, refusals, people, approvals}
+			}
+			before := all()
+			reopen()
+			b.equal("after reopening", all(), before)
+			b.taken("wo-1", 2)
+			epoch, err := b.Join(b.ctx, "alpha", b.now, time.Hour)
+			b.ok(err)
+			b.epoch = epoch
+			_, err = b.VoidLapsed(b.ctx, b.now)
+			b.ok(err)
+			b.taken("wo-1", 1)
+			_, err = b.CommitImport(b.ctx, "i2", b.now)
+			b.ok(err)
+			b.equal("devices", b.found(ledger.DeviceQuery{}), []string{"dev-1", "dev-3", "dev-4"})
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l, reopen := open(t)

@@ -1,6 +1,8 @@
 package ledgertest
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -43,7 +45,7 @@ var revocationChecks = []check{
 	}},
 	{"exactly one field selects", func(t *testing.T, b *bench) {
 		serial := b.issue(b.intent("dev-1", "k1"))
-		for _, s := range []ledger.Selector{{}, {Serial: serial, Device: "dev-1"}} {
+		for _, s := range []ledger.Selector{{}, {Serial: serial, Device: "dev-1"}, {Device: "dev-1", Order: "wo-1"}, {Serial: serial, Order: "wo-1"}, {Serial: serial, Most: -1}} {
 			if _, err := b.Revoke(b.ctx, s, ledger.Superseded, "officer", b.now, nil); err == nil {
 				t.Errorf("%+v was accepted", s)
 			}
@@ -52,7 +54,7 @@ var revocationChecks = []check{
 	}},
 	{"a device's certificates are revoked together, with a task each", func(t *testing.T, b *bench) {
 		want := []ledger.Serial{b.issue(b.intent("dev-1", "k1")), b.issue(b.intent("dev-1", "k2", sameDeviceKey))}
-		other := b.issue(b.intent("dev-2", "k2"))
+		other := b.issue(b.intent("dev-2", "k3"))
 		changed, err := b.Revoke(b.ctx, ledger.Selector{Device: "dev-1"}, ledger.CessationOfOperation, "officer", b.now, func(c ledger.Certificate) []ledger.Task {
 			if c.State != ledger.Revoked || c.Device != "dev-1" {
 				t.Errorf("task for %+v", c)
@@ -71,6 +73,48 @@ var revocationChecks = []check{
 		b.ok(err)
 		b.equal("current", d.Current, ledger.Serial(""))
 		b.equal("count", d.Certificates, 2)
+	}},
+	{"an order's certificates are revoked together, its claims included", func(t *testing.T, b *bench) {
+		b.order("wo-1", 9)
+		b.order("wo-2", 9)
+		_, err := b.Revoke(b.ctx, ledger.Selector{Order: "wo-1"}, ledger.KeyCompromise, "officer", b.now, nil)
+		b.ok(err) // known, and nothing to revoke
+		want := []ledger.Serial{b.issue(b.intent("dev-1", "k1", under("wo-1"))), b.issue(b.intent("dev-2", "k2", under("wo-1"))), b.issue(b.intent("", "k3", claim("wo-1")))}
+		others := []ledger.Serial{b.issue(b.intent("dev-4", "k4", under("wo-2"))), b.issue(b.intent("dev-5", "k5"))}
+		changed, err := b.Revoke(b.ctx, ledger.Selector{Order: "wo-1"}, ledger.KeyCompromise, "officer", b.now, nil)
+		b.ok(err)
+		slices.Sort(want)
+		b.equal("changed", changed, want)
+		for _, serial := range others {
+			b.state(serial, ledger.Valid)
+		}
+		_, err = b.Revoke(b.ctx, ledger.Selector{Order: "wo-3"}, ledger.KeyCompromise, "officer", b.now, nil)
+		b.want(err, ledger.ErrNotFound)
+	}},
+	{"no more are revoked than may be", func(t *testing.T, b *bench) {
+		b.order("wo-1", 9)
+		var serials []ledger.Serial
+		for n := range 3 {
+			serials = append(serials, b.issue(b.intent("dev-1", fmt.Sprint("k", n), sameDeviceKey, under("wo-1"))))
+		}
+		for _, s := range []ledger.Selector{{Order: "wo-1", Most: 2}, {Device: "dev-1", Most: 2}} {
+			_, err := b.Revoke(b.ctx, s, ledger.Superseded, "officer", b.now, func(ledger.Certificate) []ledger.Task { return []ledger.Task{{Kind: "aws"}} })
+			var many *ledger.TooManyError
+			if !errors.As(err, &many) || many.Count != 3 || many.Most != 2 {
+				t.Errorf("%+v: %v", s, err)
+			}
+		}
+		for _, serial := range serials {
+			b.state(serial, ledger.Valid)
+		}
+		backlog, err := b.Backlog(b.ctx)
+		b.ok(err)
+		b.equal("tasks", backlog["aws"], 0)
+		_, err = b.Revoke(b.ctx, ledger.Selector{Serial: serials[0], Most: 1}, ledger.Superseded, "officer", b.now, nil)
+		b.ok(err)
+		changed, err := b.Revoke(b.ctx, ledger.Selector{Order: "wo-1", Most: 2}, ledger.Superseded, "officer", b.now, nil) // what is revoked does not count
+		b.ok(err)
+		b.equal("changed", len(changed), 2)
 	}},
 	{"the device's current one is the newest valid", func(t *testing.T, b *bench) {
 		first := b.issue(b.intent("dev-1", "k1"))

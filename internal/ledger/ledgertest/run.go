@@ -31,6 +31,15 @@ func Run(t *testing.T, open func(t testing.TB) ledger.Ledger) {
 		{"certificates", certificateChecks},
 		{"revocations", revocationChecks},
 		{"crls", crlChecks},
+		{"admission", admissionChecks},
+		{"devices", deviceChecks},
+		{"imports", importChecks},
+		{"orders", orderChecks},
+		{"quota", quotaChecks},
+		{"imported", importedChecks},
+		{"refusals", refusalChecks},
+		{"principals", principalChecks},
+		{"approvals", approvalChecks},
 		{"hierarchy", hierarchyChecks},
 		{"leases", leaseChecks},
 		{"outbox", outboxChecks},
@@ -198,4 +207,16 @@ func (b *bench) equal(what string, got, want any) {
 	if g, w := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); g != w {
 		b.t.Fatalf("%s:\n got %s\nwant %s", what, g, w)
 	}
+}
+
+// eventually waits for what the ledger does by itself.
+func (b *bench) eventually(what string, f func() bool) {
+	b.t.Helper()
+	for range 500 {
+		if f() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	b.t.Fatalf("not within 5 s: %s", what)
 }

@@ -18,19 +18,23 @@ const maxDER = 1 << 20
 
 const (
 	sqlInsertIntent = `INSERT INTO certificates (serial, issuer, profile, label, purpose, device, subject, requester_kind, requester, address,
-	spki, not_before, not_after, state, intent_at, epoch_server, epoch_number, tbs)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'open', $14, $15, $16, $17)
+	spki, not_before, not_after, state, intent_at, epoch_server, epoch_number, tbs, order_id)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'open', $14, $15, $16, $17, $18)
 	ON CONFLICT (serial) DO NOTHING`
 
-	// What the same key has: by the key's index, because a key has few
-	// certificates where a device that renews often has many.
-	sqlSameKey = `SELECT serial, state, profile, issuer, not_before, issued_at, ` + inForce + ` FROM certificates c
-	WHERE spki = $1 AND device = $2 AND not_after >= $3 AND state IN ('open', 'valid')`
-	// Whether the device has another key, in force or on its way.
-	sqlOtherKey = `SELECT serial, state = 'valid' OR ` + inForce + ` FROM certificates c
-	WHERE device = $1 AND device <> '' AND spki <> $2 AND not_after >= $3 AND state IN ('open', 'valid') LIMIT 1`
-	// Whether the epoch of an intent is in force at $3.
-	inForce = `EXISTS (SELECT 1 FROM epochs e WHERE e.server = c.epoch_server AND e.number = c.epoch_number AND e.ends_at > $3)`
+	// Whether the epoch of an intent is in force at $2.
+	sqlLive = `EXISTS (SELECT 1 FROM epochs e WHERE e.server = c.epoch_server AND e.number = c.epoch_number AND e.ends_at > $2)`
+
+	// What the same key has, for this device and others: by the key's index,
+	// because a key has few certificates where a device that renews often has
+	// many.
+	sqlSameKey = `SELECT serial, device, state, profile, issuer, not_before, issued_at, ` + sqlLive + ` FROM certificates c
+	WHERE spki = $1 AND not_after >= $2 AND state IN ('open', 'valid')`
+	// Whether the device has another key, in force or on its way, and here
+	// rather than at another server.
+	sqlOtherKey = `SELECT serial, state = 'valid' OR ` + sqlLive + `,
+	CASE WHEN state = 'valid' OR (epoch_server = $4 AND epoch_number = $5) THEN 1 ELSE 0 END AS here FROM certificates c
+	WHERE device = $1 AND device <> '' AND not_after >= $2 AND spki <> $3 AND state IN ('open', 'valid') ORDER BY here DESC LIMIT 1`
 )
 
 // Announce implements ledger.Issuance.
@@ -115,6 +119,12 @@ func checkIntent(i *ledger.Intent) ([]byte, error) {
 		return nil, errors.New("intent for a device names no device")
 	case i.Purpose != ledger.ForDevice && i.Device != "":
 		return nil, fmt.Errorf("intent for purpose %q names a device", i.Purpose)
+	case i.Order != "" && i.Purpose != ledger.ForDevice && i.Purpose != ledger.ForClaim:
+		return nil, fmt.Errorf("intent for purpose %q names a work order", i.Purpose)
+	case i.Purpose == ledger.ForClaim && i.Order == "":
+		return nil, errors.New("intent for a claim names no work order")
+	case i.Listed && i.Purpose != ledger.ForDevice:
+		return nil, fmt.Errorf("intent for purpose %q asks for the inventory", i.Purpose)
 	case i.At.IsZero():
 		return nil, errors.New("intent has no time")
 	case len(i.TBS) == 0 || len(i.TBS) > maxDER:
@@ -146,45 +156,70 @@ func (t *tx) begin(i *ledger.Intent, serial []byte) (refusal, err error) {
 	if refusal, err = t.rival(i); refusal != nil || err != nil {
 		return refusal, err
 	}
+	// Last, so that an intent that is refused for anything else costs no unit.
+	paid := i.Order != "" && i.Purpose == ledger.ForDevice
+	if paid {
+		if refusal, err = t.takeUnit(i.Order, i.At); refusal != nil || err != nil {
+			return refusal, err
+		}
+	}
 	address := ""
 	if i.Requester.Address.IsValid() {
 		address = i.Requester.Address.String()
 	}
 	n, err := t.exec(sqlInsertIntent, serial, i.Issuer, i.Profile, i.Label, string(i.Purpose), i.Device, i.Subject, i.Requester.Kind, i.Requester.Name, address,
-		i.Key[:], micros(i.NotBefore), micros(i.NotAfter), micros(i.At), i.Epoch.Server, i.Epoch.Number, i.TBS)
+		i.Key[:], micros(i.NotBefore), micros(i.NotAfter), micros(i.At), i.Epoch.Server, i.Epoch.Number, i.TBS, i.Order)
 	if err != nil {
 		return nil, err
 	}
 	if n == 0 {
+		if paid {
+			if _, err := t.exec(sqlReturnUnit, i.Order); err != nil {
+				return nil, err
+			}
+		}
 		return fmt.Errorf("%s: %w", i.Serial, ledger.ErrTaken), nil
 	}
 	t.record(ledger.Event{Kind: ledger.EventIntent, At: i.At, Intent: i})
 	return nil, nil
 }
 
-// rival looks for certificates and open intents that stand against an intent.
+// rival looks for what stands against an intent, apart from the quota.
 func (t *tx) rival(i *ledger.Intent) (refusal, err error) {
 	since, refusal, err := t.stillValid(i.Requester)
 	if refusal != nil || err != nil {
 		return refusal, err
 	}
-	if i.Repeat > 0 {
-		if refusal, err = t.repeated(i, since); refusal != nil || err != nil {
+	var shared *ledger.SharedKeyError
+	if i.Repeat > 0 || i.Device != "" {
+		if refusal, shared, err = t.sameKey(i, since); refusal != nil || err != nil {
 			return refusal, err
 		}
 	}
-	if i.Device == "" || i.SecondKey || !i.Requester.Bootstrap() {
+	if i.Device == "" {
+		return nil, nil
+	}
+	if refusal, err = t.admits(i); refusal != nil || err != nil {
+		return refusal, err
+	}
+	if shared != nil {
+		return shared, nil
+	}
+	if i.SecondKey || !i.Requester.Bootstrap() {
 		return nil, nil
 	}
 	for {
 		var other []byte
-		inForce := false
-		err := t.query(sqlOtherKey, scanInto(&other, &inForce), i.Device, i.Key[:], micros(i.At))
-		if err != nil || other == nil {
+		live, here := false, 0
+		err := t.query(sqlOtherKey, scanInto(&other, &live, &here), i.Device, micros(i.At), i.Key[:], i.Epoch.Server, i.Epoch.Number)
+		switch {
+		case err != nil || other == nil:
 			return nil, err
-		}
-		if inForce {
+		case live && here != 0:
 			return &ledger.CloneError{Device: i.Device, Serial: serialOf(other)}, nil
+		case live:
+			// Another server may have died over it: that is no alarm.
+			return ledger.ErrInFlight, nil
 		}
 		// Its server may still run without knowing that its epoch has lapsed.
 		if _, err := t.void(other, i.At); err != nil {
@@ -212,52 +247,61 @@ func (t *tx) stillValid(r ledger.Requester) (issuedAt int64, refusal, err error)
 	return 0, fmt.Errorf("%s is %s: %w", r.Name, state, ledger.ErrRevoked), nil
 }
 
-// repeated looks for the answer that the same request got before, or is about
-// to get. What is not newer than the requester's own certificate, issued at
-// since, is no answer to it: a renewal never goes back.
-func (t *tx) repeated(i *ledger.Intent, since int64) (refusal, err error) {
+// sameKey looks for the answer that the same request got before, or is about
+// to get, and for another device with the same key. What is not newer than the
+// requester's own certificate, issued at since, is no answer to it: a renewal
+// never goes back.
+func (t *tx) sameKey(i *ledger.Intent, since int64) (refusal error, shared *ledger.SharedKeyError, err error) {
 	var prior []byte
 	var priorAt int64
 	inFlight := false
 	var lapsed [][]byte
 	err = t.query(sqlSameKey, func(rows *sql.Rows) error {
-		var serial, profile, issuer sql.RawBytes
+		var serial, device, profile, issuer sql.RawBytes
 		var state string
 		var notBefore, issuedAt int64
-		var inForce bool
-		if err := rows.Scan(&serial, &state, &profile, &issuer, &notBefore, &issuedAt, &inForce); err != nil {
+		var live bool
+		if err := rows.Scan(&serial, &device, &state, &profile, &issuer, &notBefore, &issuedAt, &live); err != nil {
 			return err
 		}
-		if string(profile) != i.Profile || string(issuer) != i.Issuer {
+		if state == string(ledger.Open) && !live {
+			lapsed = append(lapsed, bytes.Clone(serial)) // it answers nobody any more
+			return nil
+		}
+		if string(device) != i.Device {
+			if i.Device != "" && len(device) > 0 {
+				shared = &ledger.SharedKeyError{Device: string(device), Serial: serialOf(serial)}
+			}
+			return nil
+		}
+		if i.Repeat == 0 || string(profile) != i.Profile || string(issuer) != i.Issuer {
 			return nil
 		}
 		if state == string(ledger.Open) {
-			if inFlight = inFlight || inForce; !inForce {
-				lapsed = append(lapsed, bytes.Clone(serial)) // it answers nobody any more
-			}
+			inFlight = true
 			return nil
 		}
 		if issuedAt > since && notBefore <= micros(i.At) && i.At.Sub(fromMicros(issuedAt)) <= i.Repeat && (prior == nil || issuedAt > priorAt) {
 			prior, priorAt = bytes.Clone(serial), issuedAt
 		}
 		return nil
-	}, i.Key[:], i.Device, micros(i.At))
+	}, i.Key[:], micros(i.At))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, serial := range lapsed {
 		if _, err := t.void(serial, i.At); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	switch {
 	case prior != nil:
 		c, err := t.certificate(prior)
-		return &ledger.PriorError{Certificate: c}, err
+		return &ledger.PriorError{Certificate: c}, nil, err
 	case inFlight:
-		return ledger.ErrInFlight, nil
+		return ledger.ErrInFlight, nil, nil
 	}
-	return nil, nil
+	return nil, shared, nil
 }
 
 // certificate reads one inside the transaction.

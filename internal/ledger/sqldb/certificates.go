@@ -10,12 +10,7 @@ import (
 	"mintmark/internal/ledger"
 )
 
-const (
-	sqlCertificate = `SELECT ` + certificateColumns + ` FROM certificates WHERE serial = $1`
-	deviceColumns  = `SELECT id, first_seen, last_issued, certificates, current_serial FROM devices`
-	sqlDevice      = deviceColumns + ` WHERE id = $1`
-	sqlDevices     = deviceColumns + ` WHERE id > $1 ORDER BY id LIMIT $2`
-)
+const sqlCertificate = `SELECT ` + certificateColumns + ` FROM certificates WHERE serial = $1`
 
 // Certificate implements ledger.Certificates.
 func (s *Store) Certificate(ctx context.Context, serial ledger.Serial) (ledger.Certificate, error) {
@@ -90,6 +85,9 @@ func (d *dialect) selectCertificates(q ledger.Query, limit int) (string, []any, 
 	if q.Requester != "" {
 		and("requester =", q.Requester)
 	}
+	if q.Order != "" {
+		and("order_id <> '' AND order_id =", q.Order)
+	}
 	if q.Profile != "" {
 		and("profile =", q.Profile)
 	}
@@ -115,7 +113,7 @@ func (d *dialect) selectCertificates(q ledger.Query, limit int) (string, []any, 
 		and("serial >", after)
 	}
 	text := `SELECT ` + certificateColumns + ` FROM certificates`
-	if !q.ExpiresBefore.IsZero() && q.Device == "" && q.Key == [32]byte{} && q.Requester == "" && q.Profile == "" && q.Issuer == "" &&
+	if !q.ExpiresBefore.IsZero() && q.Device == "" && q.Key == [32]byte{} && q.Requester == "" && q.Order == "" && q.Profile == "" && q.Issuer == "" &&
 		(q.State == "" || q.State == ledger.Valid) {
 		text += d.byExpiry
 	}
@@ -124,45 +122,4 @@ func (d *dialect) selectCertificates(q ledger.Query, limit int) (string, []any, 
 	}
 	args = append(args, limit)
 	return text + fmt.Sprintf(` ORDER BY serial LIMIT $%d`, len(args)), args, nil
-}
-
-// Device implements ledger.Certificates.
-func (s *Store) Device(ctx context.Context, id string) (ledger.Device, error) {
-	d, err := scanDevice(s.readers.QueryRowContext(ctx, sqlDevice, id))
-	if err != nil {
-		return ledger.Device{}, reading(fmt.Sprintf("device %q", id), err)
-	}
-	return d, nil
-}
-
-// Devices implements ledger.Certificates.
-func (s *Store) Devices(ctx context.Context, query ledger.DeviceQuery) ([]ledger.Device, error) {
-	rows, err := s.readers.QueryContext(ctx, sqlDevices, query.After, query.Limit)
-	if err != nil {
-		return nil, fmt.Errorf("listing devices: %w", err)
-	}
-	defer rows.Close()
-	var all []ledger.Device
-	for rows.Next() {
-		d, err := scanDevice(rows)
-		if err != nil {
-			return nil, fmt.Errorf("listing devices: %w", err)
-		}
-		all = append(all, d)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("listing devices: %w", err)
-	}
-	return all, nil
-}
-
-func scanDevice(r row) (ledger.Device, error) {
-	var d ledger.Device
-	var first, last int64
-	var current []byte
-	if err := r.Scan(&d.ID, &first, &last, &d.Certificates, &current); err != nil {
-		return ledger.Device{}, err
-	}
-	d.FirstSeen, d.LastIssued, d.Current = fromMicros(first), fromMicros(last), serialOf(current)
-	return d, nil
 }

@@ -2,6 +2,7 @@ package sqldb
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -76,8 +77,13 @@ func (s *Store) PutCRL(ctx context.Context, fence ledger.Fence, crl ledger.CRL) 
 		if crl.Number <= stored {
 			return fmt.Errorf("number %d, stored %d: %w", crl.Number, stored, ledger.ErrOldCRL)
 		}
-		_, err := t.exec(sqlPutCRL, crl.Issuer, crl.Number, micros(crl.ThisUpdate), micros(crl.NextUpdate), crl.DER)
-		return err
+		if _, err := t.exec(sqlPutCRL, crl.Issuer, crl.Number, micros(crl.ThisUpdate), micros(crl.NextUpdate), crl.DER); err != nil {
+			return err
+		}
+		t.record(ledger.Event{Kind: ledger.EventCRL, At: s.cfg.Now(), CRL: &ledger.CRLIssued{
+			Issuer: crl.Issuer, Number: crl.Number, ThisUpdate: crl.ThisUpdate, NextUpdate: crl.NextUpdate, SHA256: sha256.Sum256(crl.DER),
+		}})
+		return nil
 	}
 	if err := s.write(ctx, o); err != nil {
 		return fmt.Errorf("storing CRL: %w", err)
@@ -104,8 +110,8 @@ func (s *Store) RevocationsSince(ctx context.Context) (map[string]int, error) {
 }
 
 // counts reads rows of a name and a number.
-func (s *Store) counts(ctx context.Context, what, text string) (map[string]int, error) {
-	rows, err := s.readers.QueryContext(ctx, text)
+func (s *Store) counts(ctx context.Context, what, text string, args ...any) (map[string]int, error) {
+	rows, err := s.readers.QueryContext(ctx, text, args...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}

@@ -93,25 +93,9 @@ func (s *Store) Void(ctx context.Context, serial ledger.Serial, now time.Time) e
 func (s *Store) VoidLapsed(ctx context.Context, now time.Time) (int, error) {
 	count := 0
 	o := &op{items: 1}
-	o.run = func(t *tx) error {
-		count = 0
-		var serials [][]byte
-		err := t.query(sqlLapsed, func(rows *sql.Rows) error {
-			var serial []byte
-			err := rows.Scan(&serial)
-			serials = append(serials, serial)
-			return err
-		}, micros(now))
-		if err != nil {
-			return err
-		}
-		for _, serial := range serials {
-			if _, err := t.void(serial, now); err != nil {
-				return err
-			}
-			count++
-		}
-		return nil
+	o.run = func(t *tx) (err error) {
+		count, err = t.voidAll(now, sqlLapsed, micros(now))
+		return err
 	}
 	if err := s.write(ctx, o); err != nil {
 		return 0, fmt.Errorf("voiding lapsed intents: %w", err)
@@ -119,13 +103,34 @@ func (s *Store) VoidLapsed(ctx context.Context, now time.Time) (int, error) {
 	return count, nil
 }
 
-// void makes an open serial void and reports whether it was open.
+// voidAll voids the open serials that a query lists.
+func (t *tx) voidAll(now time.Time, text string, args ...any) (count int, err error) {
+	var serials [][]byte
+	err = t.query(text, func(rows *sql.Rows) error {
+		var serial []byte
+		err := rows.Scan(&serial)
+		serials = append(serials, serial)
+		return err
+	}, args...)
+	for _, serial := range serials {
+		if err == nil {
+			_, err = t.void(serial, now)
+		}
+	}
+	return len(serials), err
+}
+
+// void makes an open serial void, gives its unit back to its work order and
+// reports whether it was open.
 func (t *tx) void(serial []byte, now time.Time) (bool, error) {
 	n, err := t.exec(sqlVoid, serial, micros(now))
 	if n == 0 || err != nil {
 		return false, err
 	}
 	if _, err := t.exec(sqlChanged, serial); err != nil {
+		return false, err
+	}
+	if _, err := t.exec(sqlReturnUnitOf, serial); err != nil {
 		return false, err
 	}
 	s := serialOf(serial)

@@ -15,8 +15,9 @@ const (
 	sqlFinish = `UPDATE certificates SET state = 'valid', tbs = NULL, der = $2, issued_at = $3 WHERE serial = $1 AND state = 'open'`
 
 	sqlPutDevice = `INSERT INTO devices (id, first_seen, last_issued, certificates, current_serial)
-	SELECT device, $2, $2, 1, serial FROM certificates WHERE serial = $1 AND purpose = 'device'
-	ON CONFLICT (id) DO UPDATE SET last_issued = excluded.last_issued, certificates = devices.certificates + 1, current_serial = excluded.current_serial`
+	SELECT device, CAST($2 AS BIGINT), CAST($2 AS BIGINT), 1, serial FROM certificates WHERE serial = $1 AND purpose = 'device'
+	ON CONFLICT (id) DO UPDATE SET first_seen = CASE WHEN devices.first_seen = 0 THEN excluded.first_seen ELSE devices.first_seen END,
+	last_issued = excluded.last_issued, certificates = devices.certificates + 1, current_serial = excluded.current_serial`
 
 	sqlDropTask   = `DELETE FROM outbox WHERE kind = $1 AND task_key = $2 AND task_key <> ''`
 	sqlInsertTask = `INSERT INTO outbox (kind, task_key, payload, due) VALUES ($1, $2, $3, $4)`

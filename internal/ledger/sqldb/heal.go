@@ -278,11 +278,14 @@ func (s *Store) owner() string {
 // markOf writes a position as meta has it: batch and hash, and in a shared
 // database the store that has put it there.
 func (s *Store) markOf(head ledger.Head) string {
-	mark := strconv.FormatInt(head.Batch, 10) + " " + hex.EncodeToString(head.Hash[:])
 	if owner := s.owner(); owner != "" {
-		mark += " " + owner
+		return markOf(head) + " " + owner
 	}
-	return mark
+	return markOf(head)
+}
+
+func markOf(head ledger.Head) string {
+	return strconv.FormatInt(head.Batch, 10) + " " + hex.EncodeToString(head.Hash[:])
 }
 
 // parseMark reads a position; an empty one is that of a new database or server.

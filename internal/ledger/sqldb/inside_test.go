@@ -97,6 +97,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 		"device":               {ledger.Query{Device: "d", After: after}, "certificates_device (device=?"},
 		"key":                  {ledger.Query{Key: [32]byte{1}, After: after}, "certificates_spki (spki=?"},
 		"requester":            {ledger.Query{Requester: "r", After: after}, "certificates_requester (requester=? AND serial>?)"},
+		"order":                {ledger.Query{Order: "wo-1", After: after}, "certificates_order (order_id=? AND serial>?)"},
 		"profile":              {ledger.Query{Profile: "p", After: after}, "certificates_profile (profile=? AND serial>?)"},
 		"profile, first page":  {ledger.Query{Profile: "p"}, "certificates_profile (profile=?)"},
 		"issuer":               {ledger.Query{Issuer: "i", After: after}, "certificates_issuer (issuer=? AND serial>?)"},
@@ -114,8 +115,61 @@ func TestQueriesUseIndexes(t *testing.T) {
 		}
 		check(name, text, c.want, args...)
 	}
-	check("what a key has", sqlSameKey, "certificates_spki (spki=?)", []byte{1}, "d", 1)
-	check("another key of a device", sqlOtherKey, "certificates_device (device=? AND not_after>?)", "d", []byte{1}, 1)
+	for name, c := range map[string]struct {
+		query ledger.DeviceQuery
+		want  string
+	}{
+		"devices":                   {ledger.DeviceQuery{After: "d"}, "SEARCH d USING PRIMARY KEY (id>?)"},
+		"devices, expected":         {ledger.DeviceQuery{State: ledger.Expected}, "devices_expected (held=? AND id>?)"},
+		"devices, enrolled":         {ledger.DeviceQuery{State: ledger.Enrolled}, "devices_enrolled (held=? AND id>?)"},
+		"devices, held":             {ledger.DeviceQuery{State: ledger.Held}, "devices_held (held=? AND id>?)"},
+		"devices of an order":       {ledger.DeviceQuery{Order: "wo-1"}, "devices_order (order_id=? AND id>?)"},
+		"devices of a product":      {ledger.DeviceQuery{Product: "p"}, "devices_product (product=? AND id>?)"},
+		"devices of an import":      {ledger.DeviceQuery{Import: "i"}, "devices_import (import_id=? AND id>?)"},
+		"devices, import and state": {ledger.DeviceQuery{Import: "i", State: ledger.Expected}, "devices_"},
+	} {
+		text, args := selectDevices(c.query, 10)
+		check(name, text, c.want, args...)
+	}
+	text, args := selectMatching(ledger.DeviceQuery{Text: "x"}, 10)
+	for _, want := range []string{"SEARCH d USING PRIMARY KEY (id=?)", "devices_product (product>? AND product<?)", "devices_order (order_id>? AND order_id<?)",
+		"SEARCH device_fields USING PRIMARY KEY (run=? AND value>? AND value<?)"} {
+		check("devices by text", text, want, args...)
+	}
+	for name, c := range map[string]struct {
+		query ledger.RefusalQuery
+		want  string
+	}{
+		"refusals":                {ledger.RefusalQuery{Before: 9}, "USING INTEGER PRIMARY KEY (rowid<?)"},
+		"refusals of a device":    {ledger.RefusalQuery{Device: "d", Before: 9}, "refusals_device (device=? AND id<?)"},
+		"refusals of a key":       {ledger.RefusalQuery{Key: [32]byte{1}}, "refusals_spki (spki=?)"},
+		"refusals of an address":  {ledger.RefusalQuery{Address: "a"}, "refusals_address (address=?)"},
+		"refusals of a requester": {ledger.RefusalQuery{Requester: "r"}, "refusals_requester (requester=?)"},
+		"refusals of an order":    {ledger.RefusalQuery{Order: "wo-1"}, "refusals_order (order_id=?)"},
+		"refusals by a rule":      {ledger.RefusalQuery{Rule: "r", Before: 9}, "refusals_rule (rule=? AND id<?)"},
+		"refusals since":          {ledger.RefusalQuery{Since: time.Unix(9, 0)}, "refusals_at (at>?)"},
+	} {
+		text, args := selectRefusals(c.query)
+		check(name, text, c.want, args...)
+	}
+	check("standing of a device", sqlStanding, "SEARCH d USING PRIMARY KEY (id=?)", "d")
+	check("open intents of a device", sqlOpenDevice, "certificates_device (device=?)", "d")
+	check("units in flight", sqlOpenUnits, "certificates_state (state=?)", "wo-1")
+	check("open intents of an order", sqlOpenUnder, "certificates_state (state=?)", "wo-1")
+	check("account of an order", sqlUsage, "SEARCH c USING INDEX certificates_state (state=?)", "wo-1")
+	check("last certificate of an order", sqlLastUnder, "certificates_order (order_id=?)", "wo-1")
+	check("refusals of an order, counted", sqlRefusedUnder, "refusals_order (order_id=?)", "wo-1")
+	check("giving a unit back", sqlReturnUnitOf, "SEARCH orders USING PRIMARY KEY (id=?)", []byte{1})
+	check("valid certificates of an order", sqlOrderValid, "certificates_order (order_id=?)", "wo-1")
+	check("devices of an import", sqlStagedDevices, "devices_import (import_id=?)", "i", 1)
+	check("devices to be indexed", sqlIndexNext, "devices_import (import_id=? AND id>?)", "i", "d", 1)
+	check("changes of an import", sqlChangedRows, "listings_import (import_id=? AND known=? AND device>?)", "i", "d", 1)
+	check("refusals that are too many", sqlPruneRefusals, "PRIMARY KEY", 1, 1)
+	check("pending approvals", approvalColumns+` WHERE state = $1 ORDER BY at DESC, id DESC LIMIT $2`, "approvals_state (state=?)", "pending", 1)
+	check("all approvals", approvalColumns+` ORDER BY at DESC, id DESC LIMIT $1`, "approvals_at", 1)
+	check("orders of a station", orderColumns+` WHERE id > $1 AND station = $2 ORDER BY id LIMIT $3`, "orders_station (station=? AND id>?)", "", "s", 1)
+	check("what a key has", sqlSameKey, "certificates_spki (spki=?)", []byte{1}, 1)
+	check("another key of a device", sqlOtherKey, "certificates_device (device=? AND not_after>?)", "d", 1, []byte{1}, "s", 1)
 	check("lapsed intents", sqlLapsed, "certificates_state (state=?)", 1)
 	check("entries of a CRL", sqlEntries, "certificates_crl (issuer=? AND not_after>?)", "i", 1)
 	check("certificates of a device", sqlDeviceValid, "certificates_device (device=?)", "d")
@@ -308,4 +362,58 @@ func TestBatchIsBounded(t *testing.T) {
 		q.close(errClosed)
 		synctest.Wait()
 	})
+}
+
+// schema1 is what the version with schema 1 wrote for a certificate.
+var schema1 = []string{
+	`INSERT INTO certificates (serial, issuer, profile, label, purpose, device, subject, requester_kind, requester, address,
+	spki, not_before, not_after, state, intent_at, epoch_server, epoch_number, tbs)
+	VALUES ($1, 'line-a', 'p', 'l', 'device', $2, 's', 'password', 'r', '', $1, 1, 9, 'open', 1, 'alpha', 1, $1)`,
+	`UPDATE certificates SET state = 'valid', tbs = NULL, der = $1, issued_at = 2 WHERE serial = $1 AND state = 'open'`,
+	`INSERT INTO devices (id, first_seen, last_issued, certificates, current_serial)
+	SELECT device, 2, 2, 1, serial FROM certificates WHERE serial = $1 AND purpose = 'device'
+	ON CONFLICT (id) DO UPDATE SET last_issued = excluded.last_issued, certificates = devices.certificates + 1, current_serial = excluded.current_serial`,
+}
+
+// MakeSchema1 makes a database of schema 1 with one certificate.
+func MakeSchema1(t *testing.T, path string) {
+	t.Helper()
+	w, err := openWriter(t.Context(), newSQLite(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	all, err := steps("sqlite")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.apply(t.Context(), w.conn, all[0]); err != nil {
+		t.Fatal(err)
+	}
+	enrollSchema1(t, w, []byte{0x0a, 0xff}, "dev-old")
+}
+
+// UseAsSchema1 writes as the version with schema 1 does.
+func UseAsSchema1(t *testing.T, path string) {
+	t.Helper()
+	w, err := openWriter(t.Context(), newSQLite(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	enrollSchema1(t, w, []byte{0x0b, 0xff}, "dev-new")
+	enrollSchema1(t, w, []byte{0x0c, 0xff}, "dev-old")
+}
+
+func enrollSchema1(t *testing.T, w *writer, serial []byte, device string) {
+	t.Helper()
+	for n, text := range schema1 {
+		args := []any{serial}
+		if n == 0 {
+			args = append(args, device)
+		}
+		if changed, err := w.exec(text, args...); err != nil || changed != 1 {
+			t.Fatalf("statement %d: %d rows, %v", n, changed, err)
+		}
+	}
 }

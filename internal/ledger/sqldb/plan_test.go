@@ -76,8 +76,8 @@ func TestQueriesUseIndexesPostgres(t *testing.T) {
 		}
 		check(name, text, c.want, args...)
 	}
-	check("what a key has", sqlSameKey, "Index Scan using certificates_", []byte{1}, "dev-7", 1)
-	check("another key of a device", sqlOtherKey, "certificates_device", "dev-7", []byte{1}, 1)
+	check("what a key has", sqlSameKey, "Index Scan using certificates_", []byte{1}, 1)
+	check("another key of a device", sqlOtherKey, "certificates_device", "dev-7", 1, []byte{1}, "alpha", 1)
 	check("lapsed intents", sqlLapsed, "certificates_state", 1)
 	check("entries of a CRL", sqlEntries, "certificates_crl", "line-1", 1)
 	check("certificates of a device", sqlDeviceValid, "certificates_device", "dev-7")

@@ -13,9 +13,9 @@ import (
 const (
 	sqlRevoke = `UPDATE certificates SET state = 'revoked', revoked_at = $2, reason = $3, revoked_by = $4 WHERE serial = $1 AND state = 'valid'`
 
-	sqlDeviceValid = `SELECT ` + certificateColumns + ` FROM certificates WHERE device = $1 AND device <> '' AND state = 'valid' ORDER BY serial`
+	sqlDeviceValid = `SELECT serial FROM certificates WHERE device = $1 AND device <> '' AND state = 'valid' ORDER BY serial`
+	sqlOrderValid  = `SELECT serial FROM certificates WHERE order_id = $1 AND order_id <> '' AND state = 'valid' ORDER BY serial`
 	sqlLockDevice  = `SELECT id FROM devices WHERE id = $1`
-	sqlKnowsDevice = `SELECT count(*) FROM devices WHERE id = $1`
 
 	sqlAskedFor = `SELECT serial FROM certificates WHERE requester = $1 AND requester_kind = 'certificate' AND state = 'open'`
 
@@ -27,23 +27,30 @@ const (
 // already; an open one is not found, for it has no certificate. The function
 // tasks runs inside the transaction and must not call the ledger.
 func (s *Store) Revoke(ctx context.Context, selector ledger.Selector, reason ledger.Reason, actor string, now time.Time, tasks func(ledger.Certificate) []ledger.Task) ([]ledger.Serial, error) {
-	if (selector.Serial == "") == (selector.Device == "") {
-		return nil, errors.New("revoking: name either a serial number or a device")
+	if err := checkSelector(selector); err != nil {
+		return nil, fmt.Errorf("revoking: %w", err)
 	}
 	var changed []ledger.Serial
 	o := &op{items: 1}
 	if selector.Device != "" {
 		o.locks = append(o.locks, "device:"+selector.Device)
 	}
+	if selector.Order != "" {
+		o.locks = append(o.locks, "order:"+selector.Order)
+	}
 	o.run = func(t *tx) error {
 		changed = nil
-		certificates, err := t.selected(selector)
+		serials, err := t.selected(selector)
 		if err != nil {
 			return err
 		}
-		for _, c := range certificates {
-			if c.State != ledger.Valid {
-				continue
+		if selector.Most > 0 && len(serials) > selector.Most {
+			return &ledger.TooManyError{Count: len(serials), Most: selector.Most}
+		}
+		for _, serial := range serials {
+			c, err := t.certificate(serial)
+			if err != nil {
+				return err
 			}
 			if err := t.revoke(&c, reason, actor, now); err != nil {
 				return err
@@ -63,35 +70,59 @@ func (s *Store) Revoke(ctx context.Context, selector ledger.Selector, reason led
 	return changed, nil
 }
 
-// selected finds what a selector names.
-func (t *tx) selected(selector ledger.Selector) (all []ledger.Certificate, err error) {
-	if selector.Serial != "" {
+func checkSelector(selector ledger.Selector) error {
+	named := 0
+	for _, name := range []string{string(selector.Serial), selector.Device, selector.Order} {
+		if name != "" {
+			named++
+		}
+	}
+	switch {
+	case named != 1:
+		return errors.New("name either a serial number, a device or a work order")
+	case selector.Most < 0:
+		return fmt.Errorf("at most %d certificates", selector.Most)
+	}
+	return nil
+}
+
+// selected finds the valid certificates that a selector names.
+func (t *tx) selected(selector ledger.Selector) (serials [][]byte, err error) {
+	text, name := sqlDeviceValid, selector.Device
+	switch {
+	case selector.Serial != "":
 		b, err := serialBytes(selector.Serial)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ledger.ErrNotFound, err)
 		}
 		c, err := t.certificateFor(b, t.forUpdate)
-		if err == nil && c.State == ledger.Open {
-			err = fmt.Errorf("%w: no certificate was recorded for %s yet", ledger.ErrNotFound, selector.Serial)
+		switch {
+		case err != nil:
+			return nil, err
+		case c.State == ledger.Open:
+			return nil, fmt.Errorf("%w: no certificate was recorded for %s yet", ledger.ErrNotFound, selector.Serial)
+		case c.State != ledger.Valid:
+			return nil, nil
 		}
-		return []ledger.Certificate{c}, err
+		return [][]byte{b}, nil
+	case selector.Order != "":
+		text, name = sqlOrderValid, selector.Order
 	}
-	err = t.query(sqlDeviceValid+t.forUpdate, func(rows *sql.Rows) error {
-		c, err := scanCertificate(rows)
-		all = append(all, c)
+	err = t.query(text+t.forUpdate, func(rows *sql.Rows) error {
+		var serial []byte
+		err := rows.Scan(&serial)
+		serials = append(serials, serial)
 		return err
-	}, selector.Device)
-	if err != nil || len(all) > 0 {
-		return all, err
+	}, name)
+	if err != nil || len(serials) > 0 {
+		return serials, err
 	}
-	known := 0
-	if err := t.query(sqlKnowsDevice, scanInto(&known), selector.Device); err != nil {
-		return nil, err
+	if selector.Order != "" {
+		_, err = t.order(name)
+	} else {
+		_, err = t.device(name)
 	}
-	if known == 0 {
-		return nil, fmt.Errorf("device %q: %w", selector.Device, ledger.ErrNotFound)
-	}
-	return nil, nil
+	return nil, err
 }
 
 // revoke revokes a valid certificate and changes c accordingly.
@@ -120,20 +151,6 @@ func (t *tx) revoke(c *ledger.Certificate, reason ledger.Reason, actor string, n
 	c.State, c.RevokedAt, c.Reason, c.RevokedBy = ledger.Revoked, fromMicros(micros(now)), reason, actor
 	t.record(ledger.Event{Kind: ledger.EventRevocation, At: now, Revocation: &ledger.Revocation{Serial: c.Serial, Reason: reason, Actor: actor}})
 	// What the certificate has asked for and not got yet would outlive it.
-	var asked [][]byte
-	err = t.query(sqlAskedFor, func(rows *sql.Rows) error {
-		var serial []byte
-		err := rows.Scan(&serial)
-		asked = append(asked, serial)
-		return err
-	}, string(c.Serial))
-	if err != nil {
-		return err
-	}
-	for _, serial := range asked {
-		if _, err := t.void(serial, now); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err = t.voidAll(now, sqlAskedFor, string(c.Serial))
+	return err
 }

@@ -112,7 +112,7 @@ func TestServersRace(t *testing.T) {
 			device := fmt.Sprint("contested-", round)
 			var won, clones atomic.Int32
 			race(func(m *member, n int) {
-				_, err := m.enroll(device, fmt.Sprint(device, n))
+				_, err := m.enroll(device, fmt.Sprint(device, "/", n))
 				var clone *ledger.CloneError
 				switch {
 				case err == nil:
@@ -132,7 +132,7 @@ func TestServersRace(t *testing.T) {
 			} {
 				var answers sync.Map
 				race(func(m *member, n int) {
-					serial, err := m.enroll(fmt.Sprint("repeated-", round), fmt.Sprint(name, round), change)
+					serial, err := m.enroll(fmt.Sprint("repeated-", round), fmt.Sprint(name, "/", round), change)
 					if err != nil {
 						t.Error(err)
 					}

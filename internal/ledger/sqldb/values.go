@@ -45,7 +45,7 @@ func scanInto(to ...any) func(*sql.Rows) error {
 
 // certificateColumns are what scanCertificate reads.
 const certificateColumns = `serial, issuer, profile, label, purpose, device, subject, requester_kind, requester, address,
-	spki, not_before, not_after, state, der, intent_at, issued_at, revoked_at, reason, revoked_by`
+	spki, not_before, not_after, state, der, intent_at, issued_at, revoked_at, reason, revoked_by, order_id`
 
 type row interface{ Scan(...any) error }
 
@@ -55,7 +55,7 @@ func scanCertificate(r row) (ledger.Certificate, error) {
 	var address string
 	var notBefore, notAfter, intentAt, issuedAt, revokedAt int64
 	err := r.Scan(&serial, &c.Issuer, &c.Profile, &c.Label, &c.Purpose, &c.Device, &c.Subject, &c.Requester.Kind, &c.Requester.Name, &address,
-		&key, &notBefore, &notAfter, &c.State, &c.DER, &intentAt, &issuedAt, &revokedAt, &c.Reason, &c.RevokedBy)
+		&key, &notBefore, &notAfter, &c.State, &c.DER, &intentAt, &issuedAt, &revokedAt, &c.Reason, &c.RevokedBy, &c.Order)
 	if err != nil {
 		return ledger.Certificate{}, err
 	}
@@ -69,4 +69,20 @@ func scanCertificate(r row) (ledger.Certificate, error) {
 	c.NotBefore, c.NotAfter = fromMicros(notBefore), fromMicros(notAfter)
 	c.IntentAt, c.IssuedAt, c.RevokedAt = fromMicros(intentAt), fromMicros(issuedAt), fromMicros(revokedAt)
 	return c, nil
+}
+
+// hashOrNull stores a hash that may be missing.
+func hashOrNull(hash [32]byte) []byte {
+	if hash == [32]byte{} {
+		return nil
+	}
+	return hash[:]
+}
+
+// zeroOrOne stores a truth value, for which the dialects have different types.
+func zeroOrOne(yes bool) int64 {
+	if yes {
+		return 1
+	}
+	return 0
 }

@@ -1,0 +1,99 @@
+package adminhttp
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"mintmark/admin"
+	"mintmark/ca"
+	"mintmark/internal/keystore"
+	"mintmark/internal/ledger"
+	"mintmark/issuer"
+)
+
+// specWords says what an authority will be.
+func specWords(spec issuer.AuthoritySpec, in admin.AuthoritySpec) string {
+	words := []string{
+		fmt.Sprintf("subject %q", spec.Subject.String()),
+		fmt.Sprintf("key %s %s", spec.Key, keyWords(in.KeyURI)),
+	}
+	switch {
+	case !spec.NotAfter.IsZero():
+		words = append(words, "valid until "+spec.NotAfter.UTC().Format(time.RFC3339))
+	case spec.Validity > 0:
+		words = append(words, "valid for "+lengthWords(spec.Validity)+" from the day it is made")
+	}
+	if spec.PathLen == nil {
+		words = append(words, "any number of CAs below it")
+	} else {
+		words = append(words, fmt.Sprintf("path length %d", *spec.PathLen))
+	}
+	for _, set := range []struct {
+		word  string
+		names ca.NameConstraints
+	}{{"only", spec.Permitted}, {"never", spec.Excluded}} {
+		var ranges []string
+		for _, network := range set.names.IP {
+			ranges = append(ranges, network.String())
+		}
+		for _, kind := range []struct {
+			word   string
+			values []string
+		}{{"DNS", set.names.DNS}, {"IP", ranges}, {"e-mail", set.names.Email}, {"URI", set.names.URI}} {
+			if len(kind.values) > 0 {
+				words = append(words, fmt.Sprintf("%s %s %s", set.word, kind.word, strings.Join(kind.values, " ")))
+			}
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// lengthWords says a length of time in years where it is whole ones.
+func lengthWords(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d%(365*day) == 0:
+		return fmt.Sprintf("%d years of 365 days", d/(365*day))
+	case d%day == 0:
+		return fmt.Sprintf("%d days", d/day)
+	default:
+		return d.String()
+	}
+}
+
+// keyWords says where a key is made.
+func keyWords(uri string) string {
+	if uri == "" {
+		return "in an encrypted file"
+	}
+	return fmt.Sprintf("in %q", uri)
+}
+
+// importWords says what an imported authority is.
+func (h *handler) importWords(a *ca.Authority, keyURI string) string {
+	certificate := a.Certificate()
+	key := "without its key: it is trusted and signs nothing here"
+	waits := slices.ContainsFunc(h.RA.Waiting(), func(w ledger.Authority) bool { return w.Name == a.Name() })
+	switch {
+	case keyURI != "":
+		key = fmt.Sprintf("with its key in %q", keyURI)
+	case waits:
+		key = "with the key that was made for it here"
+	}
+	return fmt.Sprintf("import CA %q: subject %q, issuer %q, valid until %s, certificate SHA-256 %x, %s",
+		a.Name(), certificate.Subject.String(), certificate.Issuer.String(), certificate.NotAfter.UTC().Format(time.RFC3339),
+		sha256.Sum256(certificate.Raw), key)
+}
+
+// noPIN refuses a key URI with a secret: what is proposed is on record for
+// everyone to read.
+func noPIN(uri string) error {
+	if strings.Contains(keystore.Redact(uri), "pin-value=redacted") {
+		return fail(http.StatusBadRequest, "key-uri", "key_uri holds a PIN, and requests are on record: put it into a file and name that with pin-source")
+	}
+	return nil
+}

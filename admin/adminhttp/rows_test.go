@@ -1,0 +1,421 @@
+package adminhttp_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"math/big"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mintmark/admin"
+	"mintmark/ca"
+	"mintmark/internal/access"
+	"mintmark/internal/ledger"
+	"mintmark/internal/pkitest"
+	"mintmark/issuer"
+)
+
+// row is one thing that the API does.
+type row struct {
+	pattern   string
+	operation access.Operation
+	also      access.Operation // which the caller needs besides
+	// prepare makes what the request needs, under a name that nothing has yet,
+	// and says how to see whether it was done; nil for what changes nothing.
+	prepare func(t *testing.T, p *people, caller, name string) (in wire, happened func() bool)
+	reads   bool
+}
+
+// changes reports whether the row does something that can be seen afterwards.
+func (r row) changes() bool { return !r.reads }
+
+// reading is a row that changes nothing.
+func reading(pattern string, operation access.Operation, path string) row {
+	return row{pattern: pattern, operation: operation, reads: true, prepare: func(*testing.T, *people, string, string) (wire, func() bool) {
+		return wire{path: path}, nil
+	}}
+}
+
+// changing is a row that does something.
+func changing(pattern string, operation access.Operation, prepare func(t *testing.T, p *people, caller, name string) (wire, func() bool)) row {
+	return row{pattern: pattern, operation: operation, prepare: prepare}
+}
+
+// newName is a name that nothing has yet.
+func newName() string { return rand.Text()[:20] }
+
+var none = struct{}{}
+
+// matrix has every route, and every operation that is asked for inside of one.
+var matrix = []row{
+	reading("GET /v1/status", access.StatusRead, "/v1/status"),
+	reading("GET /v1/authorities", access.AuthorityRead, "/v1/authorities"),
+	reading("GET /v1/authorities/{name}", access.AuthorityRead, "/v1/authorities/root"),
+	reading("GET /v1/authorities/{name}/crl", access.AuthorityRead, "/v1/authorities/issuing/crl"),
+	reading("GET /v1/certificates", access.CertificateRead, "/v1/certificates"),
+	reading("GET /v1/devices", access.DeviceRead, "/v1/devices"),
+	reading("GET /v1/refusals", access.RefusalRead, "/v1/refusals"),
+	reading("GET /v1/orders", access.OrderRead, "/v1/orders"),
+	reading("GET /v1/aws/targets", access.CloudRead, "/v1/aws/targets"),
+	reading("GET /v1/aws/targets/{name}/plan", access.CloudRead, "/v1/aws/targets/line-a/plan"),
+	reading("GET /v1/aws/targets/{name}/status", access.CloudRead, "/v1/aws/targets/line-a/status"),
+	reading("GET /v1/aws/targets/{name}/iam-policy", access.CloudRead, "/v1/aws/targets/line-a/iam-policy"),
+	reading("GET /v1/principals", access.PrincipalRead, "/v1/principals"),
+	reading("GET /v1/principals/{name}", access.PrincipalRead, "/v1/principals/alice"),
+	reading("GET /v1/approvals", access.ApprovalRead, "/v1/approvals"),
+	{pattern: "POST /v1/aws/targets/{name}/apply", operation: access.CloudApply, reads: true, prepare: func(*testing.T, *people, string, string) (wire, func() bool) {
+		return wire{path: "/v1/aws/targets/line-a/apply", body: none}, nil
+	}},
+	{pattern: "GET /v1/certificates/{serial}", operation: access.CertificateRead, reads: true, prepare: func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		return wire{path: "/v1/certificates/" + string(p.certificate(t, name))}, nil
+	}},
+	{pattern: "GET /v1/devices/{id}", operation: access.DeviceRead, reads: true, prepare: func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		p.certificate(t, name)
+		return wire{path: "/v1/devices/" + name}, nil
+	}},
+	{pattern: "GET /v1/orders/{id}", operation: access.OrderRead, reads: true, prepare: func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		p.order(t, name)
+		return wire{path: "/v1/orders/" + name}, nil
+	}},
+	{pattern: "GET /v1/approvals/{id}", operation: access.ApprovalRead, reads: true, prepare: func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		return wire{path: "/v1/approvals/" + p.proposal(t, name).ID}, nil
+	}},
+
+	changing("POST /v1/authorities", access.AuthorityCreate, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		spec := admin.AuthoritySpec{Name: name, Issuer: "root", Subject: admin.Name{CommonName: name}, ValiditySeconds: 86400}
+		return wire{path: "/v1/authorities", body: spec}, func() bool { return p.hasAuthority(name) }
+	}),
+	changing("POST /v1/authorities/{name}/csr", access.AuthorityCreate, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		spec := admin.AuthoritySpec{Name: name, Subject: admin.Name{CommonName: name}}
+		return wire{path: "/v1/authorities/" + name + "/csr", body: spec}, func() bool {
+			for _, a := range p.ra.Waiting() {
+				if a.Name == name {
+					return true
+				}
+			}
+			return false
+		}
+	}),
+	changing("PUT /v1/authorities/{name}/certificate", access.AuthorityCreate, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		text := string(pkitest.PEM("CERTIFICATE", elsewhere(t).Raw))
+		return wire{path: "/v1/authorities/" + name + "/certificate", body: admin.AuthorityImport{Certificates: text}}, func() bool { return p.hasAuthority(name) }
+	}),
+	changing("POST /v1/authorities/{name}/crl", access.CRLPublish, func(t *testing.T, p *people, _, _ string) (wire, func() bool) {
+		number := func() int64 {
+			crl, err := p.ra.Ledger.LatestCRL(t.Context(), "issuing")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return crl.Number
+		}
+		before := number()
+		return wire{path: "/v1/authorities/issuing/crl"}, func() bool { return number() != before }
+	}),
+	changing("POST /v1/certificates", access.CertificateIssue, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		return wire{path: "/v1/certificates", body: admin.Issue{Profile: "device", Issuer: "issuing", CSR: csr(t, name)}}, func() bool {
+			_, err := p.ra.Ledger.Device(t.Context(), name)
+			return err == nil
+		}
+	}),
+	changing("POST /v1/certificates/import", access.CertificateImport, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		anchor := elsewhere(t)
+		if !p.hasAuthority("elsewhere") {
+			if _, err := p.ra.ImportAuthority(t.Context(), "elsewhere", []*x509.Certificate{anchor}, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text := string(pkitest.PEM("CERTIFICATE", signedElsewhere(t, name)))
+		return wire{path: "/v1/certificates/import", query: "?profile=device", body: text, media: admin.MediaPEM}, func() bool {
+			_, err := p.ra.Ledger.Device(t.Context(), name)
+			return err == nil
+		}
+	}),
+	changing("POST /v1/revocations", access.CertificateRevoke, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		serial := p.certificate(t, name)
+		return wire{path: "/v1/revocations", body: admin.Revocation{Serial: string(serial)}}, func() bool { return p.revoked(t, serial) }
+	}),
+	changing("POST /v1/revocations", access.BulkRevoke, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		serials := []ledger.Serial{p.certificate(t, name), p.certificate(t, name), p.certificate(t, name)}
+		return wire{path: "/v1/revocations", body: admin.Revocation{Device: name, Reason: "keyCompromise"}}, func() bool {
+			return p.revoked(t, serials[0]) || p.revoked(t, serials[1]) || p.revoked(t, serials[2])
+		}
+	}),
+	changing("POST /v1/revocations", access.AuthorityRevoke, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		serial := p.authority(t, name, "root")
+		return wire{path: "/v1/revocations", body: admin.Revocation{Serial: string(serial), Authority: true}}, func() bool { return p.revoked(t, serial) }
+	}),
+
+	changing("POST /v1/devices/imports", access.DeviceImport, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		return wire{path: "/v1/devices/imports", body: "device\n" + name + "\n", media: admin.MediaCSV}, func() bool {
+			d, err := p.ra.Ledger.Device(t.Context(), name)
+			return err == nil && d.Listed
+		}
+	}),
+	changing("POST /v1/devices/{id}/hold", access.DeviceHold, device("/hold", "", ledger.Held)),
+	changing("POST /v1/devices/{id}/release", access.DeviceHold, device("/release", ledger.Held, ledger.Enrolled)),
+	changing("POST /v1/devices/{id}/retire", access.DeviceRetire, device("/retire", "", ledger.Retired)),
+
+	changing("POST /v1/orders", access.OrderCreate, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		spec := admin.OrderSpec{ID: name, Label: "line", Quantity: 10, NotAfter: time.Now().Add(time.Hour)}
+		return wire{path: "/v1/orders", body: spec}, func() bool {
+			_, err := p.ra.Ledger.Order(t.Context(), name)
+			return err == nil
+		}
+	}),
+	changing("PATCH /v1/orders/{id}", access.OrderExtend, order("", admin.OrderWindow{NotAfter: time.Now().Add(48 * time.Hour)},
+		func(before, after ledger.Order) bool { return !after.NotAfter.Equal(before.NotAfter) })),
+	changing("PUT /v1/orders/{id}/quantity", access.OrderRaise, order("/quantity", admin.OrderQuantity{Quantity: 20},
+		func(_, after ledger.Order) bool { return after.Quantity != 10 })),
+	changing("POST /v1/orders/{id}/secret", access.OrderExtend, order("/secret", none,
+		func(before, after ledger.Order) bool { return before.Secret != after.Secret })),
+	changing("POST /v1/orders/{id}/claim", access.OrderExtend, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		p.order(t, name)
+		return wire{path: "/v1/orders/" + name + "/claim", body: admin.ClaimRequest{CSR: csr(t, name)}}, func() bool {
+			page, err := p.ra.Ledger.Certificates(t.Context(), ledger.Query{Order: name, Purpose: ledger.ForClaim})
+			return err == nil && len(page.Certificates) > 0
+		}
+	}),
+	changing("POST /v1/orders/{id}/close", access.OrderClose, order("/close", none,
+		func(_, after ledger.Order) bool { return after.State != ledger.OrderOpen })),
+	changing("POST /v1/orders/{id}/kill", access.OrderKill, order("/kill", none,
+		func(_, after ledger.Order) bool { return after.State != ledger.OrderOpen })),
+
+	changing("POST /v1/principals", access.PrincipalChange, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		spec := admin.PrincipalSpec{Name: name, Roles: []string{"auditor"}, UnixUser: name}
+		return wire{path: "/v1/principals", body: spec}, func() bool { _, ok := p.find(t, name); return ok }
+	}),
+	changing("PUT /v1/principals/{name}", access.PrincipalChange, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		p.add(t, name, access.Auditor, false)
+		spec := admin.PrincipalSpec{Name: name, Roles: []string{"auditor", "operator"}}
+		return wire{path: "/v1/principals/" + name, body: spec}, func() bool { one, _ := p.find(t, name); return len(one.Roles) != 1 }
+	}),
+	changing("DELETE /v1/principals/{name}", access.PrincipalChange, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		p.add(t, name, access.Auditor, false)
+		return wire{path: "/v1/principals/" + name}, func() bool { _, ok := p.find(t, name); return !ok }
+	}),
+	changing("POST /v1/principals/{name}/certificate", access.PrincipalEnroll, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		one := p.add(t, name, access.Auditor, true)
+		der := pkitest.CSR(t, p.signers[name], pkix.Name{CommonName: name})
+		in := admin.PrincipalEnroll{CSR: string(pkitest.PEM("CERTIFICATE REQUEST", der))}
+		return wire{path: "/v1/principals/" + name + "/certificate", body: in}, func() bool {
+			page, err := p.ra.Ledger.Certificates(t.Context(), ledger.Query{Purpose: ledger.ForOfficer, Key: sha256.Sum256(one.Key)})
+			return err == nil && len(page.Certificates) > 0
+		}
+	}),
+
+	changing("POST /v1/approvals/{id}/approve", access.ApprovalDecide, func(t *testing.T, p *people, caller, name string) (wire, func() bool) {
+		a := p.proposal(t, name)
+		signature, err := access.Sign(p.signers[caller], access.Statement(a))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return wire{path: "/v1/approvals/" + a.ID + "/approve", body: admin.Signature{Signature: signature}}, func() bool { return p.state(t, a) != ledger.Pending }
+	}),
+	changing("POST /v1/approvals/{id}/reject", access.ApprovalDecide, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		a := p.proposal(t, name)
+		return wire{path: "/v1/approvals/" + a.ID + "/reject", body: none}, func() bool { return p.state(t, a) != ledger.Pending }
+	}),
+	{pattern: "POST /v1/approvals/{id}/run", operation: access.ApprovalRead, also: access.PrincipalChange, prepare: func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		a := p.proposal(t, name)
+		signature, err := access.Sign(p.signers["alice"], access.Statement(a))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.ask(t, "alice", "POST", wire{path: "/v1/approvals/" + a.ID + "/approve", body: admin.Signature{Signature: signature}})
+		return wire{path: "/v1/approvals/" + a.ID + "/run", body: none}, func() bool { return p.state(t, a) != ledger.Approved }
+	}},
+}
+
+// device is a request about a device that is in the state before.
+func device(path string, before, after ledger.DeviceState) func(*testing.T, *people, string, string) (wire, func() bool) {
+	return func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		p.certificate(t, name)
+		if before != "" {
+			if _, err := p.ra.Ledger.HoldDevice(t.Context(), name, before, "test", "test", time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return wire{path: "/v1/devices/" + name + path, body: admin.Note{Note: "test"}}, func() bool {
+			d, err := p.ra.Ledger.Device(t.Context(), name)
+			return err == nil && d.State == after
+		}
+	}
+}
+
+// order is a request about a work order.
+func order(path string, body any, changed func(before, after ledger.Order) bool) func(*testing.T, *people, string, string) (wire, func() bool) {
+	return func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		before := p.order(t, name)
+		return wire{path: "/v1/orders/" + name + path, body: body}, func() bool {
+			after, err := p.ra.Ledger.Order(t.Context(), name)
+			return err == nil && changed(before, after)
+		}
+	}
+}
+
+func (p *people) order(t *testing.T, name string) ledger.Order {
+	t.Helper()
+	o := ledger.Order{
+		ID: name, Profile: "device", Label: "line", Quantity: 10, State: ledger.OrderOpen, CreatedBy: "test", CreatedAt: time.Now(),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour).Truncate(time.Second), Secret: sha256.Sum256([]byte(name)),
+	}
+	if err := p.ra.Ledger.CreateOrder(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// certificate records a certificate of a device, past the issuance cycle: some
+// rows need several for one device.
+func (p *people) certificate(t *testing.T, device string) ledger.Serial {
+	t.Helper()
+	var number [16]byte
+	rand.Read(number[:])
+	number[0] |= 0x40
+	number[0] &= 0x7f
+	serial := ledger.Serial(hex.EncodeToString(number[:]))
+	results, err := p.ra.Ledger.ImportCertificates(t.Context(), []ledger.Certificate{{
+		Serial: serial, Issuer: "issuing", Profile: "device", Purpose: ledger.ForDevice, Device: device, Subject: "CN=" + device,
+		Key: sha256.Sum256(number[:]), DER: []byte(serial), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+	}}, "test", time.Now())
+	if err == nil {
+		err = results[0]
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return serial
+}
+
+func (p *people) revoked(t *testing.T, serial ledger.Serial) bool {
+	t.Helper()
+	record, err := p.ra.Ledger.Certificate(t.Context(), serial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return record.State == ledger.Revoked
+}
+
+// authority makes a CA, past the API.
+func (p *people) authority(t testing.TB, name, parent string) ledger.Serial {
+	t.Helper()
+	years := time.Duration(20)
+	if parent != "" {
+		years = 10
+	}
+	a, err := p.ra.CreateAuthority(t.Context(), issuer.AuthoritySpec{
+		Spec: ca.Spec{Name: name, Subject: pkix.Name{CommonName: name}, Validity: years * 365 * 24 * time.Hour, Backdate: time.Hour},
+		Key:  ca.P256, Issuer: parent,
+	}, ledger.Requester{Kind: "admin", Name: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name == "issuing" {
+		if answer := p.ask(t, "alice", "POST", wire{path: "/v1/authorities/issuing/crl"}); answer.Code != 200 {
+			t.Fatalf("signing the first CRL: %s", answer.Body)
+		}
+	}
+	return issuer.SerialOf(a.Certificate().SerialNumber)
+}
+
+func (p *people) hasAuthority(name string) bool {
+	_, err := p.ra.Authority(name)
+	return err == nil
+}
+
+func (p *people) find(t *testing.T, name string) (ledger.Principal, bool) {
+	t.Helper()
+	list, err := p.ra.Ledger.Principals(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return access.ByName(list, name)
+}
+
+// proposal is bob's, to add an auditor of that name.
+func (p *people) proposal(t *testing.T, name string) ledger.Approval {
+	t.Helper()
+	answer := p.ask(t, "bob", "POST", wire{path: "/v1/principals", body: admin.PrincipalSpec{Name: name, Roles: []string{"auditor"}}})
+	list, err := p.ra.Ledger.Approvals(t.Context(), ledger.Pending, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range list {
+		if strings.Contains(a.Words, name) {
+			t.Cleanup(func() { p.ask(t, "bob", "POST", wire{path: "/v1/approvals/" + a.ID + "/reject", body: none}) })
+			return a
+		}
+	}
+	t.Fatalf("nothing was proposed: %d %s", answer.Code, answer.Body)
+	return ledger.Approval{}
+}
+
+func (p *people) state(t *testing.T, a ledger.Approval) ledger.ApprovalState {
+	t.Helper()
+	now, err := p.ra.Ledger.Approval(t.Context(), a.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return now.State
+}
+
+func spki(t testing.TB, key crypto.PublicKey) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+// away is a CA that mintmark does not have.
+var away struct {
+	sync.Once
+	key  crypto.Signer
+	root *x509.Certificate
+}
+
+func elsewhere(t *testing.T) *x509.Certificate {
+	t.Helper()
+	away.Do(func() {
+		away.key = pkitest.NewKey(t)
+		away.root = sign(t, &x509.Certificate{
+			SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Elsewhere"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		}, nil, away.key.Public())
+	})
+	return away.root
+}
+
+// signedElsewhere is the DER of a device's certificate of that CA.
+func signedElsewhere(t *testing.T, name string) []byte {
+	t.Helper()
+	number, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sign(t, &x509.Certificate{SerialNumber: number, Subject: pkix.Name{CommonName: name}}, elsewhere(t), pkitest.NewKey(t).Public()).Raw
+}
+
+func sign(t *testing.T, template, parent *x509.Certificate, key crypto.PublicKey) *x509.Certificate {
+	t.Helper()
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().AddDate(1, 0, 0)
+	if parent == nil {
+		parent = template
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key, away.key.(*ecdsa.PrivateKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}

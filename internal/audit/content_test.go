@@ -1,0 +1,218 @@
+package audit
+
+import (
+	"bytes"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"mintmark/internal/ledger"
+)
+
+// coldEvents are one of each kind that has a content, with every field set, and
+// one with none that can be left out.
+func coldEvents() []ledger.Event {
+	list := &ledger.Import{ID: "im-1", File: "a <b> & c.csv", Actor: "anna", At: at, Update: true, Server: "alpha", Devices: 3, New: 2}
+	return []ledger.Event{
+		{Kind: ledger.EventImported, At: at, Imported: &ledger.Certificate{
+			Serial: "0c", Issuer: "old", Profile: "gateway", Label: "line", Purpose: ledger.ForDevice, Device: "dev-1", Order: "WO-1",
+			Subject: "CN=dev-1", Requester: ledger.Requester{Kind: "admin", Name: "anna", Address: netip.MustParseAddr("10.0.0.7")},
+			Key: [32]byte{7}, NotBefore: at, NotAfter: at.Add(time.Hour), State: ledger.Revoked, DER: []byte{0x30, 0},
+			IntentAt: at, IssuedAt: at, RevokedAt: at, Reason: ledger.Superseded, RevokedBy: "otto",
+		}},
+		{Kind: ledger.EventCRL, At: at, CRL: &ledger.CRLIssued{Issuer: "line-a", Number: 1 << 40, ThisUpdate: at, NextUpdate: at, SHA256: [32]byte{9}}},
+		{Kind: ledger.EventImport, At: at, Import: list},
+		{Kind: ledger.EventListing, At: at, Listing: &ledger.Listings{Import: "im-1", Rows: []ledger.Listing{
+			{Row: 1, Device: "dev-1", Order: "WO-1", Product: "gw", Key: [32]byte{1}, Fields: map[string]string{"mac": "00:11", "batch": "\u2028\x01"}},
+			{Row: 2, Device: "dev-2"},
+		}}},
+		{Kind: ledger.EventListed, At: at, Import: list},
+		{Kind: ledger.EventUnlisted, At: at, Import: &ledger.Import{ID: "im-2", At: at}},
+		{Kind: ledger.EventDevice, At: at, Device: &ledger.DeviceChange{Device: "dev-1", State: ledger.Held, Actor: "anna", Note: "stolen"}},
+		{Kind: ledger.EventOrder, At: at, Order: &ledger.Order{
+			ID: "WO-1", Product: "gw", Profile: "gateway", Label: "line", Station: "s-2", Quantity: 1000,
+			Ranges: []ledger.Range{{First: "gw-0001", Last: "gw-1000"}}, Listed: true,
+			Networks:  []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fe80::/10")},
+			NotBefore: at, NotAfter: at.Add(time.Hour), Secret: [32]byte{3}, State: ledger.OrderOpen,
+			CreatedAt: at, CreatedBy: "anna", ChangedAt: at, ChangedBy: "otto", Taken: 3,
+		}},
+		{Kind: ledger.EventOrder, At: at, Order: &ledger.Order{ID: "WO-2", State: ledger.OrderKilled}},
+		{Kind: ledger.EventPrincipal, At: at, Principal: &ledger.Principal{
+			Name: "anna", Roles: []string{"operator", "officer"}, Key: []byte{0x30, 1}, UnixUser: "anna", AddedAt: at, AddedBy: "init", RemovedAt: at,
+		}},
+		{Kind: ledger.EventApproval, At: at, Approval: &ledger.Approval{
+			ID: "ap-1", Operation: "order.raise", Words: "raise \"WO-1\" to 2000", Plan: []byte(`{"a":1}`), Proposer: "anna", At: at, ExpiresAt: at,
+			State: ledger.Approved, DecidedBy: "otto", DecidedAt: at, Signature: []byte{1, 2}, RunBy: "anna", RunAt: at, Outcome: "failed",
+		}},
+	}
+}
+
+func TestColdEventsAreReadBack(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, Config{})
+	begin := l.Head()
+	appendAll(t, l, coldEvents(), coldEvents()[:1])
+	got := collect(t, l, begin)
+	for i, want := range coldEvents() {
+		if !reflect.DeepEqual(got[0].Events[i], want) {
+			t.Errorf("read back %+v, want %+v", got[0].Events[i], want)
+		}
+	}
+	if report, err := Verify(dir); err != nil || report.Batches != 2 {
+		t.Errorf("verify: %+v, %v", report, err)
+	}
+}
+
+// Every field of what the ledger records must be in the log: a new one that
+// this package does not know would be lost by a rebuild.
+func TestEveryFieldIsWritten(t *testing.T) {
+	for _, e := range append(events(), coldEvents()...) {
+		content := reflect.Indirect(reflect.ValueOf(firstSet(e)))
+		if content.Kind() != reflect.Struct {
+			continue
+		}
+		plain, err := appendBody(nil, &record{format: format, batch: 1, of: 1, kind: e.Kind, at: at, event: e})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range content.NumField() {
+			name := content.Type().Field(i).Name
+			if e.Kind == ledger.EventIssued && (name == "Tasks" || name == "At") {
+				continue // made again at start; the record's own time
+			}
+			saved := reflect.New(content.Field(i).Type()).Elem()
+			saved.Set(content.Field(i))
+			content.Field(i).SetZero()
+			without, err := appendBody(nil, &record{format: format, batch: 1, of: 1, kind: e.Kind, at: at, event: e})
+			content.Field(i).Set(saved)
+			if err == nil && bytes.Equal(plain, without) && !saved.IsZero() {
+				t.Errorf("%s: field %s is not written", e.Kind, name)
+			}
+			if saved.IsZero() && !sparse(e) {
+				t.Errorf("%s: this test does not set field %s", e.Kind, name)
+			}
+		}
+	}
+}
+
+// sparse reports whether an event leaves fields out on purpose.
+func sparse(e ledger.Event) bool {
+	return e.Kind == ledger.EventUnlisted || e.Order != nil && e.Order.ID == "WO-2"
+}
+
+// firstSet is the content that an event has.
+func firstSet(e ledger.Event) any {
+	v := reflect.ValueOf(e)
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Kind() == reflect.Pointer && !f.IsNil() {
+			return f.Interface()
+		}
+	}
+	return nil
+}
+
+// A record can be written in one way only, or two logs that differ would mean
+// the same.
+func TestOtherSpellingsAreRefused(t *testing.T) {
+	order := `{"batch":2,"rec":0,"of":1,"kind":"order","at":"2026-03-04T05:06:07Z","content":{"id":"WO-2","quantity":0,"state":"killed"}`
+	if _, err := parseRecord([]byte(order), format); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string][2]string{
+		"space":            {`"id":`, `"id": `},
+		"order of fields":  {`"id":"WO-2","quantity":0`, `"quantity":0,"id":"WO-2"`},
+		"empty field":      {`"state"`, `"station":"","state"`},
+		"unknown field":    {`"state"`, `"stat":"x","state"`},
+		"case of a name":   {`"id"`, `"ID"`},
+		"doubled field":    {`"id":"WO-2"`, `"id":"WO-1","id":"WO-2"`},
+		"escape":           {`WO-2`, `WO\u002d2`},
+		"local time":       {`"state":"killed"`, `"state":"killed","created_at":"2026-03-04T06:06:07+01:00"`},
+		"content missing":  {`,"content":{"id":"WO-2","quantity":0,"state":"killed"}`, ``},
+		"content null":     {`{"id":"WO-2","quantity":0,"state":"killed"}`, `null`},
+		"field of another": {`"content"`, `"serial":"0a","content"`},
+	} {
+		other := strings.Replace(order, change[0], change[1], 1)
+		if other == order {
+			t.Fatalf("%s: nothing changed", name)
+		}
+		if r, err := parseRecord([]byte(other), format); err == nil {
+			t.Errorf("%s: accepted as %+v", name, r)
+		}
+	}
+	if _, err := parseRecord([]byte(order), 1); err == nil {
+		t.Error("accepted in a file of format 1")
+	}
+}
+
+// testdata/format1 was written by mintmark 0.1.0.
+func TestFormat1(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("testdata/format1")); err != nil {
+		t.Fatal(err)
+	}
+	old, err := Verify(dir)
+	if err != nil || old.Batches != 4 || old.Aborted != 1 || old.Records != 13 {
+		t.Fatalf("verify: %+v, %v", old, err)
+	}
+	before, _ := listFiles(dir)
+	l := open(t, dir, Config{})
+	if open, err := l.Unsettled(old.Head); err != nil || open {
+		t.Errorf("unsettled: %v, %v", open, err)
+	}
+	appendAll(t, l, coldEvents(), events())
+	if _, err := l.AppendHead(); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	l = open(t, dir, Config{})
+	appendAll(t, l, events())
+	report, err := Verify(dir)
+	if err != nil || report.Batches != 7 || report.Files != len(before)+1 {
+		t.Fatalf("verify: %+v, %v", report, err)
+	}
+	for _, path := range before {
+		was, _ := os.ReadFile(filepath.Join("testdata/format1", filepath.Base(path)))
+		is, err := os.ReadFile(path)
+		if err != nil || !bytes.Equal(is, was) {
+			t.Errorf("%s was changed: %v", path, err)
+		}
+	}
+	var intents []ledger.Event
+	for _, b := range collect(t, l, ledger.Head{}) {
+		intents = append(intents, b.Events[0])
+	}
+	if intents[0].Intent.Order != "" || intents[0].Intent.Device != intent("0a").Intent.Device {
+		t.Errorf("read from format 1: %+v", intents[0].Intent)
+	}
+}
+
+func FuzzContent(f *testing.F) {
+	for _, e := range coldEvents() {
+		b, err := appendContent(nil, &e)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(e.Kind, b[len(`,"content":`):])
+	}
+	f.Fuzz(func(t *testing.T, kind string, text []byte) {
+		e := ledger.Event{Kind: kind, At: at}
+		if err := parseContent(&e, text); err != nil {
+			return
+		}
+		once, err := appendContent(nil, &e)
+		if err != nil {
+			return // a time that is past the year 9999 in UTC
+		}
+		again := ledger.Event{Kind: kind, At: at}
+		if err := parseContent(&again, once[len(`,"content":`):]); err != nil {
+			t.Fatalf("%q cannot be read: %v", once, err)
+		}
+		if twice, err := appendContent(nil, &again); err != nil || !bytes.Equal(once, twice) {
+			t.Fatalf("%q became %q, %v", once, twice, err)
+		}
+	})
+}

@@ -1,0 +1,557 @@
+package sqldb
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"mintmark/internal/audit"
+	"mintmark/internal/ledger"
+)
+
+// Replayed is the account of a Replay.
+type Replayed struct {
+	Records int64            // applied
+	Kinds   map[string]int64 // of them
+	Aborted int64            // records of batches that never committed, left out
+	Open    int64            // intents without an outcome
+	Heads   map[string]ledger.Head
+}
+
+// Replay makes a new database from the issuance logs of all servers. Only
+// cfg.Path is used, which must not exist. Events are applied in the order of
+// each log and, among logs, by time; what another server's clock has put before
+// the record that it follows from waits for that one.
+//
+// The chains are verified on the way, and what cannot be applied is an error:
+// then there is no database afterwards. A position of the log stands in the
+// database only once all is applied, without which no server opens it.
+//
+// A batch is applied unless the log says that it was aborted: also the last
+// one, of which nobody knows whether it was committed. If it was, certificates
+// of it may have left; if it was not, taking it costs no more than a
+// certificate on record that nobody holds. Intents that are still open stay so
+// under their epoch, which has ended: the next server to join voids them, and
+// writes that into its log.
+//
+// Not in the log, and so not in the new database: the outbox, leases, refusals
+// and the bodies of CRLs. Numbers of CRLs go on after the last one.
+func Replay(ctx context.Context, cfg Config, dirs []string, progress func(records int64)) (Replayed, error) {
+	if len(dirs) != 1 && cfg.URL == "" {
+		return Replayed{}, fmt.Errorf("rebuilding the ledger: an SQLite ledger is one server's and has one log, here are %d", len(dirs))
+	}
+	return replayInto(ctx, cfg, dirs, progress)
+}
+
+func replayInto(ctx context.Context, cfg Config, dirs []string, progress func(records int64)) (report Replayed, err error) {
+	d, err := newDialect(cfg)
+	if err != nil {
+		return Replayed{}, fmt.Errorf("rebuilding the ledger: %w", err)
+	}
+	d.patience = 0 // one transaction is many batches
+	if !d.shared {
+		var f *os.File
+		f, err = os.OpenFile(cfg.Path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return Replayed{}, fmt.Errorf("rebuilding the ledger: %w", err)
+		}
+		defer func() {
+			if err != nil {
+				for _, suffix := range []string{"", "-wal", "-shm"} {
+					os.Remove(cfg.Path + suffix)
+				}
+			}
+		}()
+		if err = f.Close(); err != nil {
+			return Replayed{}, fmt.Errorf("rebuilding the ledger: %w", err)
+		}
+	}
+	w, err := openWriter(ctx, d)
+	if err != nil {
+		return Replayed{}, fmt.Errorf("rebuilding the ledger: %w", err)
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	if err := w.migrate(ctx, true); err != nil {
+		return Replayed{}, fmt.Errorf("rebuilding the ledger: %w", err)
+	}
+	if empty, err := w.empty(); err != nil || !empty {
+		return Replayed{}, errors.Join(err, errors.New("rebuilding the ledger: the database holds records: name an empty one"))
+	}
+	r := &replay{
+		tx: &tx{writer: w, ends: map[ledger.Epoch]int64{}}, progress: progress, waiting: map[string][]waitingEvent{},
+		epochs: map[string]int64{}, blocked: map[string]bool{}, report: Replayed{Kinds: map[string]int64{}, Heads: map[string]ledger.Head{}},
+	}
+	if err := r.run(ctx, dirs); err != nil {
+		return Replayed{}, fmt.Errorf("rebuilding the ledger: %w", err)
+	}
+	return r.report, d.checkpoint(ctx, w.conn)
+}
+
+// replayAtOnce is how many records share a transaction.
+const replayAtOnce = 5000
+
+// replay is one run of Replay.
+type replay struct {
+	*tx
+	report   Replayed
+	progress func(int64)
+	pending  int // records in the transaction
+	// waiting are events by what they wait for.
+	waiting map[string][]waitingEvent
+	waits   int
+	blocked map[string]bool  // imports with something that waits
+	epochs  map[string]int64 // the newest number of each server
+}
+
+// waitingEvent is an event and where it stands.
+type waitingEvent struct {
+	*ledger.Event
+	file string
+	line int
+}
+
+func (r *replay) run(ctx context.Context, dirs []string) error {
+	if _, err := r.exec(r.dialect.begin); err != nil {
+		return err
+	}
+	for e, err := range audit.Merge(dirs) {
+		switch {
+		case err != nil:
+			return err
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case e.End != nil:
+			r.report.Heads[e.End.Server] = e.End.Head
+		case e.Batch != nil && e.Batch.Aborted:
+			r.report.Aborted += int64(len(e.Batch.Events))
+		case e.Batch != nil:
+			if err := r.batch(e.Batch); err != nil {
+				return err
+			}
+		}
+	}
+	return r.finishAll()
+}
+
+func (r *replay) batch(b *audit.Batch) error {
+	for i := range b.Events {
+		if err := r.do(waitingEvent{&b.Events[i], b.File, b.Line + i}); err != nil {
+			return err
+		}
+	}
+	r.events = r.events[:0] // what the ledger's own writes would log
+	r.pending += len(b.Events)
+	if r.pending < replayAtOnce {
+		return nil
+	}
+	r.pending = 0
+	if _, err := r.exec("COMMIT"); err != nil {
+		return err
+	}
+	if r.progress != nil {
+		r.progress(r.report.Records)
+	}
+	_, err := r.exec(r.dialect.begin)
+	return err
+}
+
+// do applies an event, and then what has waited for it.
+func (r *replay) do(e waitingEvent) error {
+	needs, err := r.apply(e.Event)
+	if err != nil {
+		return fmt.Errorf("%s, line %d: %s: %w", e.file, e.line, e.Kind, err)
+	}
+	if needs != "" {
+		r.waiting[needs] = append(r.waiting[needs], e)
+		r.waits++
+		return nil
+	}
+	r.report.Records++
+	r.report.Kinds[e.Kind]++
+	if r.waits == 0 {
+		return nil
+	}
+	made, err := r.makes(e.Event)
+	if err != nil {
+		return err
+	}
+	for _, made := range made {
+		released := r.waiting[made]
+		delete(r.waiting, made)
+		r.waits -= len(released)
+		if made == anyImport {
+			clear(r.blocked)
+		}
+		for _, e := range released {
+			if err := r.do(e); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// What events wait for: a record of that name, and whatever ends an import.
+const anyImport = "the end of another import"
+
+func aSerial(s ledger.Serial) string      { return "an intent for serial number " + string(s) }
+func aCertificate(s ledger.Serial) string { return "certificate " + string(s) }
+func aDevice(id string) string            { return fmt.Sprintf("device %q", id) }
+func anOrder(id string) string            { return fmt.Sprintf("work order %q", id) }
+func anImport(id string) string           { return fmt.Sprintf("import %q", id) }
+func anApproval(id string) string         { return fmt.Sprintf("approval %q", id) }
+
+// makes says what an event gives to those that wait.
+func (r *replay) makes(e *ledger.Event) ([]string, error) {
+	switch e.Kind {
+	case ledger.EventIntent:
+		return []string{aSerial(e.Intent.Serial)}, nil
+	case ledger.EventIssued:
+		serial, err := serialBytes(e.Issued.Serial)
+		if err != nil {
+			return nil, err
+		}
+		c, err := r.certificate(serial)
+		return []string{aCertificate(e.Issued.Serial), aDevice(c.Device)}, err
+	case ledger.EventImported:
+		return []string{aSerial(e.Imported.Serial), aCertificate(e.Imported.Serial), aDevice(e.Imported.Device)}, nil
+	case ledger.EventOrder:
+		return []string{anOrder(e.Order.ID)}, nil
+	case ledger.EventImport:
+		return []string{anImport(e.Import.ID)}, nil
+	case ledger.EventListing:
+		var all []string
+		for _, row := range e.Listing.Rows {
+			all = append(all, aDevice(row.Device))
+		}
+		return all, nil
+	case ledger.EventListed, ledger.EventUnlisted:
+		return []string{anyImport}, nil
+	case ledger.EventApproval:
+		return []string{anApproval(e.Approval.ID)}, nil
+	}
+	return nil, nil
+}
+
+// apply writes what an event says, or returns what it needs first. It uses the
+// statements of the ledger's own writes and makes none of their decisions:
+// whatever followed from them has events of its own.
+func (r *replay) apply(e *ledger.Event) (needs string, err error) {
+	now := micros(e.At)
+	switch e.Kind {
+	case ledger.EventIntent:
+		return r.intent(e.Intent)
+	case ledger.EventIssued:
+		return r.issued(e.Issued)
+	case ledger.EventVoided:
+		b, err := serialBytes(*e.Voided)
+		if err != nil {
+			return "", err
+		}
+		if voided, err := r.void(b, e.At); voided || err != nil {
+			return "", err
+		}
+		return r.missing(b, aSerial(*e.Voided))
+	case ledger.EventRevocation:
+		return r.revocation(e)
+	case ledger.EventImported:
+		b, err := checkImported(e.Imported)
+		if err != nil {
+			return "", err
+		}
+		refusal, err := r.importCertificate(e.Imported, b, e.At)
+		return "", errors.Join(refusal, err)
+	case ledger.EventAuthority:
+		return "", r.putAuthority(e.Authority)
+	case ledger.EventCRL:
+		_, err := r.exec(`INSERT INTO crls (issuer, taken_number) VALUES ($1, $2) ON CONFLICT (issuer) DO UPDATE SET
+	taken_number = CASE WHEN crls.taken_number < excluded.taken_number THEN excluded.taken_number ELSE crls.taken_number END`, e.CRL.Issuer, e.CRL.Number)
+		return "", err
+	case ledger.EventImport, ledger.EventListing, ledger.EventListed, ledger.EventUnlisted:
+		return r.importing(e, now)
+	case ledger.EventDevice:
+		return r.device(e.Device, now)
+	case ledger.EventOrder:
+		return "", r.order(e.Order)
+	case ledger.EventPrincipal:
+		return "", r.principal(e.Principal)
+	case ledger.EventApproval:
+		return r.approval(e.Approval)
+	}
+	return "", errors.New("this kind is not known to the ledger")
+}
+
+// missing tells a serial number that is not there yet from one in another
+// state.
+func (r *replay) missing(serial []byte, needs string) (string, error) {
+	c, err := r.certificate(serial)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return needs, nil
+	}
+	if err == nil {
+		err = fmt.Errorf("serial number %s is %s by then", c.Serial, c.State)
+	}
+	return "", err
+}
+
+func (r *replay) intent(i *ledger.Intent) (string, error) {
+	serial, err := checkIntent(i)
+	if err != nil {
+		return "", err
+	}
+	if i.Order != "" && i.Purpose == ledger.ForDevice {
+		n, err := r.exec(`UPDATE orders SET taken = taken + 1 WHERE id = $1`, i.Order)
+		if err != nil {
+			return "", err
+		}
+		if n == 0 {
+			return anOrder(i.Order), nil
+		}
+	}
+	address := ""
+	if i.Requester.Address.IsValid() {
+		address = i.Requester.Address.String()
+	}
+	n, err := r.exec(sqlInsertIntent, serial, i.Issuer, i.Profile, i.Label, string(i.Purpose), i.Device, i.Subject, i.Requester.Kind, i.Requester.Name, address,
+		i.Key[:], micros(i.NotBefore), micros(i.NotAfter), micros(i.At), i.Epoch.Server, i.Epoch.Number, i.TBS, i.Order)
+	if err == nil && n == 0 {
+		err = fmt.Errorf("serial number %s is recorded already", i.Serial)
+	}
+	r.epochs[i.Epoch.Server] = max(r.epochs[i.Epoch.Server], i.Epoch.Number)
+	return "", err
+}
+
+func (r *replay) issued(i *ledger.Issued) (string, error) {
+	serial, err := serialBytes(i.Serial)
+	if err != nil {
+		return "", err
+	}
+	n, err := r.exec(sqlFinish, serial, i.DER, micros(i.At))
+	if err != nil {
+		return "", err
+	}
+	if n == 0 {
+		return r.missing(serial, aSerial(i.Serial))
+	}
+	_, err = r.exec(sqlPutDevice, serial, micros(i.At))
+	return "", err
+}
+
+func (r *replay) revocation(e *ledger.Event) (string, error) {
+	v := e.Revocation
+	serial, err := serialBytes(v.Serial)
+	if err != nil {
+		return "", err
+	}
+	c, err := r.certificate(serial)
+	switch {
+	case errors.Is(err, ledger.ErrNotFound) || err == nil && c.State == ledger.Open:
+		return aCertificate(v.Serial), nil
+	case err != nil:
+		return "", err
+	case c.State != ledger.Valid:
+		return "", fmt.Errorf("certificate %s is %s by then", v.Serial, c.State)
+	}
+	if _, err := r.exec(sqlRevoke, serial, micros(e.At), int64(v.Reason), v.Actor); err != nil {
+		return "", err
+	}
+	if _, err := r.exec(sqlChanged, serial); err != nil {
+		return "", err
+	}
+	if c.Device != "" {
+		_, err = r.exec(sqlSetCurrent, c.Device)
+	}
+	return "", err
+}
+
+func (r *replay) putAuthority(a *ledger.Authority) error {
+	chain, err := json.Marshal(a.Chain)
+	if err != nil {
+		return err
+	}
+	_, err = r.exec(sqlPutAuthority, a.Name, a.Certificate, string(chain), a.KeyURI, micros(a.CreatedAt))
+	return err
+}
+
+// importing applies what is said of a device list. Rows that stand against
+// another server's list wait until that one has ended, and all of their import
+// with them.
+func (r *replay) importing(e *ledger.Event, now int64) (string, error) {
+	if e.Kind == ledger.EventImport {
+		i := e.Import
+		_, err := r.exec(sqlOpenImport, i.ID, i.File, i.Actor, micros(i.At), zeroOrOne(i.Update), i.Server)
+		return "", err
+	}
+	id := ""
+	if e.Listing != nil {
+		id = e.Listing.Import
+	} else {
+		id = e.Import.ID
+	}
+	if r.blocked[id] {
+		return anyImport, nil
+	}
+	i, err := r.importOf(id)
+	switch {
+	case err != nil:
+		return "", err
+	case i.state == "":
+		return anImport(id), nil
+	case i.state != "open":
+		return "", fmt.Errorf("import %q is %s by then", id, i.state)
+	}
+	switch e.Kind {
+	case ledger.EventListing:
+		rows, err := checkListings(e.Listing.Rows)
+		if err != nil {
+			return "", err
+		}
+		err = r.stage(&i, rows)
+		var row *ledger.RowError
+		if errors.As(err, &row) {
+			r.blocked[id] = true
+			return anyImport, nil
+		}
+		return "", err
+	case ledger.EventListed:
+		if i.Update {
+			if err := r.merge(id); err != nil {
+				return "", err
+			}
+		}
+		if _, err := r.exec(sqlCommitImport, id, now); err != nil {
+			return "", err
+		}
+		return "", r.inParts(r.dropRows, id, sqlMerged)
+	default:
+		if _, err := r.exec(sqlDropImport, id); err != nil {
+			return "", err
+		}
+		if err := r.inParts(r.dropDevices, id, ""); err != nil {
+			return "", err
+		}
+		return "", r.inParts(r.dropRows, id, sqlDropped)
+	}
+}
+
+// inParts runs part until it has found all, and then a statement.
+func (r *replay) inParts(part func(id string) (int, error), id, last string) error {
+	for {
+		found, err := part(id)
+		if err != nil {
+			return err
+		}
+		if found < cleanAtOnce {
+			break
+		}
+	}
+	if last == "" {
+		return nil
+	}
+	_, err := r.exec(last, id)
+	return err
+}
+
+func (r *replay) device(d *ledger.DeviceChange, now int64) (string, error) {
+	held := ""
+	if d.State == ledger.Held || d.State == ledger.Retired {
+		held = string(d.State)
+	}
+	n, err := r.exec(sqlHold, d.Device, held, now, d.Actor, d.Note)
+	if err == nil && n == 0 {
+		return aDevice(d.Device), nil
+	}
+	return "", err
+}
+
+// sqlReplayOrder writes an order as it is from some time on, unless a later
+// change was read before. What is taken of it follows from the intents.
+const sqlReplayOrder = `INSERT INTO orders (id, product, profile, label, station, quantity, ranges, listed, networks, not_before, not_after, secret, state,
+	created_at, created_by, changed_at, changed_by)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+	ON CONFLICT (id) DO UPDATE SET quantity = excluded.quantity, not_after = excluded.not_after, secret = excluded.secret, state = excluded.state,
+	changed_at = excluded.changed_at, changed_by = excluded.changed_by WHERE excluded.changed_at >= orders.changed_at`
+
+func (r *replay) order(o *ledger.Order) error {
+	ranges, networks, err := checkOrder(o)
+	if err != nil {
+		return err
+	}
+	_, err = r.exec(sqlReplayOrder, o.ID, o.Product, o.Profile, o.Label, o.Station, o.Quantity, ranges, zeroOrOne(o.Listed), networks,
+		micros(o.NotBefore), micros(o.NotAfter), hashOrNull(o.Secret), string(o.State), micros(o.CreatedAt), o.CreatedBy, micros(o.ChangedAt), o.ChangedBy)
+	return err
+}
+
+func (r *replay) principal(p *ledger.Principal) error {
+	roles, err := json.Marshal(p.Roles)
+	if err != nil {
+		return err
+	}
+	key := p.Key
+	if len(key) == 0 {
+		key = nil
+	}
+	_, err = r.exec(sqlPutPrincipal, p.Name, string(roles), key, p.UnixUser, micros(p.AddedAt), p.AddedBy, micros(p.RemovedAt))
+	return err
+}
+
+func (r *replay) approval(a *ledger.Approval) (string, error) {
+	if a.State == ledger.Pending {
+		n, err := r.exec(sqlPropose, a.ID, a.Operation, a.Words, a.Plan, a.Proposer, micros(a.At), micros(a.ExpiresAt))
+		if err == nil && n == 0 {
+			err = fmt.Errorf("approval %q is recorded already", a.ID)
+		}
+		return "", err
+	}
+	state := ""
+	var plan []byte
+	if err := r.query(`SELECT state, plan FROM approvals WHERE id = $1`, scanInto(&state, &plan), a.ID); err != nil {
+		return "", err
+	}
+	switch {
+	case state == "":
+		return anApproval(a.ID), nil
+	case !bytes.Equal(plan, a.Plan):
+		return "", fmt.Errorf("approval %q is not over what was proposed", a.ID)
+	}
+	_, err := r.exec(sqlMoveApproval, a.ID, state, string(a.State), micros(a.ExpiresAt), a.DecidedBy, micros(a.DecidedAt), a.Signature, a.RunBy, micros(a.RunAt), a.Outcome)
+	return "", err
+}
+
+// finishAll writes what lets servers go on.
+func (r *replay) finishAll() error {
+	if r.waits > 0 {
+		var needs []string
+		for what := range r.waiting {
+			needs = append(needs, what)
+		}
+		slices.Sort(needs)
+		first := r.waiting[needs[0]][0]
+		return fmt.Errorf("%d records follow from something that none of the given logs holds, the first of them from %s (%s, line %d): give the logs of all servers", r.waits, needs[0], first.file, first.line)
+	}
+	for server, number := range r.epochs {
+		// In force for nobody: what it left open is void at the next Join.
+		if _, err := r.exec(`INSERT INTO epochs (server, number, ends_at) VALUES ($1, $2, 0)`, server, number); err != nil {
+			return err
+		}
+	}
+	err := r.query(`SELECT count(*) FROM certificates WHERE state = 'open' AND state <> 'valid'`, func(rows *sql.Rows) error { return rows.Scan(&r.report.Open) })
+	if err != nil {
+		return err
+	}
+	for server, head := range r.report.Heads {
+		if _, err := r.exec(sqlPutMeta, r.headRow(server), markOf(head)); err != nil {
+			return err
+		}
+	}
+	_, err = r.exec("COMMIT")
+	if err == nil && r.progress != nil {
+		r.progress(r.report.Records)
+	}
+	return err
+}

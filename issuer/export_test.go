@@ -1,0 +1,6 @@
+package issuer
+
+import "context"
+
+// Tick is what Keep does every few seconds.
+func (ra *RA) Tick(ctx context.Context) { ra.tick(ctx) }

@@ -1,0 +1,108 @@
+package issuer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"mintmark/ca"
+	"mintmark/internal/ledger"
+)
+
+// deviceTexts say what an operator can do about a device that the ledger
+// refuses, by ledger.DeviceError.Why.
+var deviceTexts = map[string]string{
+	"unlisted": "device %q is not in the inventory: import the list that names it first",
+	"held":     "device %q is held: it gets no certificate until it is released",
+	"retired":  "device %q is retired: it gets no certificate any more",
+	"key":      "the inventory names another public key for device %q: enroll with that key, or have the list updated",
+	"order":    "the inventory does not list device %q under this work order: use the one that it is listed under, or have the list updated",
+}
+
+// orderTexts do the same for a work order, by ledger.OrderError.Why.
+var orderTexts = map[string]string{
+	"unknown":   "there is no work order %q: ask for the credential of one that exists",
+	"closed":    "work order %q is closed: ask for the credential of one that is open",
+	"killed":    "work order %q was killed: its credential is taken nowhere any more, ask for that of another",
+	"early":     "the window of work order %q has not begun: wait, or check the clock of the server",
+	"expired":   "the window of work order %q has ended: have it extended, or ask for the credential of another",
+	"exhausted": "every certificate of work order %q is issued: have its quantity raised, or ask for the credential of another",
+	"in-flight": "the last units of work order %q are taken by requests that are being answered; repeat the request",
+}
+
+func refuseDevice(why, device string) *Refusal {
+	return refuse(Forbidden, "device-"+why, deviceTexts[why], device)
+}
+
+func refuseOrder(why, order string) *Refusal {
+	r := refuse(Forbidden, "order-"+why, orderTexts[why], order)
+	if why == "in-flight" {
+		r.Kind, r.RetryAfter = Unavailable, 2*time.Second
+	}
+	return r
+}
+
+// refuseRecord words what the ledger refused in step 6 or 9.
+func (ra *RA) refuseRecord(err error, intent ledger.Intent) error {
+	var clone *ledger.CloneError
+	var shared *ledger.SharedKeyError
+	var device *ledger.DeviceError
+	var order *ledger.OrderError
+	switch {
+	case errors.As(err, &device) && deviceTexts[device.Why] != "":
+		refusal := refuseDevice(device.Why, device.Device)
+		refusal.Err = err
+		return refusal
+	case errors.As(err, &order) && orderTexts[order.Why] != "":
+		refusal := refuseOrder(order.Why, order.Order)
+		refusal.Err = err
+		return refusal
+	case errors.As(err, &device), errors.As(err, &order):
+		return fmt.Errorf("the ledger refuses by a rule that is not known here: %w", err)
+	case errors.As(err, &shared):
+		ra.metrics.alarms.WithLabelValues("key-shared").Inc()
+		ra.log.Error("ALARM: one key asks for the identities of two devices",
+			"device", intent.Device, "other", shared.Device, "serial", shared.Serial, "requester", intent.Requester.Name, "address", intent.Requester.Address)
+		// Without the other device's name, which is not this requester's to know.
+		return &Refusal{Kind: Conflict, Rule: "key-shared", Err: err,
+			Text: "the key of the request has a certificate for another device: every device needs a key of its own, made on it"}
+	case errors.As(err, &clone):
+		ra.metrics.alarms.WithLabelValues("clone").Inc()
+		ra.log.Error("ALARM: a second key asks for the identity of an enrolled device",
+			"device", clone.Device, "serial", clone.Serial, "requester", intent.Requester.Name, "address", intent.Requester.Address)
+		return &Refusal{Kind: Conflict, Rule: "clone", Err: err, Text: fmt.Sprintf(
+			"device %q already holds a certificate in force under another key; if it was replaced or wiped, have certificate %s revoked first", clone.Device, clone.Serial)}
+	case errors.Is(err, ledger.ErrInFlight):
+		return &Refusal{Kind: Unavailable, Rule: "in-flight", Err: err, RetryAfter: time.Second,
+			Text: "the same request is being answered at this moment; repeat it"}
+	case errors.Is(err, ledger.ErrRevoked):
+		return &Refusal{Kind: Forbidden, Rule: "certificate-revoked", Err: err,
+			Text: fmt.Sprintf("the client certificate %s is revoked", intent.Requester.Name)}
+	case errors.Is(err, ledger.ErrVoided), errors.Is(err, ledger.ErrLapsed):
+		return unavailable("epoch", "the server lost its turn at issuing; repeat the request", err)
+	default:
+		return unavailable("ledger", "the server cannot record certificates at the moment", err)
+	}
+}
+
+// refusePrepared words what Prepare refused.
+func refusePrepared(err error) error {
+	var outlives *ca.OutlivesIssuerError
+	var lint *ca.LintError
+	var template *ca.TemplateError
+	switch {
+	case errors.As(err, &outlives):
+		return &Refusal{Kind: Unavailable, Rule: "issuer-lifetime", Err: err, RetryAfter: time.Hour,
+			Text: "the issuing CA expires before such a certificate would; it must be replaced first"}
+	case errors.As(err, &lint):
+		return &Refusal{Kind: Malformed, Rule: "lint", Err: err, Text: "the certificate would break a rule: " + lint.Error()}
+	case errors.As(err, &template):
+		return &Refusal{Kind: Malformed, Rule: "template", Err: err, Text: "the certificate cannot be built: " + template.Error()}
+	default:
+		return fmt.Errorf("preparing the certificate: %w", err)
+	}
+}
+
+func unavailable(rule, text string, err error) *Refusal {
+	return &Refusal{Kind: Unavailable, Rule: rule, Text: text, RetryAfter: 5 * time.Second, Err: err}
+}
