@@ -22,8 +22,8 @@ import (
 )
 
 // hammer issues from 32 goroutines until it is told to stop. It returns the
-// serials that were answered.
-func hammer(t *testing.T, m *member) (stop func() []ledger.Serial) {
+// serials that were answered; progress waits until some more were.
+func hammer(t *testing.T, m *member) (progress func(), stop func() []ledger.Serial) {
 	t.Helper()
 	var mu sync.Mutex
 	var answered []ledger.Serial
@@ -52,7 +52,17 @@ func hammer(t *testing.T, m *member) (stop func() []ledger.Serial) {
 			}
 		})
 	}
-	return func() []ledger.Serial {
+	count := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(answered)
+	}
+	progress = func() {
+		t.Helper()
+		before := count()
+		eventually(t, "issuing", func() bool { return count() > before+10 })
+	}
+	return progress, func() []ledger.Serial {
 		close(done)
 		wg.Wait()
 		return answered
@@ -91,10 +101,11 @@ func TestConnectionCut(t *testing.T) {
 	server := pgtest.Start(t)
 	url := server.NewDatabase(t)
 	m := together(t, url, "alpha")[0]
-	stop := hammer(t, m)
+	progress, stop := hammer(t, m)
 	cuts := 0
-	for range 25 {
-		time.Sleep(30*time.Millisecond + rand.N(170*time.Millisecond))
+	for range 15 {
+		progress()
+		time.Sleep(rand.N(50 * time.Millisecond))
 		cuts += server.Cut(t, "application_name = 'mintmark alpha' AND datname = '"+databaseOf(url)+"' AND query NOT LIKE 'SELECT serial%'")
 	}
 	survived(t, m, stop())
@@ -111,9 +122,10 @@ func TestDatabaseKilled(t *testing.T) {
 	if testing.Short() {
 		kills = 2
 	}
-	stop := hammer(t, m)
+	progress, stop := hammer(t, m)
 	for range kills {
-		time.Sleep(100*time.Millisecond + rand.N(200*time.Millisecond))
+		progress()
+		time.Sleep(rand.N(50 * time.Millisecond))
 		server.Kill(t)
 		time.Sleep(rand.N(50 * time.Millisecond))
 		server.Restart(t)
@@ -121,9 +133,6 @@ func TestDatabaseKilled(t *testing.T) {
 	}
 	survived(t, m, stop())
 	accounts(t, m)
-	// And as after a restart of the server.
-	m.Close()
-	m.log.Close()
 }
 
 // A proxy passes bytes on to a socket until it is told to swallow them.

@@ -47,6 +47,7 @@ func empty(t testing.TB, url string) {
 	FOR r IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tablename NOT IN ('meta', 'locks', 'field_runs') LOOP
 		EXECUTE format('DELETE FROM %I', r.tablename);
 	END LOOP;
+	IF EXISTS (SELECT 1 FROM pg_tables WHERE tablename = 'field_runs') THEN INSERT INTO field_runs (run, import_id) VALUES (0, ''); END IF;
 	IF EXISTS (SELECT 1 FROM pg_tables WHERE tablename = 'meta') THEN DELETE FROM meta WHERE name NOT LIKE 'schema%'; END IF;
 	IF EXISTS (SELECT 1 FROM pg_tables WHERE tablename = 'field_runs') THEN DELETE FROM field_runs WHERE run <> 0; END IF;
 	END $$`)

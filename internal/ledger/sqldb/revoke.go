@@ -38,6 +38,9 @@ func (s *Store) Revoke(ctx context.Context, selector ledger.Selector, reason led
 	case selector.Order != "":
 		o.locks = append(o.locks, "order:"+selector.Order)
 	}
+	if selector.Order != "" {
+		o.locks = append(o.locks, "order:"+selector.Order)
+	}
 	o.run = func(t *tx) error {
 		changed = nil
 		serials, err := t.selected(selector)

@@ -33,8 +33,11 @@ import (
 //   - Begin and Revoke of the requester's certificate: Begin reads the
 //     certificate FOR SHARE, Revoke reads it FOR UPDATE. Either Begin sees that
 //     it is revoked, or Revoke sees the open intent and voids it.
-//   - Begin and whatever holds or retires a device, or changes a work order:
-//     the same lock.
+//   - Begin and whatever holds or retires a device, changes a work order or
+//     imports a certificate: the same locks.
+//   - Whatever stages, commits or drops a device list locks "imports". Issuance
+//     does not: a device is listed from the moment that the import's row says so.
+//   - PutPrincipal locks "principals", MoveApproval "approval:ID".
 //   - Finish, Void and VoidLapsed of one serial: each is an UPDATE of the row
 //     while it is open, of which one changes it.
 //   - Finish and Revoke of a device: a certificate that is recorded before

@@ -23,6 +23,9 @@ func TestRollingUpgrade(t *testing.T) {
 		})
 	})
 	t.Run("postgres", func(t *testing.T) {
+		if testing.Short() {
+			t.Skip("takes long")
+		}
 		url := pgtest.Start(t).NewDatabase(t)
 		sqldb.ApplyFuture(t, sqldb.Config{URL: url, Server: "next"}, 1)
 		ledgertest.Run(t, func(t testing.TB) ledger.Ledger {
