@@ -58,6 +58,15 @@ type Listing struct {
 	Fields  map[string]string
 }
 
+// Size is the length of all its texts in bytes.
+func (l Listing) Size() int {
+	size := len(l.Device) + len(l.Order) + len(l.Product)
+	for name, value := range l.Fields {
+		size += len(name) + len(value)
+	}
+	return size
+}
+
 // Import is the run that lists devices: all of its rows or none.
 type Import struct {
 	ID      string
@@ -127,7 +136,7 @@ type Inventory interface {
 	// no device of it is found, expected or admitted. ErrTaken for a known ID.
 	OpenImport(ctx context.Context, i Import) error
 
-	// StageDevices adds at most 1000 rows to an open import, all or none;
+	// StageDevices adds at most 1000 rows and 2 MiB to an open import, all or none;
 	// *RowError if a device is in it already or in another open one, if a row
 	// says something else than what is listed and the import may not update, or
 	// if one that may has more changes than fit into one transaction. Rows that

@@ -23,8 +23,12 @@ type Store interface {
 	DropImport(ctx context.Context, id string) error
 }
 
-// chunk is how many rows are staged at once.
-const chunk = 1000
+// chunk is how many rows are staged at once, as long as they measure less than
+// chunkSize bytes.
+const (
+	chunk     = 1000
+	chunkSize = 1 << 20
+)
 
 // maxErrors is how many wrong rows are told of; what follows is likely to be
 // wrong in the same way.
@@ -222,13 +226,14 @@ func stage(ctx context.Context, store Store, id string, list io.Reader, options 
 	}
 	rows := make([]ledger.Listing, 0, chunk)
 	at := make([]int, 0, chunk) // lines of rows
+	size := 0
 	for staged := 0; staged < total; {
 		l, err := next(reader, options)
 		if err != nil {
 			return fmt.Errorf("the list has changed while it was read: %w", err)
 		}
-		rows, at = append(rows, l), append(at, reader.line)
-		if len(rows) < chunk && staged+len(rows) < total {
+		rows, at, size = append(rows, l), append(at, reader.line), size+l.Size()
+		if len(rows) < chunk && size < chunkSize && staged+len(rows) < total {
 			continue
 		}
 		if err := givenUp(ctx); err != nil {
@@ -245,7 +250,7 @@ func stage(ctx context.Context, store Store, id string, list io.Reader, options 
 			}
 			return fmt.Errorf("staging rows %d to %d: %w", staged+1, staged+len(rows), err)
 		}
-		staged, rows, at = staged+len(rows), rows[:0], at[:0]
+		staged, rows, at, size = staged+len(rows), rows[:0], at[:0], 0
 		progress(Progress{Importing, staged, total})
 	}
 	return nil

@@ -117,6 +117,28 @@ func TestImport(t *testing.T) {
 
 // Whatever is wrong, nothing is left of the list, and it can be imported once
 // it is right.
+// TestImportWide imports rows with so much in them that a thousand together
+// would be more than one record of the issuance log can hold.
+func TestImportWide(t *testing.T) {
+	store := open(t)
+	var b strings.Builder
+	b.WriteString("device")
+	for n := range 30 {
+		fmt.Fprintf(&b, ",field-%d", n)
+	}
+	value := strings.Repeat("<", 990) // takes six bytes in JSON
+	for n := range 400 {
+		fmt.Fprintf(&b, "\nwide-%d%s", n, strings.Repeat(","+value, 30))
+	}
+	done, err := inventory.Import(t.Context(), store, strings.NewReader(b.String()), options(), nil)
+	if err != nil || done.New != 400 {
+		t.Fatalf("imported %+v, %v", done, err)
+	}
+	if err := store.Health(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestImportRefused(t *testing.T) {
 	store := open(t)
 	deny := func(list, want string, change func(*inventory.Options)) {

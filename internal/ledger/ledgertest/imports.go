@@ -264,6 +264,14 @@ var importChecks = []check{
 				b.refusedRow(b.StageDevices(b.ctx, "i1", []ledger.Listing{{Row: 6, Device: "good"}, l}), 7, l.Device)
 			})
 		}
+		wide := make([]ledger.Listing, 1000)
+		for n := range wide {
+			wide[n] = ledger.Listing{Row: n + 1, Device: fmt.Sprintf("wide-%d", n), Fields: map[string]string{
+				"a": strings.Repeat("x", 1000), "b": strings.Repeat("x", 1000), "c": strings.Repeat("x", 1000)}}
+		}
+		if err := b.StageDevices(b.ctx, "i1", wide); err == nil || b.Health() != nil {
+			t.Errorf("3 MB at once: %v, health %v", err, b.Health())
+		}
 		if err := b.StageDevices(b.ctx, "i1", make([]ledger.Listing, 1001)); err == nil {
 			t.Error("1001 rows at once were taken")
 		}

@@ -51,7 +51,7 @@ func parsePostgres(cfg Config) (*pg, error) {
 	u, err := url.Parse(cfg.URL)
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
 		// Without the value: it may hold a password.
-		return nil, errors.New("URL of the database must be postgres://user@host/database?sslmode=...")
+		return nil, errors.New("URL of the database must look like postgres://user@host/database?sslmode=verify-full")
 	}
 	if _, has := u.User.Password(); has || u.Query().Has("password") {
 		return nil, errors.New("URL of the database holds a password: it has a place of its own")

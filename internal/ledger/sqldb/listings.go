@@ -23,6 +23,9 @@ const rowsAtOnce = 16
 const (
 	maxListed = 256  // identifier, work order, product
 	maxValue  = 1000 // a field's value
+	// maxStaged bounds the rows that are staged at once, in bytes. They are one
+	// record of the issuance log, where a byte may take six.
+	maxStaged = 2 << 20
 )
 
 var (
@@ -143,6 +146,7 @@ func checkListings(rows []ledger.Listing) ([]listing, error) {
 	if len(rows) > 1000 {
 		return nil, fmt.Errorf("%d rows at once, at most 1000 are taken", len(rows))
 	}
+	size := 0
 	earlier := make(map[string]int, len(rows))
 	all := make([]listing, len(rows))
 	for n, r := range rows {
@@ -171,6 +175,9 @@ func checkListings(rows []ledger.Listing) ([]listing, error) {
 			return nil, err
 		}
 		all[n] = listing{Listing: r, key: hashOrNull(r.Key), fields: fields}
+		if size += r.Size(); size > maxStaged {
+			return nil, fmt.Errorf("more than %d bytes at once", maxStaged)
+		}
 	}
 	return all, nil
 }

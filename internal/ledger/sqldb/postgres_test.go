@@ -44,12 +44,11 @@ func empty(t testing.TB, url string) {
 	}
 	defer db.Close()
 	_, err = db.Exec(`DO $$ DECLARE r record; BEGIN
-	FOR r IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tablename NOT IN ('meta', 'locks', 'field_runs') LOOP
+	FOR r IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tablename NOT IN ('meta', 'locks') LOOP
 		EXECUTE format('DELETE FROM %I', r.tablename);
 	END LOOP;
 	IF EXISTS (SELECT 1 FROM pg_tables WHERE tablename = 'field_runs') THEN INSERT INTO field_runs (run, import_id) VALUES (0, ''); END IF;
 	IF EXISTS (SELECT 1 FROM pg_tables WHERE tablename = 'meta') THEN DELETE FROM meta WHERE name NOT LIKE 'schema%'; END IF;
-	IF EXISTS (SELECT 1 FROM pg_tables WHERE tablename = 'field_runs') THEN DELETE FROM field_runs WHERE run <> 0; END IF;
 	END $$`)
 	if err != nil {
 		t.Fatal(err)
