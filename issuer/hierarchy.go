@@ -37,12 +37,16 @@ func (s AuthoritySpec) keyURI() string {
 func (ra *RA) CreateAuthority(ctx context.Context, spec AuthoritySpec, requester ledger.Requester) (*ca.Authority, error) {
 	ra.making.Lock()
 	defer ra.making.Unlock()
+	turn, err := ra.takeTurn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer turn.end(ctx)
 	if err := ra.vacant(spec.Name); err != nil {
 		return nil, err
 	}
 	var parent *ca.Authority
 	if spec.Issuer != "" {
-		var err error
 		if parent, err = ra.Authority(spec.Issuer); err != nil {
 			return nil, err
 		}
@@ -99,7 +103,7 @@ func (ra *RA) CreateAuthority(ctx context.Context, spec AuthoritySpec, requester
 	if err != nil {
 		return nil, err
 	}
-	return ra.put(ctx, spec.Name, certificate, chain, uri)
+	return ra.put(ctx, turn, spec.Name, certificate, chain, uri)
 }
 
 // RequestAuthority makes a key and returns the certification request (DER) for
@@ -107,11 +111,15 @@ func (ra *RA) CreateAuthority(ctx context.Context, spec AuthoritySpec, requester
 func (ra *RA) RequestAuthority(ctx context.Context, spec AuthoritySpec) ([]byte, error) {
 	ra.making.Lock()
 	defer ra.making.Unlock()
+	turn, err := ra.takeTurn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer turn.end(ctx)
 	ra.mu.RLock()
 	record, waiting := ra.known.waiting[spec.Name]
 	ra.mu.RUnlock()
 	var signer crypto.Signer
-	var err error
 	if waiting {
 		// The request was lost or its answer is slow: make it again.
 		signer, err = ra.Keys.Signer(ctx, record.KeyURI)
@@ -132,6 +140,9 @@ func (ra *RA) RequestAuthority(ctx context.Context, spec AuthoritySpec) ([]byte,
 	if waiting {
 		return request, nil
 	}
+	if err := turn.still(ctx); err != nil {
+		return nil, err
+	}
 	if err := ra.Ledger.PutAuthority(ctx, record); err != nil {
 		return nil, fmt.Errorf("recording authority %q: %w", spec.Name, err)
 	}
@@ -145,6 +156,11 @@ func (ra *RA) RequestAuthority(ctx context.Context, spec AuthoritySpec) ([]byte,
 func (ra *RA) ImportAuthority(ctx context.Context, name string, certificates []*x509.Certificate, keyURI string) (*ca.Authority, error) {
 	ra.making.Lock()
 	defer ra.making.Unlock()
+	turn, err := ra.takeTurn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer turn.end(ctx)
 	ra.mu.RLock()
 	record, waiting := ra.known.waiting[name]
 	ra.mu.RUnlock()
@@ -169,14 +185,17 @@ func (ra *RA) ImportAuthority(ctx context.Context, name string, certificates []*
 			return nil, fmt.Errorf("importing authority %q: %w", name, err)
 		}
 	}
-	return ra.put(ctx, name, authority.Certificate(), authority.Chain(), keyURI)
+	return ra.put(ctx, turn, name, authority.Certificate(), authority.Chain(), keyURI)
 }
 
 // put records an authority and puts it to work.
-func (ra *RA) put(ctx context.Context, name string, certificate *x509.Certificate, chain []*x509.Certificate, keyURI string) (*ca.Authority, error) {
+func (ra *RA) put(ctx context.Context, turn *turn, name string, certificate *x509.Certificate, chain []*x509.Certificate, keyURI string) (*ca.Authority, error) {
 	record := ledger.Authority{Name: name, Certificate: certificate.Raw, KeyURI: keyURI, CreatedAt: ra.Now()}
 	for _, c := range chain {
 		record.Chain = append(record.Chain, c.Raw)
+	}
+	if err := turn.still(ctx); err != nil {
+		return nil, err
 	}
 	if err := ra.Ledger.PutAuthority(ctx, record); err != nil {
 		return nil, fmt.Errorf("recording authority %q: %w", name, err)
