@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/hex"
 	"math/big"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -122,6 +123,14 @@ var matrix = []row{
 		return wire{path: "/v1/certificates", body: admin.Issue{Profile: "device", Issuer: "issuing", CSR: csr(t, name)}}, func() bool {
 			_, err := p.ra.Ledger.Device(t.Context(), name)
 			return err == nil
+		}
+	}),
+	changing("POST /v1/certificates", access.ServerIssue, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		request := pkitest.CSR(t, pkitest.NewKey(t), pkix.Name{CommonName: name})
+		in := admin.Issue{Profile: "server", Issuer: "issuing", CSR: string(pkitest.PEM("CERTIFICATE REQUEST", request))}
+		return wire{path: "/v1/certificates", body: in}, func() bool {
+			page, err := p.ra.Ledger.Certificates(t.Context(), ledger.Query{Purpose: ledger.ForServer, Limit: 1000})
+			return err == nil && slices.ContainsFunc(page.Certificates, func(c ledger.Certificate) bool { return c.Subject == "CN="+name })
 		}
 	}),
 	changing("POST /v1/certificates/import", access.CertificateImport, func(t *testing.T, p *people, _, name string) (wire, func() bool) {

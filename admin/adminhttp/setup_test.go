@@ -56,7 +56,7 @@ func open(t testing.TB, change func(*adminhttp.Config)) *world {
 	}
 	t.Cleanup(func() { store.Close() })
 	profiles := make(map[string]*issuer.Profile)
-	for _, preset := range []string{"device", "claim", "officer"} {
+	for _, preset := range []string{"device", "server", "claim", "officer"} {
 		if profiles[preset], err = issuer.NewProfile(preset, issuer.ProfileConfig{Preset: preset}, ""); err != nil {
 			t.Fatal(err)
 		}

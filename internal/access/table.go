@@ -38,6 +38,9 @@ const (
 	CRLPublish       Operation = "crl.publish"
 	CertificateRead  Operation = "certificate.read"
 	CertificateIssue Operation = "certificate.issue"
+	// ServerIssue is apart: who holds the certificate of a server under the
+	// devices' trust anchor can pose as this server, to devices and to officers.
+	ServerIssue Operation = "certificate.issue-server"
 	// CertificateImport records certificates from before mintmark.
 	CertificateImport Operation = "certificate.import"
 	CertificateRevoke Operation = "certificate.revoke" // up to the configured number
@@ -89,6 +92,7 @@ var Table = []Rule{
 	{CRLPublish, "sign a CRL now", []Role{Operator, Officer}, false},
 	{CertificateRead, "find certificates", []Role{Operator, Officer, Auditor, Station}, false},
 	{CertificateIssue, "issue a device certificate from a CSR", []Role{Operator, Station}, false},
+	{ServerIssue, "issue the certificate of a TLS server from a CSR", []Role{Operator}, false},
 	{CertificateImport, "record certificates from before mintmark", []Role{Officer}, false},
 	{CertificateRevoke, "revoke certificates, up to access.revoke_limit at once", []Role{Operator, Officer}, false},
 	{BulkRevoke, "revoke more than that at once", []Role{Officer}, true},

@@ -150,6 +150,15 @@ func appendContent(b []byte, e *ledger.Event) ([]byte, error) {
 		return b, fmt.Errorf("event of kind %q lacks its content or is of no known kind", e.Kind)
 	}
 	text, err := json.Marshal(content)
+	if err == nil && bytes.Contains(text, []byte(`\ufffd`)) {
+		// This is how it writes bytes that are not UTF-8, and not how it writes
+		// what they are when they have been read.
+		var again ledger.Event
+		again.Kind = e.Kind
+		if err = parseContent(&again, text); err == nil {
+			text, err = json.Marshal(contentOf(&again))
+		}
+	}
 	if err != nil {
 		return b, fmt.Errorf("writing event of kind %q: %w", e.Kind, err)
 	}

@@ -29,6 +29,19 @@ import (
 // not known; nothing is appended until Reopen has succeeded.
 var ErrFailed = errors.New("issuance log has failed and was not reopened yet")
 
+// A RecordError refuses a batch for one event that cannot be written, whatever
+// the disk does. Nothing of the batch is in the log, which goes on.
+type RecordError struct {
+	Index int // of the event
+	Err   error
+}
+
+func (e *RecordError) Error() string {
+	return fmt.Sprintf("appending to issuance log: event %d of the batch: %v", e.Index+1, e.Err)
+}
+
+func (e *RecordError) Unwrap() error { return e.Err }
+
 // Config says how a log is written.
 type Config struct {
 	// Server names the server that writes. It stands in every file and must
@@ -97,9 +110,9 @@ func (l *Log) Head() ledger.Head {
 	return l.head
 }
 
-// Append writes one batch and returns after fdatasync. After an error nothing
-// more is appended until Reopen has succeeded, since neither the file nor the
-// page cache can be trusted after a failed write.
+// Append writes one batch and returns after fdatasync. After an error, unless
+// it is a *RecordError, nothing more is appended until Reopen has succeeded,
+// since neither the file nor the page cache can be trusted after a failed write.
 func (l *Log) Append(events []ledger.Event) (ledger.Head, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -123,10 +136,10 @@ func (l *Log) Append(events []ledger.Event) (ledger.Head, error) {
 		start := len(b)
 		var err error
 		if b, hash, err = appendRecord(b, &r, hash); err != nil {
-			return l.head, fmt.Errorf("appending to issuance log: %w", err)
+			return l.head, &RecordError{i, err}
 		}
 		if len(b)-start > maxLine {
-			return l.head, fmt.Errorf("appending to issuance log: record of %d bytes is over the limit of %d", len(b)-start, maxLine)
+			return l.head, &RecordError{i, fmt.Errorf("record of %d bytes is over the limit of %d", len(b)-start, maxLine)}
 		}
 	}
 	l.keep(b)

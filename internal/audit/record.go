@@ -91,6 +91,9 @@ func chain(prev [32]byte, body []byte) (sum [32]byte) {
 }
 
 func appendBody(b []byte, r *record) ([]byte, error) {
+	if err := writable(r.at); err != nil {
+		return b, err
+	}
 	b = append(b, `{"batch":`...)
 	b = strconv.AppendInt(b, r.batch, 10)
 	b = append(b, `,"rec":`...)
@@ -129,7 +132,8 @@ func appendBody(b []byte, r *record) ([]byte, error) {
 func appendEvent(b []byte, e *ledger.Event, format int) ([]byte, error) {
 	switch {
 	case e.Kind == ledger.EventIntent && e.Intent != nil:
-		return appendIntent(b, e.Intent, format), nil
+		i := e.Intent
+		return appendIntent(b, i, format), writable(i.NotBefore, i.NotAfter, i.At)
 	case e.Kind == ledger.EventIssued && e.Issued != nil:
 		b = appendText(b, "serial", string(e.Issued.Serial))
 		return appendBinary(b, "der", e.Issued.DER), nil
@@ -141,7 +145,7 @@ func appendEvent(b []byte, e *ledger.Event, format int) ([]byte, error) {
 		b = strconv.AppendInt(b, int64(e.Revocation.Reason), 10)
 		return appendText(b, "actor", e.Revocation.Actor), nil
 	case e.Kind == ledger.EventAuthority && e.Authority != nil:
-		return appendAuthority(b, e.Authority), nil
+		return appendAuthority(b, e.Authority), writable(e.Authority.CreatedAt)
 	case format > 1:
 		return appendContent(b, e)
 	}
@@ -222,6 +226,17 @@ func appendBinary(b []byte, name string, value []byte) []byte {
 	b = appendName(b, name)
 	b = base64.StdEncoding.AppendEncode(b, value)
 	return append(b, '"')
+}
+
+// writable refuses times that could not be read again: RFC 3339 has years of
+// four digits.
+func writable(times ...time.Time) error {
+	for _, t := range times {
+		if y := t.UTC().Year(); y < 0 || y > 9999 {
+			return fmt.Errorf("a time in the year %d cannot be written", y)
+		}
+	}
+	return nil
 }
 
 func appendTime(b []byte, name string, t time.Time) []byte {

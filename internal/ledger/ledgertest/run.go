@@ -43,6 +43,7 @@ func Run(t *testing.T, open func(t testing.TB) ledger.Ledger) {
 		{"hierarchy", hierarchyChecks},
 		{"leases", leaseChecks},
 		{"outbox", outboxChecks},
+		{"texts", textChecks},
 		{"concurrency", concurrencyChecks},
 	}
 	for _, g := range groups {

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"mintmark/internal/ledger"
@@ -25,6 +26,9 @@ const (
 func (s *Store) Propose(ctx context.Context, approval ledger.Approval) error {
 	if approval.ID == "" || approval.Operation == "" || approval.Proposer == "" || approval.At.IsZero() {
 		return errors.New("recording proposal: its name, operation, proposer or time is missing")
+	}
+	if err := errors.Join(checkNames(approval.ID, approval.Operation, approval.Proposer), checkText(approval.Words, math.MaxInt)); err != nil {
+		return fmt.Errorf("recording proposal: %w", err) // a signature will be over the words
 	}
 	// Nobody has decided anything yet.
 	proposed := ledger.Approval{
@@ -75,6 +79,9 @@ func (s *Store) MoveApproval(ctx context.Context, from ledger.ApprovalState, nex
 	default:
 		return fmt.Errorf("changing approval %q: there is no state %q", next.ID, next.State)
 	}
+	if err := checkNames(next.DecidedBy, next.RunBy); err != nil {
+		return fmt.Errorf("changing approval %q: %w", next.ID, err)
+	}
 	o := &op{items: 1, locks: []string{"approval:" + next.ID}}
 	o.run = func(t *tx) error {
 		var stored ledger.Approval
@@ -93,7 +100,7 @@ func (s *Store) MoveApproval(ctx context.Context, from ledger.ApprovalState, nex
 			return errors.New("what was proposed cannot change")
 		}
 		n, err := t.exec(sqlMoveApproval, next.ID, string(from), string(next.State), micros(next.ExpiresAt), next.DecidedBy, micros(next.DecidedAt), next.Signature,
-			next.RunBy, micros(next.RunAt), next.Outcome)
+			next.RunBy, micros(next.RunAt), clean(next.Outcome))
 		if err != nil {
 			return err
 		}

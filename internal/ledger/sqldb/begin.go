@@ -52,6 +52,10 @@ func (s *Store) Begin(ctx context.Context, intents []ledger.Intent) ([]error, er
 		if serials[i], err = checkIntent(&intents[i]); err != nil {
 			return nil, fmt.Errorf("recording intent: %w", err)
 		}
+		i := &intents[i]
+		if err := checkNames(i.Issuer, i.Profile, i.Label, i.Device, i.Order, i.Requester.Kind, i.Requester.Name); err != nil {
+			return nil, fmt.Errorf("recording intent: %w", err)
+		}
 	}
 	var results []error
 	o := &op{items: len(intents), issuance: true, locks: locksOf(intents)}
@@ -167,7 +171,7 @@ func (t *tx) begin(i *ledger.Intent, serial []byte) (refusal, err error) {
 	if i.Requester.Address.IsValid() {
 		address = i.Requester.Address.String()
 	}
-	n, err := t.exec(sqlInsertIntent, serial, i.Issuer, i.Profile, i.Label, string(i.Purpose), i.Device, i.Subject, i.Requester.Kind, i.Requester.Name, address,
+	n, err := t.exec(sqlInsertIntent, serial, i.Issuer, i.Profile, i.Label, string(i.Purpose), i.Device, clean(i.Subject), i.Requester.Kind, i.Requester.Name, address,
 		i.Key[:], micros(i.NotBefore), micros(i.NotAfter), micros(i.At), i.Epoch.Server, i.Epoch.Number, i.TBS, i.Order)
 	if err != nil {
 		return nil, err

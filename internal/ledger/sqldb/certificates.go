@@ -25,9 +25,10 @@ func (s *Store) Certificate(ctx context.Context, serial ledger.Serial) (ledger.C
 	return c, nil
 }
 
-// reading wraps the error of a query; no row is ErrNotFound.
+// reading wraps the error of a query; no row is ErrNotFound, and so is a name
+// that no row can have.
 func reading(what string, err error) error {
-	if errors.Is(err, sql.ErrNoRows) {
+	if errors.Is(err, sql.ErrNoRows) || noText(err) {
 		err = ledger.ErrNotFound
 	}
 	return fmt.Errorf("reading %s: %w", what, err)
@@ -45,6 +46,9 @@ func (s *Store) Certificates(ctx context.Context, query ledger.Query) (ledger.Pa
 		return ledger.Page{}, fmt.Errorf("listing certificates: %w", err)
 	}
 	rows, err := s.readers.QueryContext(ctx, text, args...)
+	if noText(err) {
+		return ledger.Page{}, nil
+	}
 	if err != nil {
 		return ledger.Page{}, fmt.Errorf("listing certificates: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"mintmark/internal/audit"
 	"mintmark/internal/ledger"
 )
 
@@ -58,8 +59,8 @@ func (s *Store) commit(ops []*op) error {
 }
 
 // transact runs the ops in one transaction. An op whose statements the
-// database refuses for what they hold is told so, taken out of ops, and the
-// others are run again without it; a transaction that another server's was in
+// database refuses for what they hold, or whose events the log, is told so,
+// taken out of ops, and the others are run again without it; a transaction that another server's was in
 // the way of is run again as it is. It returns how many events were logged.
 func (s *Store) transact(ops *[]*op) (int, error) {
 	start := time.Now()
@@ -71,6 +72,10 @@ func (s *Store) transact(ops *[]*op) (int, error) {
 		}
 		if err == nil {
 			err = s.seal(t)
+			var unfit *audit.RecordError
+			if errors.As(err, &unfit) {
+				culprit = slices.IndexFunc(*ops, func(o *op) bool { return unfit.Index < o.events })
+			}
 		}
 		t.cancel()
 		if err == nil {
@@ -143,6 +148,7 @@ func (s *Store) undo(t *tx, known bool) error {
 func (t *tx) runAll(ops []*op) (int, error) {
 	for i, o := range ops {
 		o.err = o.run(t)
+		o.events = len(t.events)
 		var storage *storageError
 		if errors.As(o.err, &storage) {
 			if t.ofItem(storage.err) {

@@ -139,13 +139,16 @@ func (s *Store) HoldDevice(ctx context.Context, id string, state ledger.DeviceSt
 	if len(note) > maxNote {
 		return ledger.Device{}, fmt.Errorf("changing device %q: the note has %d bytes, at most %d are kept", id, len(note), maxNote)
 	}
+	if checkNames(id) != nil {
+		return ledger.Device{}, fmt.Errorf("changing device %q: %w", id, ledger.ErrNotFound)
+	}
 	var d ledger.Device
 	o := &op{items: 1, locks: []string{"device:" + id}}
 	o.run = func(t *tx) (err error) {
 		if _, err := t.device(id); err != nil {
 			return err
 		}
-		if _, err := t.exec(sqlHold, id, held, micros(now), actor, note); err != nil {
+		if _, err := t.exec(sqlHold, id, held, micros(now), clean(actor), clean(note)); err != nil {
 			return err
 		}
 		if held != "" {

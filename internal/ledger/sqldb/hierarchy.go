@@ -17,6 +17,9 @@ func (s *Store) PutAuthority(ctx context.Context, authority ledger.Authority) er
 	if authority.Name == "" || authority.CreatedAt.IsZero() {
 		return errors.New("recording authority: it has no name or no time of creation")
 	}
+	if err := checkNames(authority.Name, authority.KeyURI); err != nil {
+		return fmt.Errorf("recording authority: %w", err)
+	}
 	// A JSON array of base64: short, seldom read, and the same in all dialects.
 	chain, err := json.Marshal(authority.Chain)
 	if err != nil {

@@ -42,6 +42,9 @@ func (s *Store) ImportCertificates(ctx context.Context, certificates []ledger.Ce
 		if serials[n], err = checkImported(c); err != nil {
 			return nil, fmt.Errorf("importing certificate: %w", err)
 		}
+		if err := checkNames(c.Issuer, c.Profile, c.Label, c.Device, c.Order, actor); err != nil {
+			return nil, fmt.Errorf("importing certificate: %w", err)
+		}
 		if c.IssuedAt.IsZero() {
 			c.IssuedAt = c.NotBefore
 		}
@@ -91,7 +94,7 @@ func checkImported(c *ledger.Certificate) ([]byte, error) {
 // importCertificate records one certificate or says why not; the second error
 // is the database's.
 func (t *tx) importCertificate(c *ledger.Certificate, serial []byte, now time.Time) (refusal, err error) {
-	n, err := t.exec(sqlInsertImported, serial, c.Issuer, c.Profile, c.Label, string(c.Purpose), c.Device, c.Subject, c.Requester.Kind, c.Requester.Name,
+	n, err := t.exec(sqlInsertImported, serial, c.Issuer, c.Profile, c.Label, string(c.Purpose), c.Device, clean(c.Subject), c.Requester.Kind, c.Requester.Name,
 		c.Key[:], micros(c.NotBefore), micros(c.NotAfter), micros(c.IssuedAt), c.DER, c.Order)
 	if err != nil {
 		return nil, err

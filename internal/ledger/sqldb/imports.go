@@ -98,13 +98,16 @@ func (s *Store) OpenImport(ctx context.Context, i ledger.Import) error {
 	if i.ID == "" || i.At.IsZero() {
 		return errors.New("opening import: it has no name or no time")
 	}
+	if err := checkNames(i.ID, i.Server); err != nil {
+		return fmt.Errorf("opening import: %w", err)
+	}
 	i.Devices, i.New = 0, 0
 	if err := s.cleanMerged(ctx); err != nil {
 		return fmt.Errorf("opening import %q: %w", i.ID, err)
 	}
 	o := &op{items: 1, locks: importLocks}
 	o.run = func(t *tx) error {
-		n, err := t.exec(sqlOpenImport, i.ID, i.File, i.Actor, micros(i.At), zeroOrOne(i.Update), i.Server)
+		n, err := t.exec(sqlOpenImport, i.ID, clean(i.File), clean(i.Actor), micros(i.At), zeroOrOne(i.Update), i.Server)
 		if err != nil {
 			return err
 		}

@@ -78,6 +78,9 @@ func (t *tx) takeUnit(id string, now time.Time) (refusal, err error) {
 // taken, whatever the record says.
 func (s *Store) CreateOrder(ctx context.Context, order ledger.Order) error {
 	ranges, networks, err := checkOrder(&order)
+	if err == nil {
+		err = checkNames(order.ID, order.Product, order.Profile, order.Label, order.Station)
+	}
 	if err != nil {
 		return fmt.Errorf("creating work order %q: %w", order.ID, err)
 	}
@@ -86,7 +89,7 @@ func (s *Store) CreateOrder(ctx context.Context, order ledger.Order) error {
 	o := &op{items: 1, locks: []string{"order:" + order.ID}}
 	o.run = func(t *tx) error {
 		n, err := t.exec(sqlCreateOrder, order.ID, order.Product, order.Profile, order.Label, order.Station, order.Quantity, ranges, zeroOrOne(order.Listed), networks,
-			micros(order.NotBefore), micros(order.NotAfter), hashOrNull(order.Secret), micros(order.CreatedAt), order.CreatedBy)
+			micros(order.NotBefore), micros(order.NotAfter), hashOrNull(order.Secret), micros(order.CreatedAt), clean(order.CreatedBy))
 		if err != nil {
 			return err
 		}
@@ -183,6 +186,9 @@ func (s *Store) Orders(ctx context.Context, query ledger.OrderQuery) ([]ledger.O
 // ChangeOrder implements ledger.Orders. Of an order that is not open nothing
 // can be changed any more.
 func (s *Store) ChangeOrder(ctx context.Context, id string, change ledger.OrderChange, actor string, now time.Time) (ledger.Order, error) {
+	if checkNames(id) != nil {
+		return ledger.Order{}, fmt.Errorf("changing work order %q: %w", id, ledger.ErrNotFound)
+	}
 	var order ledger.Order
 	o := &op{items: 1, locks: []string{"order:" + id}}
 	o.run = func(t *tx) (err error) {
@@ -196,8 +202,11 @@ func (s *Store) ChangeOrder(ctx context.Context, id string, change ledger.OrderC
 		if err := applyChange(&order, change); err != nil {
 			return err
 		}
-		order.ChangedAt, order.ChangedBy = fromMicros(micros(now)), actor
-		if _, err := t.exec(sqlChangeOrder, id, order.Quantity, micros(order.NotAfter), hashOrNull(order.Secret), string(order.State), micros(now), actor); err != nil {
+		// Changes are in the order of their times, whatever the clocks say: so a
+		// rebuild finds the last one.
+		at := max(micros(now), micros(order.ChangedAt)+1)
+		order.ChangedAt, order.ChangedBy = fromMicros(at), actor
+		if _, err := t.exec(sqlChangeOrder, id, order.Quantity, micros(order.NotAfter), hashOrNull(order.Secret), string(order.State), at, clean(actor)); err != nil {
 			return err
 		}
 		if kill {

@@ -53,11 +53,12 @@ func (s *Store) Done(ctx context.Context, ids []int64) error {
 	return nil
 }
 
-// Retry implements ledger.Outbox. A task that is gone is no error.
+// Retry implements ledger.Outbox. A task that is gone is no error. The cause is
+// cut to what a person reads: the other side writes it.
 func (s *Store) Retry(ctx context.Context, id int64, at time.Time, cause string) error {
 	o := &op{items: 1}
 	o.run = func(t *tx) error {
-		_, err := t.exec(`UPDATE outbox SET due = $2, attempts = attempts + 1, last_err = $3 WHERE id = $1`, id, micros(at), cause)
+		_, err := t.exec(`UPDATE outbox SET due = $2, attempts = attempts + 1, last_err = $3 WHERE id = $1`, id, micros(at), cut(cause, 1000))
 		return err
 	}
 	if err := s.write(ctx, o); err != nil {

@@ -38,7 +38,7 @@ func newPostgres(cfg Config) (*dialect, error) {
 		fit:        fitPostgres,
 		sound:      soundPostgres,
 		checkpoint: func(context.Context, *sql.Conn) error { return nil }, // the database sees to that itself
-		ofItem:     func(err error) bool { return hasState(err, "22", "23") },
+		ofItem:     func(err error) bool { return hasState(err, "22", "23", "54") },
 		again:      func(err error) bool { return hasState(err, "40001", "40P01", "55P03") },
 	}, nil
 }
@@ -57,6 +57,10 @@ func hasState(err error, states ...string) bool {
 	}
 	return false
 }
+
+// noText reports whether a query has looked for something that PostgreSQL has in
+// no text: what is not UTF-8, or the zero byte.
+func noText(err error) bool { return hasState(err, "22021") }
 
 // fitPostgres leaves out the collation where text sorts by its bytes anyway:
 // CockroachDB always sorts so and has no such columns.

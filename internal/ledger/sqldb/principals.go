@@ -25,6 +25,9 @@ func (s *Store) PutPrincipal(ctx context.Context, principal ledger.Principal, no
 	if principal.Name == "" || principal.AddedAt.IsZero() {
 		return errors.New("recording principal: it has no name or no time of its addition")
 	}
+	if err := checkNames(principal.Name, principal.UnixUser, principal.AddedBy); err != nil {
+		return fmt.Errorf("recording principal: %w", err)
+	}
 	roles, err := json.Marshal(principal.Roles)
 	if err != nil {
 		return fmt.Errorf("recording principal %q: %w", principal.Name, err)

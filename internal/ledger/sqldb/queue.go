@@ -28,6 +28,7 @@ type op struct {
 	orphans func() [][]byte
 
 	err     error
+	events  int // in the batch, up to and with those of the op
 	done    chan struct{}
 	settled atomic.Bool // by the caller leaving or the committer delivering
 }

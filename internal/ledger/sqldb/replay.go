@@ -329,7 +329,7 @@ func (r *replay) intent(i *ledger.Intent) (string, error) {
 	if i.Requester.Address.IsValid() {
 		address = i.Requester.Address.String()
 	}
-	n, err := r.exec(sqlInsertIntent, serial, i.Issuer, i.Profile, i.Label, string(i.Purpose), i.Device, i.Subject, i.Requester.Kind, i.Requester.Name, address,
+	n, err := r.exec(sqlInsertIntent, serial, i.Issuer, i.Profile, i.Label, string(i.Purpose), i.Device, clean(i.Subject), i.Requester.Kind, i.Requester.Name, address,
 		i.Key[:], micros(i.NotBefore), micros(i.NotAfter), micros(i.At), i.Epoch.Server, i.Epoch.Number, i.TBS, i.Order)
 	if err == nil && n == 0 {
 		err = fmt.Errorf("serial number %s is recorded already", i.Serial)
@@ -369,7 +369,7 @@ func (r *replay) revocation(e *ledger.Event) (string, error) {
 	case c.State != ledger.Valid:
 		return "", fmt.Errorf("certificate %s is %s by then", v.Serial, c.State)
 	}
-	if _, err := r.exec(sqlRevoke, serial, micros(e.At), int64(v.Reason), v.Actor); err != nil {
+	if _, err := r.exec(sqlRevoke, serial, micros(e.At), int64(v.Reason), clean(v.Actor)); err != nil {
 		return "", err
 	}
 	if _, err := r.exec(sqlChanged, serial); err != nil {
@@ -396,7 +396,7 @@ func (r *replay) putAuthority(a *ledger.Authority) error {
 func (r *replay) importing(e *ledger.Event) (string, error) {
 	if e.Kind == ledger.EventImport {
 		i := e.Import
-		_, err := r.exec(sqlOpenImport, i.ID, i.File, i.Actor, micros(i.At), zeroOrOne(i.Update), i.Server)
+		_, err := r.exec(sqlOpenImport, i.ID, clean(i.File), clean(i.Actor), micros(i.At), zeroOrOne(i.Update), i.Server)
 		return "", err
 	}
 	id := ""
@@ -509,7 +509,7 @@ func (r *replay) device(d *ledger.DeviceChange, now int64) (string, error) {
 	if d.State == ledger.Held || d.State == ledger.Retired {
 		held = string(d.State)
 	}
-	n, err := r.exec(sqlHold, d.Device, held, now, d.Actor, d.Note)
+	n, err := r.exec(sqlHold, d.Device, held, now, clean(d.Actor), clean(d.Note))
 	if err == nil && n == 0 {
 		return aDevice(d.Device), nil
 	}
@@ -530,7 +530,7 @@ func (r *replay) order(o *ledger.Order) error {
 		return err
 	}
 	_, err = r.exec(sqlReplayOrder, o.ID, o.Product, o.Profile, o.Label, o.Station, o.Quantity, ranges, zeroOrOne(o.Listed), networks,
-		micros(o.NotBefore), micros(o.NotAfter), hashOrNull(o.Secret), string(o.State), micros(o.CreatedAt), o.CreatedBy, micros(o.ChangedAt), o.ChangedBy)
+		micros(o.NotBefore), micros(o.NotAfter), hashOrNull(o.Secret), string(o.State), micros(o.CreatedAt), clean(o.CreatedBy), micros(o.ChangedAt), clean(o.ChangedBy))
 	return err
 }
 
@@ -566,7 +566,7 @@ func (r *replay) approval(a *ledger.Approval) (string, error) {
 	case !bytes.Equal(plan, a.Plan):
 		return "", fmt.Errorf("approval %q is not over what was proposed", a.ID)
 	}
-	_, err := r.exec(sqlMoveApproval, a.ID, state, string(a.State), micros(a.ExpiresAt), a.DecidedBy, micros(a.DecidedAt), a.Signature, a.RunBy, micros(a.RunAt), a.Outcome)
+	_, err := r.exec(sqlMoveApproval, a.ID, state, string(a.State), micros(a.ExpiresAt), a.DecidedBy, micros(a.DecidedAt), a.Signature, a.RunBy, micros(a.RunAt), clean(a.Outcome))
 	return "", err
 }
 

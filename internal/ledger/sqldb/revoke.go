@@ -32,11 +32,8 @@ func (s *Store) Revoke(ctx context.Context, selector ledger.Selector, reason led
 	}
 	var changed []ledger.Serial
 	o := &op{items: 1}
-	switch {
-	case selector.Device != "":
+	if selector.Device != "" {
 		o.locks = append(o.locks, "device:"+selector.Device)
-	case selector.Order != "":
-		o.locks = append(o.locks, "order:"+selector.Order)
 	}
 	if selector.Order != "" {
 		o.locks = append(o.locks, "order:"+selector.Order)
@@ -83,6 +80,8 @@ func checkSelector(selector ledger.Selector) error {
 	switch {
 	case named != 1:
 		return errors.New("name either a serial number, a device or a work order")
+	case checkNames(selector.Device, selector.Order) != nil:
+		return fmt.Errorf("no device or work order can have that name: %w", ledger.ErrNotFound)
 	case selector.Most < 0:
 		return fmt.Errorf("at most %d certificates", selector.Most)
 	}
@@ -134,7 +133,7 @@ func (t *tx) revoke(c *ledger.Certificate, reason ledger.Reason, actor string, n
 	if err != nil {
 		return err
 	}
-	if _, err := t.exec(sqlRevoke, b, micros(now), int64(reason), actor); err != nil {
+	if _, err := t.exec(sqlRevoke, b, micros(now), int64(reason), clean(actor)); err != nil {
 		return err
 	}
 	if _, err := t.exec(sqlChanged, b); err != nil {

@@ -45,6 +45,9 @@ func pageSize(asked int) int {
 // list reads all rows of a query.
 func list[T any](ctx context.Context, s *Store, what string, scan func(row) (T, error), text string, args []any) ([]T, error) {
 	rows, err := s.readers.QueryContext(ctx, text, args...)
+	if noText(err) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}

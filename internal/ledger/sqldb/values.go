@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"mintmark/internal/ledger"
@@ -25,6 +26,25 @@ func fromMicros(us int64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMicro(us).UTC()
+}
+
+// clean makes text that is for people fit for every database: the log has it as
+// it was.
+func clean(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+// maxName bounds what names something and is searched, in bytes.
+const maxName = 1000
+
+// checkNames says why one of the texts cannot be a name in every database.
+func checkNames(names ...string) error {
+	for _, name := range names {
+		if err := checkText(name, maxName); err != nil {
+			return fmt.Errorf("%.100q %w", name, err)
+		}
+	}
+	return nil
 }
 
 // serialBytes reads a serial number in its one spelling.
