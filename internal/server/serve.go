@@ -30,6 +30,9 @@ const (
 
 	crlJob   = "crl"
 	crlLease = time.Minute
+	// crlEvery is how soon the server that signs CRLs sees what another one has
+	// revoked.
+	crlEvery = 10 * time.Second
 )
 
 // Serve opens the listeners, says on Options.Out where they are, runs the jobs
@@ -179,11 +182,11 @@ func (l *serverLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// runCRLs publishes CRLs under a lease, at least every minute and soon after a
+// runCRLs publishes CRLs under a lease, when they are due and soon after a
 // revocation.
 func (s *Server) runCRLs(ctx context.Context) {
 	jobs.Run(ctx, jobs.Config{
-		Ledger: s.ledger, Name: crlJob, Holder: s.config.Server, TTL: crlLease, Every: time.Minute,
+		Ledger: s.ledger, Name: crlJob, Holder: s.config.Server, TTL: crlLease, Every: crlEvery,
 		Poke: s.poke, Now: s.ra.Now, Logger: s.log,
 	}, func(ctx context.Context, fence ledger.Fence) error {
 		return s.crls.PublishDue(ctx, fence)
