@@ -65,7 +65,7 @@ func (s *Server) headTarget(ctx context.Context, c config.HeadTarget) (heads.Tar
 		if err != nil {
 			return nil, fmt.Errorf("s3: %w", err)
 		}
-		return heads.S3(heads.S3Config{AWS: account, Bucket: c.S3.Bucket, Prefix: c.S3.Prefix, Endpoint: c.S3.Endpoint}), nil
+		return heads.S3(heads.S3Config{AWS: account, Bucket: c.S3.Bucket, Prefix: c.S3.Prefix, Endpoint: c.S3.Endpoint})
 	default:
 		token := ""
 		if c.HTTP.TokenFile != "" {

@@ -48,8 +48,9 @@ func (f *folder) Put(ctx context.Context, name string, signed []byte) error {
 	}
 	done := make(chan error, 1)
 	go func() {
-		done <- f.put(name, signed)
-		<-f.busy
+		err := f.put(name, signed)
+		<-f.busy // first, for the caller may come back at once
+		done <- err
 	}()
 	select {
 	case err := <-done:

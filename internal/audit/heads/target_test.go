@@ -151,12 +151,11 @@ func TestHTTP(t *testing.T) {
 
 func TestS3(t *testing.T) {
 	s, url := serve(t)
-	target := S3(S3Config{
-		AWS: aws.Config{
-			Region: "eu-central-1", Credentials: credentials.NewStaticCredentialsProvider("AKIAEXAMPLE", "secret", ""),
-		},
-		Bucket: "audit", Prefix: "factory/", Endpoint: url,
-	})
+	account := aws.Config{Region: "eu-central-1", Credentials: credentials.NewStaticCredentialsProvider("AKIAEXAMPLE", "secret", "")}
+	target, err := S3(S3Config{AWS: account, Bucket: "audit", Prefix: "factory/", Endpoint: url})
+	if err != nil {
+		t.Fatal(err)
+	}
 	checkTarget(t, target, func(name string, content []byte) { s.kept["/audit/factory/"+name] = content })
 	if len(s.kept) == 0 || s.requests[0].URL.Path != "/audit/factory/"+FileName("alpha", 1) {
 		t.Errorf("kept %v", s.kept)
@@ -172,5 +171,28 @@ func TestS3(t *testing.T) {
 	s.status = http.StatusForbidden
 	if err := target.Put(t.Context(), FileName("alpha", 3), []byte("x")); err == nil || errors.Is(err, ErrConflict) {
 		t.Errorf("forbidden: %v", err)
+	}
+	for _, c := range []S3Config{
+		{AWS: account, Bucket: "audit", Endpoint: "http://192.0.2.1"}, {AWS: account, Bucket: "audit", Endpoint: "no address"},
+		{AWS: account}, {Bucket: "audit"}, {AWS: account, Bucket: "audit", Prefix: "a b/"}, {AWS: account, Bucket: "audit", Prefix: "/a"},
+	} {
+		if _, err := S3(c); err == nil {
+			t.Errorf("%+v was taken", c)
+		}
+	}
+}
+
+// TestBucketURL pins where objects go (Amazon S3 user guide, virtual hosting of
+// buckets).
+func TestBucketURL(t *testing.T) {
+	for want, c := range map[string]S3Config{
+		"https://audit.s3.eu-central-1.amazonaws.com/":         {AWS: aws.Config{Region: "eu-central-1"}, Bucket: "audit"},
+		"https://audit.s3.cn-north-1.amazonaws.com.cn/":        {AWS: aws.Config{Region: "cn-north-1"}, Bucket: "audit"},
+		"https://s3.eu-central-1.amazonaws.com/audit.example/": {AWS: aws.Config{Region: "eu-central-1"}, Bucket: "audit.example"},
+		"https://minio.example:9000/store/audit/":              {AWS: aws.Config{Region: "eu-central-1"}, Bucket: "audit", Endpoint: "https://minio.example:9000/store/"},
+	} {
+		if got, err := bucketURL(c); err != nil || got != want {
+			t.Errorf("%s, %v, want %s", got, err, want)
+		}
 	}
 }
