@@ -84,9 +84,6 @@ func New(cfg Config) (*Exporter, error) {
 		e.metrics.failures.WithLabelValues(name) // there from the start
 		e.metrics.conflicts.WithLabelValues(name)
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("exporting heads: %w", err)
-	}
 	if err := e.resume(); err != nil {
 		return nil, fmt.Errorf("exporting heads: %w", err)
 	}
@@ -149,8 +146,12 @@ func (e *Exporter) resume() error {
 	return nil
 }
 
-// remake puts the heads after a sequence number into Dir.
+// remake puts the heads after a sequence number into Dir, which it makes if
+// somebody has removed it.
 func (e *Exporter) remake(after int64) error {
+	if err := os.MkdirAll(e.cfg.Dir, 0o700); err != nil {
+		return err
+	}
 	for r, err := range e.cfg.Log.Heads(after) {
 		if err != nil {
 			return err
@@ -318,6 +319,12 @@ func (e *Exporter) deliverRest(ctx context.Context, t Target) {
 func (e *Exporter) deliver(ctx context.Context, t Target, sequence int64) bool {
 	name := FileName(e.cfg.Log.Server(), sequence)
 	signed, err := readHead(filepath.Join(e.cfg.Dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		// Whoever has removed it from here must not keep it from being there.
+		if err = e.remake(sequence - 1); err == nil {
+			signed, err = readHead(filepath.Join(e.cfg.Dir, name))
+		}
+	}
 	if err == nil {
 		attempt, cancel := context.WithTimeout(ctx, putTimeout)
 		err = t.Put(attempt, name, signed)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -62,6 +63,13 @@ func (p *place) set(fails error, hangs bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fails, p.hangs = fails, hangs
+}
+
+// all is what is kept at the moment.
+func (p *place) all() map[string][]byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.kept)
 }
 
 // site is a state directory with a log.
@@ -239,8 +247,8 @@ func TestPlaceFails(t *testing.T) {
 				breaks(bad, true)
 				e := s.exporter(bad, good)
 				s.run(e, time.Hour+time.Minute, func() {
-					s.check(good.kept, 4)
-					s.check(bad.kept, 0)
+					s.check(good.all(), 4)
+					s.check(bad.all(), 0)
 					breaks(bad, false)
 				})
 				s.check(bad.kept, 8)
@@ -321,6 +329,31 @@ func TestHeadsAreMadeAgain(t *testing.T) {
 			}
 		}
 		s.check(s.local(), 5)
+	}
+}
+
+// Heads that somebody removes while the server runs get to the other places all
+// the same.
+func TestHeadsRemovedMeanwhile(t *testing.T) {
+	for name, remove := range map[string]func(s *site) error{
+		"one":           func(s *site) error { return os.Remove(filepath.Join(s.heads(), FileName("alpha", 2))) },
+		"the directory": func(s *site) error { return os.RemoveAll(s.heads()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSite(t)
+				slow := newPlace("slow")
+				slow.set(errors.New("no network"), false)
+				s.run(s.exporter(slow), time.Hour+time.Minute, func() {
+					if err := remove(s); err != nil {
+						t.Error(err)
+					}
+					slow.set(nil, false)
+				})
+				s.check(slow.kept, 8)
+				s.check(s.local(), 8)
+			})
+		})
 	}
 }
 
