@@ -43,14 +43,15 @@ func (ra *RA) Refused(r ledger.Refused) {
 	}
 }
 
-// clip makes a text safe to record: at most so many bytes of UTF-8 without
-// control characters, which not every database takes.
+// clip makes a text safe to record and to show: at most so many bytes of UTF-8,
+// without control characters, which not every database takes, and without what
+// turns the direction of a line or ends it.
 func clip(text string, most int) string {
 	if len(text) > most {
 		text = strings.Clone(text[:most]) // and let go of the rest
 	}
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r

@@ -100,7 +100,7 @@ func TestEnrollRecordsRefusals(t *testing.T) {
 // TestRefusedIsClipped records what strangers write.
 func TestRefusedIsClipped(t *testing.T) {
 	ra := newRA(t, newLedger(t), nil)
-	long := strings.Repeat("ü\x00\n\xff", 1<<12)
+	long := strings.Repeat("ü\x00\n\xff\u202e\u2028", 1<<12)
 	ra.Refused(ledger.Refused{
 		Operation: long, Label: long, Profile: long, Order: long, Rule: "subject", Text: long, Device: long, Subject: long,
 		Requester: ledger.Requester{Kind: "password", Name: long},
@@ -111,7 +111,7 @@ func TestRefusedIsClipped(t *testing.T) {
 	}
 	r := list[0]
 	for _, text := range []string{r.Operation, r.Label, r.Profile, r.Order, r.Text, r.Device, r.Subject, r.Requester.Name} {
-		if len(text) == 0 || len(text) > 1024 || !utf8.ValidString(text) || strings.ContainsAny(text, "\x00\n") {
+		if len(text) == 0 || len(text) > 1024 || !utf8.ValidString(text) || strings.ContainsAny(text, "\x00\n\u202e\u2028") {
 			t.Errorf("recorded %d bytes: %.20q", len(text), text)
 		}
 	}

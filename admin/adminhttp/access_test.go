@@ -45,6 +45,20 @@ func TestDeniedByDefault(t *testing.T) {
 	}
 }
 
+// TestStrangersAreShort sends a long path as nobody: it does not fill the log.
+func TestStrangersAreShort(t *testing.T) {
+	var log bytes.Buffer
+	w := open(t, func(c *adminhttp.Config) {
+		c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		c.Actor = func(*http.Request) (access.Principal, bool, error) { return access.Principal{}, false, nil }
+	})
+	answer := httptest.NewRecorder()
+	w.handler.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), "GET", "/v1/devices/"+strings.Repeat("x%1b", 4000), http.NoBody))
+	if answer.Code != http.StatusForbidden || log.Len() > 2<<10 {
+		t.Errorf("status %d, %d bytes logged", answer.Code, log.Len())
+	}
+}
+
 func TestMalformed(t *testing.T) {
 	w := open(t, nil)
 	for _, c := range []struct {

@@ -277,3 +277,26 @@ func TestPIN(t *testing.T) {
 	_, err = w.client.ImportAuthority(t.Context(), "x", admin.AuthorityImport{Certificates: text, KeyURI: spec.KeyURI})
 	refused(t, err, http.StatusBadRequest, "key-uri")
 }
+
+// TestWordsOfConstraints words name constraints so that a value is not taken for
+// the words around it, and refuses what would make no certificate before anybody
+// is asked to sign it and a key is made.
+func TestWordsOfConstraints(t *testing.T) {
+	p := populate(t)
+	request := func(dns string) wire {
+		return wire{path: "/v1/authorities/line-9/csr", body: admin.AuthoritySpec{
+			Subject: admin.Name{CommonName: "Line 9"}, Permit: admin.Names{DNS: []string{dns, "example.net"}, Email: []string{"example.com"}},
+		}}
+	}
+	var a admin.Approval
+	if answer := p.ask(t, "alice", "POST", request("line9.example.org")); answer.Code != http.StatusAccepted || json.Unmarshal(answer.Body.Bytes(), &a) != nil {
+		t.Fatalf("answered %d %s", answer.Code, answer.Body)
+	}
+	if want := `only DNS "line9.example.org" "example.net", only e-mail "example.com"`; !strings.HasSuffix(a.Words, want) {
+		t.Errorf("the words are %s", a.Words)
+	}
+	proposals := p.pending(t)
+	if answer := p.ask(t, "alice", "POST", request("line9.example.org, path length 0")); answer.Code != http.StatusBadRequest || p.pending(t) != proposals {
+		t.Errorf("answered %d %s", answer.Code, answer.Body)
+	}
+}

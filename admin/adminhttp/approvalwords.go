@@ -45,11 +45,17 @@ func specWords(spec issuer.AuthoritySpec, in admin.AuthoritySpec) string {
 			values []string
 		}{{"DNS", set.names.DNS}, {"IP", ranges}, {"e-mail", set.names.Email}, {"URI", set.names.URI}} {
 			if len(kind.values) > 0 {
-				words = append(words, fmt.Sprintf("%s %s %s", set.word, kind.word, strings.Join(kind.values, " ")))
+				words = append(words, fmt.Sprintf("%s %s %s", set.word, kind.word, quoted(kind.values)))
 			}
 		}
 	}
 	return strings.Join(words, ", ")
+}
+
+// quoted keeps values apart from the words around them.
+func quoted(values []string) string {
+	text := fmt.Sprintf("%q", values)
+	return text[1 : len(text)-1]
 }
 
 // lengthWords says a length of time in years where it is whole ones.

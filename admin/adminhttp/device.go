@@ -60,10 +60,13 @@ func (h *handler) showDevice(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	// What was refused to a device is shown also where there is none.
-	refusals, err := h.Ledger.Refusals(r.Context(), ledger.RefusalQuery{Device: id, Limit: shownRefusals})
-	if err != nil {
-		return err
+	// What was refused to a device is shown also where there is none, to whoever
+	// may search refusals.
+	var refusals []ledger.Refused
+	if caller(r).Can(access.RefusalRead) {
+		if refusals, err = h.Ledger.Refusals(r.Context(), ledger.RefusalQuery{Device: id, Limit: shownRefusals}); err != nil {
+			return err
+		}
 	}
 	d, err := h.Ledger.Device(r.Context(), id)
 	if errors.Is(err, ledger.ErrNotFound) && len(refusals) > 0 {

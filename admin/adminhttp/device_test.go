@@ -10,9 +10,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"mintmark/admin"
 	"mintmark/admin/adminhttp"
+	"mintmark/internal/ledger"
 )
 
 var csvList = admin.ListImport{Media: admin.MediaCSV, File: "devices.csv"}
@@ -269,4 +271,26 @@ func TestRefusals(t *testing.T) {
 	refused(t, err, http.StatusBadRequest, "query")
 	_, err = w.client.Refusals(t.Context(), admin.RefusalQuery{Before: -1})
 	refused(t, err, http.StatusBadRequest, "query")
+}
+
+// TestDeviceWithoutRefusals shows a device to a station, which may not search
+// refusals: it gets none of them by this way either.
+func TestDeviceWithoutRefusals(t *testing.T) {
+	p := populate(t)
+	p.certificate(t, "press-1")
+	for _, device := range []string{"press-1", "press-2"} {
+		refused := ledger.Refused{At: time.Now(), Server: "test", Rule: "clone", Device: device, Text: "told to another"}
+		if err := p.ra.Ledger.Refuse(t.Context(), []ledger.Refused{refused}, 1000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, sees := range map[string]bool{"line-1": false, "olga": true} {
+		known, unknown := p.ask(t, name, "GET", wire{path: "/v1/devices/press-1"}), p.ask(t, name, "GET", wire{path: "/v1/devices/press-2"})
+		if known.Code != http.StatusOK || strings.Contains(known.Body.String(), "told to another") != sees {
+			t.Errorf("to %s: %d %s", name, known.Code, known.Body)
+		}
+		if unknown.Code != http.StatusNotFound || strings.Contains(unknown.Body.String(), "were refused") != sees {
+			t.Errorf("of a device that is not there, to %s: %d %s", name, unknown.Code, unknown.Body)
+		}
+	}
 }

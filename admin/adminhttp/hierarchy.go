@@ -75,6 +75,16 @@ func (h *handler) rehearse(spec issuer.AuthoritySpec) error {
 	return err
 }
 
+// rehearseRequest does the same for a request.
+func rehearseRequest(spec issuer.AuthoritySpec) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return fmt.Errorf("making a throw-away key: %w", err)
+	}
+	_, err = spec.Request(key)
+	return err
+}
+
 func (h *handler) requestAuthority(w http.ResponseWriter, r *http.Request) error {
 	var in admin.AuthoritySpec
 	if err := decode(r, &in); err != nil {
@@ -98,6 +108,9 @@ func (h *handler) requestAuthority(w http.ResponseWriter, r *http.Request) error
 		return fail(http.StatusBadRequest, "authority-spec", "a CA needs a subject")
 	}
 	if err := h.vacant(name, true); err != nil {
+		return err
+	}
+	if err := rehearseRequest(spec); err != nil {
 		return err
 	}
 	what := fmt.Sprintf("make the key of CA %q and a request for its certificate from elsewhere: ", name)

@@ -25,6 +25,13 @@ func (h *handler) issue(w http.ResponseWriter, r *http.Request) error {
 	if !h.issuable(in.Profile) {
 		return issuer.ErrNoProfile
 	}
+	if who := caller(r); h.RA.Profiles[in.Profile].Purpose == ledger.ForServer && !who.Can(access.ServerIssue) {
+		return denied(who, access.ServerIssue)
+	}
+	// As for labels: their holders are no devices, and no device is one of them.
+	if in.Issuer != "" && (in.Issuer == h.OfficerIssuer || in.Issuer == h.ClaimIssuer) {
+		return fail(http.StatusForbidden, "issuer", "CA %q issues the certificates of people or of work orders and nothing else: name the issuing CA of the devices", in.Issuer)
+	}
 	rule := issuer.Trusted
 	if in.Order != "" {
 		rule = issuer.ByOrder

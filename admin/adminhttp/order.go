@@ -275,6 +275,14 @@ func (h *handler) setOrderQuantity(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
+	turn, err := h.takeTurn(r.Context(), quantityJob+order.ID)
+	if err != nil {
+		return err
+	}
+	defer turn.end(r.Context())
+	if order, err = h.order(r); err != nil {
+		return err
+	}
 	for _, err := range []error{inventory.CheckQuantity(in.Quantity), inventory.CheckCapacity(order.Ranges, in.Quantity)} {
 		if err != nil {
 			return fail(http.StatusBadRequest, "order-spec", "quantity: %v", err)
@@ -288,6 +296,9 @@ func (h *handler) setOrderQuantity(w http.ResponseWriter, r *http.Request) error
 		if proceed, err := h.twoPersons(w, r, access.OrderRaise, words, in); !proceed {
 			return err
 		}
+	}
+	if err := turn.still(r.Context()); err != nil {
+		return err
 	}
 	return h.answerChange(w, r, ledger.OrderChange{Quantity: &in.Quantity})
 }

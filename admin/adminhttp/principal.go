@@ -55,6 +55,11 @@ func (h *handler) addPrincipal(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &in); err != nil {
 		return err
 	}
+	turn, err := h.takeTurn(r.Context(), peopleJob)
+	if err != nil {
+		return err
+	}
+	defer turn.end(r.Context())
 	people, err := h.Ledger.Principals(r.Context())
 	if err != nil {
 		return err
@@ -71,7 +76,7 @@ func (h *handler) addPrincipal(w http.ResponseWriter, r *http.Request) error {
 		return fail(http.StatusConflict, "principal-exists", "principal %q %s", people[i].Name, why)
 	}
 	next.AddedAt, next.AddedBy = h.RA.Now().UTC(), actor(r)
-	return h.putPrincipal(w, r, people, next, "add "+portray(next), in, http.StatusCreated)
+	return h.putPrincipal(w, r, turn, people, next, "add "+portray(next), in, http.StatusCreated)
 }
 
 func (h *handler) changePrincipal(w http.ResponseWriter, r *http.Request) error {
@@ -82,6 +87,11 @@ func (h *handler) changePrincipal(w http.ResponseWriter, r *http.Request) error 
 	if in.Name != r.PathValue("name") {
 		return fail(http.StatusBadRequest, "principal-name", "the body names principal %q, the path %q", in.Name, r.PathValue("name"))
 	}
+	turn, err := h.takeTurn(r.Context(), peopleJob)
+	if err != nil {
+		return err
+	}
+	defer turn.end(r.Context())
 	people, err := h.Ledger.Principals(r.Context())
 	if err != nil {
 		return err
@@ -95,10 +105,15 @@ func (h *handler) changePrincipal(w http.ResponseWriter, r *http.Request) error 
 		return err
 	}
 	next.AddedAt, next.AddedBy = before.AddedAt, before.AddedBy
-	return h.putPrincipal(w, r, people, next, "change "+portray(before)+" to "+portray(next), in, http.StatusOK)
+	return h.putPrincipal(w, r, turn, people, next, "change "+portray(before)+" to "+portray(next), in, http.StatusOK)
 }
 
 func (h *handler) removePrincipal(w http.ResponseWriter, r *http.Request) error {
+	turn, err := h.takeTurn(r.Context(), peopleJob)
+	if err != nil {
+		return err
+	}
+	defer turn.end(r.Context())
 	people, err := h.Ledger.Principals(r.Context())
 	if err != nil {
 		return err
@@ -109,11 +124,11 @@ func (h *handler) removePrincipal(w http.ResponseWriter, r *http.Request) error 
 	}
 	words := "remove " + portray(next)
 	next.RemovedAt = h.RA.Now().UTC()
-	return h.putPrincipal(w, r, people, next, words, nil, http.StatusOK)
+	return h.putPrincipal(w, r, turn, people, next, words, nil, http.StatusOK)
 }
 
 // putPrincipal records a change of people, after a second officer has agreed.
-func (h *handler) putPrincipal(w http.ResponseWriter, r *http.Request, people []ledger.Principal, next ledger.Principal, words string, in any, status int) error {
+func (h *handler) putPrincipal(w http.ResponseWriter, r *http.Request, turn *turn, people []ledger.Principal, next ledger.Principal, words string, in any, status int) error {
 	for _, p := range people {
 		switch {
 		case p.Name == next.Name || !p.RemovedAt.IsZero() || !next.RemovedAt.IsZero():
@@ -129,6 +144,9 @@ func (h *handler) putPrincipal(w http.ResponseWriter, r *http.Request, people []
 	}
 	words += consequence(len(access.Signers(people)), len(access.Signers(after)))
 	if proceed, err := h.twoPersons(w, r, access.PrincipalChange, words, in); !proceed {
+		return err
+	}
+	if err := turn.still(r.Context()); err != nil {
 		return err
 	}
 	err := h.Ledger.PutPrincipal(r.Context(), next, h.RA.Now())

@@ -71,13 +71,22 @@ func (h *handler) logRequest(r *http.Request, id, actor string, status int, took
 		level = slog.LevelDebug
 	}
 	attributes := []slog.Attr{
-		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("actor", actor),
+		slog.String("method", r.Method), slog.String("path", shorten(r.URL.Path)), slog.String("actor", actor),
 		slog.Int("status", status), slog.Duration("took", took), slog.String("request", id),
 	}
 	if err != nil {
 		attributes = append(attributes, slog.Any("error", err))
 	}
 	h.Logger.LogAttrs(r.Context(), level, "admin request", attributes...)
+}
+
+// shorten bounds what a stranger can write into the log.
+func shorten(s string) string {
+	const most = 256
+	if len(s) > most {
+		return s[:most] + "..."
+	}
+	return s
 }
 
 // recorder remembers the status that was sent.

@@ -59,7 +59,7 @@ program holds, as in openssl dgst -sha256 -sign bob.key statement.txt.`,
 				one, err := client.Approval(c.Context(), args[0])
 				switch {
 				case err != nil:
-					return err
+					return noProposal(args[0], err)
 				case statement:
 					return a.writeOut(out, []byte(one.Statement))
 				case a.json:
@@ -86,9 +86,9 @@ signature was made elsewhere, over what approval show --statement has written.`,
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				one, err := client.Approval(c.Context(), args[0])
 				if err != nil {
-					return err
+					return noProposal(args[0], err)
 				}
-				if !access.StatementOf(one.Statement, one.ID) {
+				if !access.StatementOf(one.Statement, args[0]) {
 					return fmt.Errorf("what the server wants signed is not the statement of proposal %s: nothing was signed", args[0])
 				}
 				for _, line := range strings.Split(strings.TrimRight(one.Statement, "\n"), "\n") {
@@ -108,7 +108,7 @@ signature was made elsewhere, over what approval show --statement has written.`,
 				if err != nil {
 					return err
 				}
-				if one, err = client.Approve(c.Context(), one.ID, signature); err != nil {
+				if one, err = client.Approve(c.Context(), args[0], signature); err != nil {
 					return err
 				}
 				return a.reportApproval(one, "approved")
@@ -138,7 +138,7 @@ func newApprovalReject(a *app) *cobra.Command {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				one, err := client.Reject(c.Context(), args[0])
 				if err != nil {
-					return err
+					return noProposal(args[0], err)
 				}
 				return a.reportApproval(one, "rejected")
 			})
@@ -148,34 +148,74 @@ func newApprovalReject(a *app) *cobra.Command {
 func newApprovalRun(a *app) *cobra.Command {
 	var out string
 	c := a.command("run ID [flags]", "Carry out what was approved",
-		`Run does what was proposed, exactly as it was signed, once. It prints what the
-operation answers; a certification request is written in PEM, to --out if that is
-given.`,
+		`Run does what was proposed, exactly as it was signed, once, and prints what the
+command that proposed it would have printed. A certification request is written in
+PEM, to --out if that is given.`,
 		"  mintmark approval run k3f7q2xw4m --dir ./factory", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				done, err := client.RunApproval(c.Context(), args[0])
 				if err != nil {
-					return err
+					return noProposal(args[0], err)
 				}
 				if a.json {
 					return a.printJSON(done)
 				}
 				a.say("done: %s", printable(done.Approval.Words))
-				var answer struct {
-					CSR     string `json:"csr"`
-					Warning string `json:"warning"`
-				}
-				if json.Unmarshal(done.Answer, &answer) == nil && answer.Warning != "" {
-					a.say("warning: %s", answer.Warning)
-				}
-				if answer.CSR != "" {
-					return a.writeOut(out, []byte(answer.CSR))
-				}
-				return a.printJSON(done.Answer)
+				return a.printAnswer(done, out)
 			})
 		})
 	c.Flags().StringVar(&out, "out", "", "`file` for a certification request (default standard output)")
 	return c
+}
+
+// printAnswer shows what an operation answered as its own command would.
+func (a *app) printAnswer(done admin.ApprovalRun, out string) error {
+	var answer struct {
+		CSR     string   `json:"csr"`
+		Warning string   `json:"warning"`
+		Serials []string `json:"serials"`
+		Revoked []string `json:"revoked"` // by a kill
+	}
+	if json.Unmarshal(done.Answer, &answer) == nil && answer.Warning != "" {
+		a.say("warning: %s", answer.Warning)
+	}
+	if answer.CSR != "" {
+		return a.writeOut(out, []byte(answer.CSR))
+	}
+	for _, serial := range append(answer.Serials, answer.Revoked...) {
+		if _, err := fmt.Fprintf(a.out, "revoked %s\n", printable(serial)); err != nil {
+			return err
+		}
+	}
+	switch access.Operation(done.Approval.Operation) {
+	case access.AuthorityCreate:
+		return show(done.Answer, a.printAuthority)
+	case access.PrincipalChange:
+		return show(done.Answer, a.showPrincipal)
+	case access.OrderRaise:
+		return show(done.Answer, a.printOrder)
+	}
+	return nil
+}
+
+// show prints what an answer holds, if there is one.
+func show[T any](answer json.RawMessage, print func(T) error) error {
+	if len(answer) == 0 {
+		return nil
+	}
+	var one T
+	if err := json.Unmarshal(answer, &one); err != nil {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	return print(one)
+}
+
+// noProposal says what is not in the ledger.
+func noProposal(id string, err error) error {
+	if admin.IsNotFound(err) {
+		return fmt.Errorf("there is no proposal %q, mintmark approval list shows them: %w", id, err)
+	}
+	return err
 }
 
 // reportApproval says what became of a proposal.

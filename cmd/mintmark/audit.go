@@ -208,7 +208,7 @@ func (a *app) printAudit(r auditor.Report, withHeads bool) error {
 	t.field("certificates", fmt.Sprintf("%d issued, %d from before, %d revoked", r.Certificates, r.Imported, r.Revoked))
 	t.field("intents", fmt.Sprintf("%d void, %d open", r.Voided, r.Open))
 	t.field("authorities", fmt.Sprint(r.Authorities))
-	t.field("approvals", things(r.Approvals, "signature"))
+	t.field("approvals", "signature verified in "+things(r.Approvals, "record"))
 	if err := t.flush(); err != nil {
 		return err
 	}

@@ -60,14 +60,14 @@ docs/audit.md has the procedure, and what is not restored.`,
 					a.say("found: %s", printable(finding.String()))
 				}
 				if !anyway {
-					return fmt.Errorf("found %s that must not be, and rebuilt nothing: --anyway goes on", things(report.Found, "thing"))
+					return fmt.Errorf("found %s that must not be, and rebuilt nothing: --anyway goes on, unless a log is broken; then take a copy that is whole", things(report.Found, "thing"))
 				}
 			}
 			writing := newCounter(a, "rebuilding")
 			done, err := sqldb.Replay(c.Context(), into, settings.Logs, writing.set)
 			writing.end()
 			if err != nil && url != "" {
-				return fmt.Errorf("%w. What was written stays in the database: make it empty before the next attempt", err)
+				return fmt.Errorf("%w. If this wrote part of a ledger, that stays there: name another database that is empty", err)
 			}
 			if err != nil {
 				return err

@@ -27,7 +27,7 @@ then found, renewed and revoked like all others.`,
 				if a.json {
 					return a.printJSON(done)
 				}
-				_, err = fmt.Fprintf(a.out, "%d certificates: %d new, %d recorded before\n", done.Certificates, done.New, done.Certificates-done.New)
+				_, err = fmt.Fprintf(a.out, "%s: %d new, %d recorded before\n", things(int64(done.Certificates), "certificate"), done.New, done.Certificates-done.New)
 				return err
 			})
 		})

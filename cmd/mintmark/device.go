@@ -106,8 +106,9 @@ func (a *app) printDevice(d admin.Device) error {
 	if d.ChangedAt != nil {
 		t.field("changed", dateOf(d.ChangedAt)+" by "+d.ChangedBy+": "+d.Note)
 	}
-	t.field("listed", dateOf(d.ListedAt))
-	if !d.Listed {
+	if d.Listed {
+		t.field("listed", dateOf(d.ListedAt))
+	} else {
 		t.field("listed", "no")
 	}
 	t.field("import", d.Import)
@@ -138,22 +139,23 @@ func (a *app) printDevice(d admin.Device) error {
 
 // deviceChange is one of the commands that change the state of a device.
 type deviceChange struct {
-	name, short, long, done string
-	call                    func(*admin.Client, *cobra.Command, string, string) (admin.Device, error)
+	name, short, long string
+	call              func(*admin.Client, *cobra.Command, string, string) (admin.Device, error)
 }
 
 var (
 	deviceHold = deviceChange{"hold", "Keep a device from getting certificates", `Hold keeps a device from getting any certificate, under any rule, until it is released. The
-certificates that it has stay valid: cert revoke --device ends those.`, "is held",
+certificates that it has stay valid: cert revoke --device ends those.`,
 		func(client *admin.Client, c *cobra.Command, id, note string) (admin.Device, error) {
 			return client.HoldDevice(c.Context(), id, note)
 		}}
-	deviceRelease = deviceChange{"release", "End the hold of a device", `Release lets a device that was held or retired get certificates again.`, "is released",
+	deviceRelease = deviceChange{"release", "End the hold or the retirement of a device", `Release lets a device that was held or retired get certificates again.`,
 		func(client *admin.Client, c *cobra.Command, id, note string) (admin.Device, error) {
 			return client.ReleaseDevice(c.Context(), id, note)
 		}}
-	deviceRetire = deviceChange{"retire", "Keep a device from getting certificates for good", `Retire marks a device that is out of use: it gets no certificate any more. The certificates
-that it has stay valid: cert revoke --device ends those.`, "is retired",
+	deviceRetire = deviceChange{"retire", "Mark a device that is out of use", `Retire keeps a device that is out of use from getting any certificate, under any rule. The
+certificates that it has stay valid: cert revoke --device ends those. A device that was
+retired by mistake can be released.`,
 		func(client *admin.Client, c *cobra.Command, id, note string) (admin.Device, error) {
 			return client.RetireDevice(c.Context(), id, note)
 		}}
@@ -175,7 +177,7 @@ func newDeviceChange(a *app, change deviceChange) *cobra.Command {
 				if a.json {
 					return a.printJSON(d)
 				}
-				_, err = fmt.Fprintf(a.out, "%s %s: %s\n", d.ID, change.done, d.State)
+				_, err = fmt.Fprintf(a.out, "%s is %s\n", d.ID, d.State)
 				return err
 			})
 		})

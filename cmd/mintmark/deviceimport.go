@@ -41,7 +41,7 @@ given. Use - to read standard input.`,
 		})
 	c.ValidArgsFunction = nil // files
 	f := c.Flags()
-	f.BoolVar(&i.Update, "update", false, "let rows change what is listed already")
+	f.BoolVar(&i.Update, "update", false, "let rows replace what is listed already, keys too")
 	f.BoolVar(&i.Check, "check", false, "only check the list; nothing is imported")
 	f.StringVar(&i.Order, "order", "", "work `order` of all rows")
 	f.StringVar(&i.Product, "product", "", "`product` of the rows that name none")
@@ -108,11 +108,11 @@ func (a *app) printImported(done admin.ListImported, i admin.ListImport) error {
 	var err error
 	switch {
 	case i.Check:
-		_, err = fmt.Fprintf(a.out, "%d devices, every row is well-formed; nothing was imported\n", done.Devices)
+		_, err = fmt.Fprintf(a.out, "%s, every row is well-formed; nothing was imported\n", things(int64(done.Devices), "device"))
 	case i.Update && done.Known > 0:
-		_, err = fmt.Fprintf(a.out, "%d devices: %d new, %d listed before and now as this list says (import %s)\n", done.Devices, done.New, done.Known, done.ID)
+		_, err = fmt.Fprintf(a.out, "%s: %d new, %d listed before and now as this list says (import %s)\n", things(int64(done.Devices), "device"), done.New, done.Known, done.ID)
 	default:
-		_, err = fmt.Fprintf(a.out, "%d devices: %d new, %d listed before (import %s)\n", done.Devices, done.New, done.Known, done.ID)
+		_, err = fmt.Fprintf(a.out, "%s: %d new, %d listed before (import %s)\n", things(int64(done.Devices), "device"), done.New, done.Known, done.ID)
 	}
 	return err
 }

@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string, a *app) error {
 	var usage *usageError
 	if err != nil && !a.started && !errors.As(err, &usage) {
 		// What fails before an action starts is the parsing of its words.
-		err = &usageError{err: err}
+		err = &usageError{err: inWords(command, err)}
 	}
 	if errors.As(err, &usage) && usage.command == "" {
 		usage.command = command.CommandPath()

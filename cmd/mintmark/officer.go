@@ -35,10 +35,18 @@ func newOfficerList(a *app) *cobra.Command {
 				if a.json {
 					return a.printJSON(list)
 				}
-				t := newTable(a.out, "NAME", "ROLES", "KEY", "UNIX USER", "ADDED", "BY", "REMOVED")
+				heading := []string{"NAME", "ROLES", "KEY", "UNIX USER", "ADDED", "BY"}
+				if all {
+					heading = append(heading, "REMOVED")
+				}
+				t := newTable(a.out, heading...)
 				for _, p := range list.Principals {
-					if all || p.RemovedAt == nil {
-						t.row(p.Name, strings.Join(p.Roles, ","), short(p.Fingerprint), p.UnixUser, day(&p.AddedAt), p.AddedBy, day(p.RemovedAt))
+					row := []string{p.Name, strings.Join(p.Roles, ","), short(p.Fingerprint), p.UnixUser, day(&p.AddedAt), p.AddedBy}
+					switch {
+					case all:
+						t.row(append(row, day(p.RemovedAt))...)
+					case p.RemovedAt == nil:
+						t.row(row...)
 					}
 				}
 				if list.Unprotected != "" {
@@ -278,6 +286,10 @@ func (a *app) printPrincipal(p admin.Principal, what string) error {
 		return a.printJSON(p)
 	}
 	a.say("%s principal %s", what, p.Name)
+	return a.showPrincipal(p)
+}
+
+func (a *app) showPrincipal(p admin.Principal) error {
 	t := newTable(a.out)
 	t.field("name", p.Name)
 	t.field("roles", strings.Join(p.Roles, ", "))

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 )
 
 // printJSON writes v as the machine-readable form of an output.
@@ -67,13 +68,14 @@ func (t *table) flush() error {
 	return t.err
 }
 
-// printable replaces what could move the cursor: names come from devices.
+// printable replaces what could move the cursor or turn the direction of a line:
+// names come from devices.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
-			return '?'
+		if unicode.IsPrint(r) {
+			return r
 		}
-		return r
+		return '?'
 	}, s)
 }
 

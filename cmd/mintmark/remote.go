@@ -47,11 +47,11 @@ func (a *app) dialRemote(ctx context.Context) (*admin.Client, func() error, erro
 	}
 	chain, err := readCertificates(r.cert)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("--client-cert: %w", err)
 	}
 	anchors, err := readCertificates(r.ca)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("--server-ca: %w", err)
 	}
 	config := &tls.Config{RootCAs: x509.NewCertPool()}
 	for _, c := range anchors {
@@ -60,7 +60,7 @@ func (a *app) dialRemote(ctx context.Context) (*admin.Client, func() error, erro
 	name := cmp.Or(r.key, r.cert)
 	key, done, err := a.openSigner(ctx, name)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("--client-key: %w", err)
 	}
 	if !samePublicKey(chain[0].PublicKey, key.Public()) {
 		return nil, nil, errors.Join(fmt.Errorf("%s is not the key of the first certificate in %s", name, r.cert), done())

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -43,6 +44,10 @@ than access.revoke_limit at once a second officer must agree.`,
 			}
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				revoked, err := client.Revoke(c.Context(), in)
+				var proposed *admin.Proposed
+				if errors.As(err, &proposed) {
+					return err
+				}
 				if err != nil {
 					return fmt.Errorf("revoking %s: %w", what, err)
 				}

@@ -29,8 +29,8 @@ AWS IoT Core in step with both.
 
 Commands speak to the server that runs on the state directory; if none runs,
 they open the state directory themselves for as long as they need it. With
---server they speak to one elsewhere, with the certificate of a principal
-(mintmark officer enroll).`, `  mintmark init --dir ./factory --organization "Example Works" --name localhost
+--server, or MINTMARK_SERVER, they speak to one elsewhere, with the certificate
+of a principal (mintmark officer enroll), whatever --dir says.`, `  mintmark init --dir ./factory --organization "Example Works" --name localhost
   mintmark serve --dir ./factory
   mintmark cert list --dir ./factory --state valid`)
 	root.SilenceErrors = true

@@ -80,7 +80,7 @@ func TestParseMoment(t *testing.T) {
 }
 
 func TestPrintable(t *testing.T) {
-	if got := printable("press\x1b[2J\n\u009b1"); got != "press?[2J??1" {
+	if got := printable("press\x1b[2J\n\u009b1\u202e\u2028"); got != "press?[2J??1??" {
 		t.Errorf("control characters reach the terminal: %q", got)
 	}
 }

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// maxPending bounds what waits for a second officer: they must be able to
-	// read it.
+	// maxPending bounds what one person has waiting for a second officer: they
+	// must be able to read it, and nobody may keep the others from proposing.
 	maxPending = 100
 	maxWords   = 8 << 10
 	// maxSignature is more than an RSA key of 8192 bits makes.
@@ -62,7 +62,7 @@ const (
 	RuleState     = "approval-state"     // decided or carried out before
 	RuleExpired   = "approval-expired"
 	RulePlan      = "approval-plan"  // not something that a person could have read
-	RuleLimit     = "approval-limit" // too many wait
+	RuleLimit     = "approval-limit" // too many of one person wait
 )
 
 // Required reports whether an operation needs a second officer: the table says
@@ -104,16 +104,16 @@ func (g *Gate) Propose(ctx context.Context, op Operation, words string, plan []b
 	}
 	waiting := 0
 	for _, other := range pending {
-		if g.expired(other) {
+		if g.expired(other) || other.Proposer != a.Proposer {
 			continue
 		}
 		waiting++
-		if other.Operation == a.Operation && other.Proposer == a.Proposer && other.Words == a.Words && bytes.Equal(other.Plan, a.Plan) {
+		if other.Operation == a.Operation && other.Words == a.Words && bytes.Equal(other.Plan, a.Plan) {
 			return other, nil
 		}
 	}
 	if waiting >= maxPending {
-		return ledger.Approval{}, deny(RuleLimit, "%d proposals wait for a decision already: have some approved or rejected first", waiting)
+		return ledger.Approval{}, deny(RuleLimit, "%d proposals of %q wait for a decision already: have some approved or rejected first", waiting, a.Proposer)
 	}
 	if err := g.Store.Propose(ctx, a); err != nil {
 		return ledger.Approval{}, fmt.Errorf("recording a proposal: %w", err)

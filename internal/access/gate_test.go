@@ -347,6 +347,10 @@ func TestGateBounds(t *testing.T) {
 	}
 	_, err := w.Propose(t.Context(), access.AuthorityCreate, "one more", []byte("{}"), alice)
 	denied(t, err, access.RuleLimit)
+	// Whoever proposes too much stands in nobody else's way.
+	if _, err := w.Propose(t.Context(), access.AuthorityRevoke, "one more", []byte("{}"), w.principal(t, "bob")); err != nil {
+		t.Error(err)
+	}
 	w.now = w.now.Add(2 * time.Hour) // what has expired is in nobody's way
 	if _, err := w.Propose(t.Context(), access.AuthorityCreate, "one more", []byte("{}"), alice); err != nil {
 		t.Error(err)

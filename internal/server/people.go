@@ -28,14 +28,14 @@ import (
 
 // firstPrincipals records who may use a ledger that knows nobody yet: those that
 // init was given or, without any, the owner of the state directory with every
-// role. Where somebody is known, removed or not, it does nothing.
+// role. Where somebody is known, removed or not, it records nobody.
 func (s *Server) firstPrincipals(ctx context.Context) error {
 	known, err := s.ledger.Principals(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the principals: %w", err)
 	}
 	if len(known) > 0 {
-		return nil
+		return s.allKnown(known)
 	}
 	first := slices.Clone(s.options.Principals)
 	if len(first) == 0 {
@@ -69,6 +69,28 @@ func (s *Server) firstPrincipals(ctx context.Context) error {
 			return fmt.Errorf("recording the first principal %q: %w", p.Name, err)
 		}
 		s.log.Info("first principal", "name", p.Name, "roles", p.Roles, "unix_user", p.UnixUser)
+	}
+	return nil
+}
+
+// allKnown refuses to make a hierarchy where those whom init was given are not who
+// is known: an earlier init may have died between two of them, and whoever is left
+// alone needs nobody's signature. A ledger with a hierarchy is no place for init
+// at all, which it says itself.
+func (s *Server) allKnown(known []ledger.Principal) error {
+	if len(s.ra.Authorities()) > 0 {
+		return nil
+	}
+	for _, p := range s.options.Principals {
+		var key []byte
+		if parsed, err := access.ParseKey(p.Key); err == nil {
+			if key, err = x509.MarshalPKIXPublicKey(parsed); err != nil {
+				return fmt.Errorf("the key of principal %q: %w", p.Name, err)
+			}
+		}
+		if there, ok := access.ByName(known, p.Name); !ok || !bytes.Equal(there.Key, key) {
+			return fmt.Errorf("the database knows principals already, and %q is not among them with this key: if an earlier init was cut off, empty the database and begin again", p.Name)
+		}
 	}
 	return nil
 }
@@ -151,7 +173,8 @@ func (s *Server) holder(ctx context.Context, certificate *x509.Certificate) (led
 		return ledger.Principal{}, &issuer.Refusal{Kind: issuer.Forbidden, Rule: rule, Text: fmt.Sprintf(format, args...)}
 	}
 	foreign := func() (ledger.Principal, error) {
-		return refuse("certificate-foreign", "the client certificate (%q) was not issued by this server: mintmark officer enroll gets one", certificate.Subject.String())
+		// A stranger has written it, and it goes into the log.
+		return refuse("certificate-foreign", "the client certificate (%.128q) was not issued by this server: mintmark officer enroll gets one", certificate.Subject.String())
 	}
 	if certificate.SerialNumber.Sign() <= 0 {
 		return foreign() // we number from one

@@ -23,6 +23,7 @@ import (
 
 	"mintmark/admin"
 	"mintmark/internal/access"
+	"mintmark/internal/config"
 	"mintmark/internal/ledger"
 	"mintmark/internal/pkitest"
 	"mintmark/issuer"
@@ -246,8 +247,28 @@ func TestCertified(t *testing.T) {
 		})
 	}
 	t.Run("none", func(t *testing.T) {
-		if _, err := o.status(nil); err == nil || !strings.Contains(err.Error(), "certificate required") {
+		c, err := tls.Dial("tcp", strings.TrimPrefix(o.address, "https://"), &tls.Config{RootCAs: roots(t, o.config.Dir)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		// In TLS 1.3 the server says it after the client is done; a client that
+		// writes first may see its connection reset instead.
+		if _, err := c.Read(make([]byte, 1)); err == nil || !strings.Contains(err.Error(), "certificate required") {
 			t.Errorf("got %v, want a handshake that fails", err)
+		}
+	})
+	t.Run("a stranger's long name", func(t *testing.T) {
+		key := pkitest.NewKey(t)
+		template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: strings.Repeat("x", 20_000)}, NotBefore: now, NotAfter: now.Add(time.Hour)}
+		der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = o.status(&tls.Certificate{PrivateKey: key, Certificate: [][]byte{der}})
+		var refusal *admin.Error
+		if !errors.As(err, &refusal) || refusal.Rule != "certificate-foreign" || len(refusal.Text) > 1000 {
+			t.Errorf("got %d bytes: %.100s", len(err.Error()), err)
 		}
 	})
 	t.Run("a connection outlives its principal", func(t *testing.T) {
@@ -357,6 +378,47 @@ func TestFirstOfficers(t *testing.T) {
 		}
 		if _, err := os.Stat(dir); err == nil {
 			t.Errorf("%s: a state directory is left behind", name)
+		}
+	}
+}
+
+// TestFirstOfficersCutOff makes a hierarchy in a ledger where an earlier init died
+// between the first officer and the second: the second would be missing, and the
+// first could do everything alone.
+func TestFirstOfficersCutOff(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	if err := Init(t.Context(), InitOptions{Dir: dir, Names: []string{"localhost"}, Bare: true}, slog.New(slog.DiscardHandler), io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &office{t: t}
+	alice := ledger.Principal{Name: "alice", Roles: []string{"officer"}, Key: o.spki(pkitest.NewKey(t))}
+	bob := ledger.Principal{Name: "bob", Roles: []string{"officer"}, Key: o.spki(pkitest.NewKey(t))}
+	open := func(first ...ledger.Principal) error {
+		t.Helper()
+		s, err := Open(t.Context(), c, Options{Logger: slog.New(slog.DiscardHandler), Principals: first})
+		if err == nil {
+			err = s.Close()
+		}
+		return err
+	}
+	if err := open(alice); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(alice, bob); err == nil || !strings.Contains(err.Error(), `"bob"`) {
+		t.Errorf("with bob, whom nobody has recorded: %v", err)
+	}
+	other := alice
+	other.Key = bob.Key
+	if err := open(other); err == nil || !strings.Contains(err.Error(), `"alice"`) {
+		t.Errorf("with another key: %v", err)
+	}
+	for name, first := range map[string][]ledger.Principal{"the same": {alice}, "none": nil} {
+		if err := open(first...); err != nil {
+			t.Errorf("with %s: %v", name, err)
 		}
 	}
 }

@@ -46,8 +46,9 @@ type Authority interface {
 
 	// OrderCredential authenticates by the secret of a work order at a label.
 	// *issuer.Refusal of kind Unauthenticated if there is no such order (it
-	// then wraps ledger.ErrNotFound), if the secret is wrong or the order was
-	// killed; other refusals only for the right secret.
+	// then wraps ledger.ErrNotFound), if the secret is wrong or, right, that of an
+	// order that was killed (it then wraps *ledger.OrderError); other refusals only
+	// for the right secret.
 	OrderCredential(ctx context.Context, label, user, secret string) (ledger.Order, error)
 
 	// ClaimOrder returns the work order of a claim certificate that Holder has

@@ -24,6 +24,14 @@ func (h *Handler) byOrder(x *exchange, user, secret string) (identity, error) {
 	if known {
 		x.order = user
 	}
+	// The right secret of an order that was killed is no guess, and must not lock
+	// out the order that its line gets next. The answer is that to a wrong one.
+	var dead *ledger.OrderError
+	if errors.As(err, &dead) && !right {
+		f := fail(http.StatusUnauthorized, ruleCredential, "unknown user or wrong password")
+		f.err = refusal.Err
+		return identity{}, f
+	}
 	if f := h.attempt(x, user, known, right); f != nil {
 		if refusal != nil {
 			f.err = refusal.Err

@@ -265,6 +265,37 @@ func TestOrderSecretLocked(t *testing.T) {
 	f.ask(t, "line", "simpleenroll", "press-1", newKey(t), nil, basic("WO-1", "secret of WO-1")).certificates(t)
 }
 
+// The right secret of a killed order is no guess: the line that it was for tries
+// on, and the order that replaces it must be taken from the same address.
+func TestKilledOrderLocksNothing(t *testing.T) {
+	f := newOrderFixture(t)
+	f.order(t, "WO-1", nil)
+	f.move(t, "WO-1", ledger.OrderKilled)
+	f.order(t, "WO-2", nil)
+	for range attemptBurst {
+		challenged(t, f.ask(t, "line", "simpleenroll", "press-1", newKey(t), nil, basic("WO-1", "secret of WO-1")))
+	}
+	f.ask(t, "line", "simpleenroll", "press-1", newKey(t), nil, basic("WO-2", "secret of WO-2")).certificates(t)
+}
+
+// What strangers send fills neither the log nor the answer.
+func TestStrangersAreShort(t *testing.T) {
+	f := newOrderFixture(t)
+	long := strings.Repeat("x%1b", 4000)
+	for _, path := range []string{"/.well-known/est/" + long + "/simpleenroll", "/" + long} {
+		before := len(f.log.String())
+		m := f.raw(t, rawRequest{method: http.MethodPost, path: path})
+		if n := len(f.log.String()) - before; m.status != http.StatusNotFound || len(m.body) > 1<<10 || n > 2<<10 {
+			t.Errorf("status %d, %d bytes answered, %d logged", m.status, len(m.body), n)
+		}
+	}
+	before := len(f.log.String())
+	m := f.raw(t, rawRequest{method: strings.Repeat("X", 8000), path: "/.well-known/est/none/simpleenroll"})
+	if n := len(f.log.String()) - before; n > 2<<10 {
+		t.Errorf("status %d, %d bytes logged", m.status, n)
+	}
+}
+
 func TestClaimCertificate(t *testing.T) {
 	f := newOrderFixture(t)
 	wo := f.order(t, "WO-1", func(o *ledger.Order) { o.Secret = [32]byte{} })

@@ -112,7 +112,7 @@ func (h *Handler) run(op operation, x *exchange) (response, error) {
 	}
 	name := x.r.PathValue("label")
 	if x.label = h.labels[name]; x.label == nil {
-		return response{}, fail(http.StatusNotFound, ruleLabel, "there is no label %q here", name)
+		return response{}, fail(http.StatusNotFound, ruleLabel, "there is no label %q here", shorten(name))
 	}
 	if !slices.Contains(op.methods, x.r.Method) {
 		f := fail(http.StatusMethodNotAllowed, ruleMethod, "the method must be %s", op.methods[0])
@@ -185,7 +185,7 @@ func (h *Handler) record(x *exchange, f *failure, took time.Duration) {
 		attrs = append(attrs, slog.String("rule", f.rule), slog.String("refusal", f.text))
 	}
 	if !known {
-		attrs = append(attrs, slog.String("method", x.r.Method), slog.String("path", x.r.URL.Path))
+		attrs = append(attrs, slog.String("method", shorten(x.r.Method)), slog.String("path", shorten(x.r.URL.Path)))
 	}
 	if f.err != nil {
 		attrs = append(attrs, slog.Any("err", f.err))

@@ -65,7 +65,11 @@ func (v *verification) head(log int, r audit.HeadRecord) {
 		l := &v.report.Logs[log]
 		l.Heads++
 		l.Uncovered, l.covered = 0, r.Position.Batch
-		if said.At.After(l.Newest) {
+		// A time that has not come yet says nothing about how old the log is.
+		switch {
+		case said.At.After(v.AsOf.Add(v.MaxAge)):
+			l.ahead = true
+		case said.At.After(l.Newest):
 			l.Newest = said.At
 		}
 	}
@@ -88,6 +92,9 @@ func (v *verification) endHeads() {
 		switch {
 		case l.broken:
 			// That is found already, and whatever would be said here follows.
+		case l.Newest.IsZero() && l.ahead:
+			v.find(l.Dir, 0, "the signed heads of this log are of a time after %s: the clock of the server was wrong, or that time is. They do not show that nothing was cut off",
+				v.AsOf.UTC().Format(time.RFC3339))
 		case l.Newest.IsZero():
 			v.find(l.Dir, 0, "no signed head of this log was found: nothing shows that it is the one that was written, nor that it is all of it")
 		case v.AsOf.Sub(l.Newest) > v.MaxAge:

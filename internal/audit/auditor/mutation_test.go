@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"mintmark/internal/audit/heads"
 )
 
 // files are logs and heads as they lie on disk, by path.
@@ -307,6 +309,100 @@ func renameHead(_ testing.TB, r *rand.Rand, f, _ files) files {
 	return all
 }
 
+// double puts a batch before the newest head a second time.
+func double(t testing.TB, r *rand.Rand, f, _ files) files {
+	all := batches(f.lines())
+	for {
+		i, at := 1+r.IntN(len(all)-2), 1+r.IntN(len(all)-2)
+		if k := kindOf(all[i]); k == "opened" || k == "aborted" || kindOf(all[at]) == "aborted" {
+			continue
+		}
+		copied := slices.Clone(all[i])
+		for n := range copied {
+			copied[n].path = all[at-1][0].path
+		}
+		return f.rechain(t, slices.Concat(slices.Insert(all, at, copied)...))
+	}
+}
+
+// abort says of a batch before the newest head that it never was.
+func abort(t testing.TB, r *rand.Rand, f, _ files) files {
+	all := batches(f.lines())
+	for {
+		i := 1 + r.IntN(len(all)-2)
+		switch k := kindOf(all[i]); {
+		case k == "opened" || k == "head" || k == "aborted" || kindOf(all[i+1]) == "aborted":
+			continue
+		}
+		line := logLine{all[i][0].path, `{"batch":0,"rec":0,"of":1,"kind":"aborted","at":"2026-03-04T05:06:07Z","target":0`}
+		return f.rechain(t, slices.Concat(slices.Insert(all, i+1, []logLine{line})...))
+	}
+}
+
+// rename makes the log another server's, or its epochs.
+func rename(t testing.TB, r *rand.Rand, f, _ files) files {
+	lines := f.lines()
+	kind := pick(r, []string{"opened", "intent"})
+	for i := range lines {
+		if strings.Contains(lines[i].body, `"kind":"`+kind+`"`) {
+			lines[i].body = strings.Replace(lines[i].body, `"server":"alpha"`, `"server":"beta"`, 1)
+		}
+	}
+	return f.rechain(t, lines)
+}
+
+// behead removes the first files and counts on from nothing.
+func behead(t testing.TB, r *rand.Rand, f, _ files) files {
+	paths := f.paths(".ndjson")
+	first := paths[1+r.IntN(len(paths)-1)]
+	return f.rechain(t, slices.DeleteFunc(f.lines(), func(l logLine) bool { return l.path < first }))
+}
+
+// respell writes a line in another way that says the same.
+func respell(t testing.TB, r *rand.Rand, f, _ files) files {
+	lines := f.lines()
+	i := r.IntN(len(lines))
+	body := lines[i].body
+	switch r.IntN(4) {
+	case 0: // a field twice
+		body = strings.Replace(body, `,"at":"`, `,"at":"2020-01-01T00:00:00Z","at":"`, 1)
+	case 1: // in another case
+		body = strings.Replace(body, `,"at":"`, `,"At":"`, 1)
+	case 2:
+		body = strings.Replace(body, `,"at":"2`, `,"at":"\u0032`, 1)
+	default:
+		body += "\r"
+	}
+	lines[i].body = body
+	return f.rechain(t, lines)
+}
+
+// forge signs another head in the place of one, with the server's own key.
+func forge(w *world) mutator {
+	return func(t testing.TB, r *rand.Rand, f, _ files) files {
+		path := pick(r, f.paths(".head"))
+		said, err := heads.Open(f[path], w.config().Keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch r.IntN(4) {
+		case 0:
+			said.Position.Hash[r.IntN(32)] ^= 1
+		case 1:
+			said.Position.Batch++
+		case 2:
+			said.Sequence++
+		default:
+			said.At = said.At.Add(1)
+		}
+		signed, err := heads.Sign(said, w.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return with(f, path, signed)
+	}
+}
+
 // A thousand mutations of log and heads, and none that is not found. Those that
 // leave log and heads in agreement are found by the age of the newest head.
 func TestMutations(t *testing.T) {
@@ -341,8 +437,15 @@ func TestMutations(t *testing.T) {
 		{"splice of another log", splice},
 		{"a head of another server", foreignHead},
 		{"rewriting before the newest head", rewrite},
+		{"doubling of a batch", double},
+		{"a batch said to be aborted", abort},
+		{"the log of another server", rename},
+		{"removal of the first files", behead},
+		{"another spelling", respell},
+		{"a forged head", nil},
 	}
 	w, stranger := eventful(t, "alpha"), eventful(t, "beta")
+	mutators[len(mutators)-1].mutator = forge(w)
 	epoch := eventful(t, "alpha") // of the same server, under another key
 	original := readAll(t, w.dir, w.heads)
 	others := []files{readAll(t, stranger.dir, stranger.heads), readAll(t, epoch.dir, epoch.heads)}

@@ -82,13 +82,15 @@ type Log struct {
 	audit.Report
 	Dir   string
 	Heads int64 // verified, of all directories
-	// Newest is the time of the newest verified head, zero for none.
+	// Newest is the time of the newest verified head, zero for none. Heads of a
+	// time after Config.AsOf, by more than Config.MaxAge, do not count.
 	Newest time.Time
 	// Uncovered counts the records after the newest verified head: nothing
 	// shows whether others were cut off behind them.
 	Uncovered int64
 
 	covered int64 // the batch of that head
+	ahead   bool  // a head is of a time that had not come
 	broken  bool  // nothing was read after a break
 }
 

@@ -301,3 +301,27 @@ func TestHeadsOfALog(t *testing.T) {
 		t.Errorf("a record after the copy: %v", report.Findings)
 	}
 }
+
+// A head from a time when the clock was ahead, or was set so, does not make a
+// log that ends new for years.
+func TestHeadOfTheFuture(t *testing.T) {
+	w := newWorld(t, "alpha", 0)
+	w.head()
+	c := w.config()
+	now := w.now
+	w.now = now.AddDate(4, 0, 0)
+	w.head()
+	clean(t, c)
+	c.AsOf = now.Add(time.Hour)
+	finds(t, c, "the newest signed head is of "+now.Format(time.RFC3339))
+	w.now = now.Add(45 * time.Minute)
+	w.head()
+	clean(t, c)
+
+	w = newWorld(t, "alpha", 0)
+	w.now = now.AddDate(4, 0, 0)
+	w.head()
+	c = w.config()
+	c.AsOf = now
+	finds(t, c, "are of a time after "+now.Format(time.RFC3339))
+}

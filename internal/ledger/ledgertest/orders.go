@@ -144,6 +144,18 @@ var orderChecks = []check{
 			b.equal(name, got, q.want)
 		}
 	}},
+	{"a change is later than the one before, whatever the clock says", func(t *testing.T, b *bench) {
+		b.order("wo-1", 9)
+		b.now = b.now.Add(time.Hour)
+		first, err := b.changeOrder("wo-1", ledger.OrderChange{Quantity: pointer(8)})
+		b.ok(err)
+		b.now = b.now.Add(-30 * time.Minute)
+		second, err := b.changeOrder("wo-1", ledger.OrderChange{State: pointer(ledger.OrderClosed)})
+		b.ok(err)
+		if !second.ChangedAt.After(first.ChangedAt) {
+			t.Errorf("changed at %v and then at %v", first.ChangedAt, second.ChangedAt)
+		}
+	}},
 	{"a change changes what it names", func(t *testing.T, b *bench) {
 		want := b.order("wo-1", 5, func(o *ledger.Order) { o.Secret = Key("old") })
 		b.now = b.now.Add(time.Minute)

@@ -1,6 +1,7 @@
 package ledgertest
 
 import (
+	"crypto/rand"
 	"errors"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ var odd = []string{"a\x00b", "a\xffb", "\xed\xa0\x80", "é\x00\xc3"}
 var textChecks = []check{
 	{"texts for people are recorded whatever they hold", func(t *testing.T, b *bench) {
 		for _, text := range odd {
-			intent := b.intent("dev-1", "key-1", func(i *ledger.Intent) { i.Subject, i.SecondKey = "CN=dev-1,O="+text, true })
+			intent := b.intent("dev-1", text, func(i *ledger.Intent) { i.Subject, i.SecondKey = "CN=dev-1,O="+text, true })
 			b.issue(intent, ledger.Task{Kind: "aws", Key: "t"})
 			if c := b.state(intent.Serial, ledger.Valid); strings.Trim(c.Subject, "é") == "" || !strings.HasPrefix(c.Subject, "CN=dev-1,O=") {
 				t.Errorf("subject %q", c.Subject)
@@ -29,18 +30,16 @@ var textChecks = []check{
 			tasks, err := b.Due(b.ctx, "aws", b.now, 1)
 			b.ok(err)
 			b.ok(b.Retry(b.ctx, tasks[0].ID, b.now.Add(time.Minute), text+strings.Repeat(text, 10_000)))
-			old := Old(b.now, "old")
+			old := b.old("old", text, 0)
 			old.Subject = "CN=" + text
-			refused, err := b.ImportCertificates(b.ctx, []ledger.Certificate{old}, "anna", b.now)
-			b.ok(errors.Join(append(refused, err)...))
+			b.imported(old)
 			b.ok(b.OpenImport(b.ctx, ledger.Import{ID: string(old.Serial), File: text + ".csv", Actor: "anna", At: b.now}))
-			b.now = b.now.Add(time.Hour)
+			b.now = b.now.Add(time.Minute)
 		}
 	}},
 	{"names that no database takes are refused, and nothing else is", func(t *testing.T, b *bench) {
 		long := strings.Repeat(string(NewSerial(b.now)), 40) + string(NewSerial(b.now)) + string(NewSerial(b.now)) + string(NewSerial(b.now))
-		order := Order(b.now, "WO-1", 5)
-		b.ok(b.CreateOrder(b.ctx, order))
+		order := b.order("WO-1", 5)
 		for _, name := range append(odd, long) {
 			bad := []func() error{
 				func() error {
@@ -48,10 +47,13 @@ var textChecks = []check{
 					return err
 				},
 				func() error {
-					_, err := b.Begin(b.ctx, []ledger.Intent{b.intent("dev-1", "key", func(i *ledger.Intent) { i.Requester.Name = name })})
+					_, err := b.Begin(b.ctx, []ledger.Intent{b.intent("dev-1", "key", func(i *ledger.Intent) { i.Requester.Name, i.Order = name, "WO-1" })})
 					return err
 				},
-				func() error { return b.CreateOrder(b.ctx, Order(b.now, name, 1)) },
+				func() error {
+					order.ID = name
+					return b.CreateOrder(b.ctx, order)
+				},
 				func() error {
 					return b.PutPrincipal(b.ctx, ledger.Principal{Name: name, AddedAt: b.now}, b.now)
 				},
@@ -64,6 +66,13 @@ var textChecks = []check{
 				b.ok(b.Health())
 			}
 		}
+		// Whether a key is too long is the database's business.
+		key := make([]byte, 16_000)
+		rand.Read(key)
+		if err := b.PutPrincipal(b.ctx, ledger.Principal{Name: "anna", Key: key, AddedAt: b.now}, b.now); errors.Is(err, ledger.ErrUnavailable) {
+			t.Error(err)
+		}
+		b.ok(b.Health())
 		usage, err := b.OrderUsage(b.ctx, "WO-1")
 		b.ok(err)
 		b.equal("left", usage.Left, 5)
@@ -111,28 +120,11 @@ var textChecks = []check{
 			b.ok(b.Health())
 			b.ok(b.finish(Signed(good, b.now)))
 		}
-		order := Order(b.now, "WO-1", 1)
-		order.NotAfter = far
+		order := b.order("WO-1", 1)
+		order.ID, order.NotAfter = "WO-2", far
 		if err := b.CreateOrder(b.ctx, order); err == nil || errors.Is(err, ledger.ErrUnavailable) {
 			t.Errorf("work order until the year 10000: %v", err)
 		}
 		b.ok(b.Health())
 	}},
-}
-
-// Order is an open work order.
-func Order(now time.Time, id string, quantity int) ledger.Order {
-	return ledger.Order{
-		ID: id, Product: "gw", Profile: "gateway", Label: "line", Quantity: quantity,
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(1000 * time.Hour), CreatedAt: now, CreatedBy: "anna",
-	}
-}
-
-// Old is a certificate from before mintmark.
-func Old(now time.Time, device string) ledger.Certificate {
-	serial := NewSerial(now)
-	return ledger.Certificate{
-		Serial: serial, Issuer: "old", Purpose: ledger.ForDevice, Device: device, Subject: "CN=" + device, Key: Key(string(serial)),
-		NotBefore: now.Add(-1000 * time.Hour), NotAfter: now.Add(year), DER: []byte("signed: " + string(serial)),
-	}
 }

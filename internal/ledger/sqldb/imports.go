@@ -26,7 +26,7 @@ const (
 	sqlCloseImport  = `UPDATE imports SET state = 'committing', indexed = 1 WHERE id = $1 AND state = 'open'`
 	sqlCommitImport = `UPDATE imports SET state = 'committed', committed_at = $2 WHERE id = $1 AND state = 'committing'`
 	sqlDropImport   = `UPDATE imports SET state = 'dropping' WHERE id = $1 AND state IN ('open', 'committing')`
-	sqlDropped      = `UPDATE imports SET state = 'dropped', unmerged = 0 WHERE id = $1 AND state = 'dropping'`
+	sqlDropped      = `UPDATE imports SET state = 'dropped', unmerged = 0, indexed = 0 WHERE id = $1 AND state = 'dropping'`
 	sqlMerged       = `UPDATE imports SET unmerged = 0 WHERE id = $1`
 	sqlUnmerged     = `SELECT id FROM imports WHERE state = 'committed' AND unmerged = 1`
 

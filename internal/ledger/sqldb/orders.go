@@ -204,7 +204,10 @@ func (s *Store) ChangeOrder(ctx context.Context, id string, change ledger.OrderC
 		}
 		// Changes are in the order of their times, whatever the clocks say: so a
 		// rebuild finds the last one.
-		at := max(micros(now), micros(order.ChangedAt)+1)
+		at := micros(now)
+		if last := micros(order.ChangedAt); at < last {
+			at = last + 1
+		}
 		order.ChangedAt, order.ChangedBy = fromMicros(at), actor
 		if _, err := t.exec(sqlChangeOrder, id, order.Quantity, micros(order.NotAfter), hashOrNull(order.Secret), string(order.State), at, clean(actor)); err != nil {
 			return err

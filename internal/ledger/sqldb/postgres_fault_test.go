@@ -247,8 +247,8 @@ func TestWhichDatabasesAreRefused(t *testing.T) {
 	}{
 		"two databases":    {sqldb.Config{URL: url, Path: "x"}, "either the path of an SQLite database or the URL"},
 		"none":             {sqldb.Config{}, "either the path of an SQLite database or the URL"},
-		"another database": {sqldb.Config{URL: "mysql://u:secret@h/d"}, "must be postgres://"},
-		"unreadable":       {sqldb.Config{URL: "postgres://u:secret@h:x%/d"}, "must be postgres://"},
+		"another database": {sqldb.Config{URL: "mysql://u:secret@h/d"}, "must look like postgres://"},
+		"unreadable":       {sqldb.Config{URL: "postgres://u:secret@h:x%/d"}, "must look like postgres://"},
 		"password":         {sqldb.Config{URL: "postgres://u:secret@h/d"}, "holds a password"},
 		"password beside":  {sqldb.Config{URL: "postgres://u@h/d?password=secret"}, "holds a password"},
 		"sslmode":          {sqldb.Config{URL: "postgres://u@h/d?sslmode=maybe"}, "sslmode"},

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 
@@ -82,7 +83,7 @@ func replayInto(ctx context.Context, d *dialect, dirs []string, progress func(re
 	}
 	r := &replay{
 		tx: &tx{writer: w, ends: map[ledger.Epoch]int64{}}, progress: progress, waiting: map[string][]waitingEvent{},
-		epochs: map[string]int64{}, blocked: map[string]bool{}, report: Replayed{Kinds: map[string]int64{}, Heads: map[string]ledger.Head{}},
+		epochs: map[string]int64{}, blocked: map[string]bool{}, moved: map[string]int{}, people: map[string]string{}, report: Replayed{Kinds: map[string]int64{}, Heads: map[string]ledger.Head{}},
 	}
 	if err := r.run(ctx, dirs); err != nil {
 		return Replayed{}, err
@@ -116,13 +117,16 @@ type replay struct {
 	// waiting are events by what they wait for.
 	waiting map[string][]waitingEvent
 	waits   int
-	blocked map[string]bool  // imports with something that waits
-	epochs  map[string]int64 // the newest number of each server
+	blocked map[string]bool   // imports with something that waits
+	epochs  map[string]int64  // the newest number of each server
+	moved   map[string]int    // the log with the last step of each approval
+	people  map[string]string // what principals wait for, by name
 }
 
 // waitingEvent is an event and where it stands.
 type waitingEvent struct {
 	*ledger.Event
+	log  int
 	file string
 	line int
 }
@@ -142,7 +146,7 @@ func (r *replay) run(ctx context.Context, dirs []string) error {
 		case e.Batch != nil && e.Batch.Aborted:
 			r.report.Aborted += int64(len(e.Batch.Events))
 		case e.Batch != nil:
-			if err := r.batch(e.Batch); err != nil {
+			if err := r.batch(e.Log, e.Batch); err != nil {
 				return err
 			}
 		}
@@ -150,9 +154,9 @@ func (r *replay) run(ctx context.Context, dirs []string) error {
 	return r.finishAll()
 }
 
-func (r *replay) batch(b *audit.Batch) error {
+func (r *replay) batch(log int, b *audit.Batch) error {
 	for i := range b.Events {
-		if err := r.do(waitingEvent{&b.Events[i], b.File, b.Line + i}); err != nil {
+		if err := r.do(waitingEvent{&b.Events[i], log, b.File, b.Line + i}); err != nil {
 			return err
 		}
 	}
@@ -174,7 +178,7 @@ func (r *replay) batch(b *audit.Batch) error {
 
 // do applies an event, and then what has waited for it.
 func (r *replay) do(e waitingEvent) error {
-	needs, err := r.apply(e.Event)
+	needs, err := r.apply(e)
 	if err != nil {
 		return fmt.Errorf("%s, line %d: %s: %w", e.file, e.line, e.Kind, err)
 	}
@@ -199,6 +203,7 @@ func (r *replay) do(e waitingEvent) error {
 		if made == anyImport {
 			clear(r.blocked)
 		}
+		maps.DeleteFunc(r.people, func(_, needs string) bool { return needs == made })
 		for _, e := range released {
 			if err := r.do(e); err != nil {
 				return err
@@ -216,6 +221,7 @@ func aCertificate(s ledger.Serial) string { return "certificate " + string(s) }
 func aDevice(id string) string            { return fmt.Sprintf("device %q", id) }
 func anOrder(id string) string            { return fmt.Sprintf("work order %q", id) }
 func anImport(id string) string           { return fmt.Sprintf("import %q", id) }
+func aPrincipal(name string) string       { return fmt.Sprintf("a change of principal %q", name) }
 func anApproval(id string) string         { return fmt.Sprintf("approval %q", id) }
 
 // makes says what an event gives to those that wait.
@@ -244,6 +250,8 @@ func (r *replay) makes(e *ledger.Event) ([]string, error) {
 		return all, nil
 	case ledger.EventListed, ledger.EventUnlisted:
 		return []string{anyImport}, nil
+	case ledger.EventPrincipal:
+		return []string{aPrincipal(e.Principal.Name)}, nil
 	case ledger.EventApproval:
 		return []string{anApproval(e.Approval.ID)}, nil
 	}
@@ -253,7 +261,7 @@ func (r *replay) makes(e *ledger.Event) ([]string, error) {
 // apply writes what an event says, or returns what it needs first. It uses the
 // statements of the ledger's own writes and makes none of their decisions:
 // whatever followed from them has events of its own.
-func (r *replay) apply(e *ledger.Event) (needs string, err error) {
+func (r *replay) apply(e waitingEvent) (needs string, err error) {
 	now := micros(e.At)
 	switch e.Kind {
 	case ledger.EventIntent:
@@ -270,7 +278,7 @@ func (r *replay) apply(e *ledger.Event) (needs string, err error) {
 		}
 		return r.missing(b, aSerial(*e.Voided))
 	case ledger.EventRevocation:
-		return r.revocation(e)
+		return r.revocation(e.Event)
 	case ledger.EventImported:
 		b, err := checkImported(e.Imported)
 		if err != nil {
@@ -285,15 +293,15 @@ func (r *replay) apply(e *ledger.Event) (needs string, err error) {
 	taken_number = CASE WHEN crls.taken_number < excluded.taken_number THEN excluded.taken_number ELSE crls.taken_number END`, e.CRL.Issuer, e.CRL.Number)
 		return "", err
 	case ledger.EventImport, ledger.EventListing, ledger.EventListed, ledger.EventUnlisted:
-		return r.importing(e)
+		return r.importing(e.Event)
 	case ledger.EventDevice:
 		return r.device(e.Device, now)
 	case ledger.EventOrder:
 		return "", r.order(e.Order)
 	case ledger.EventPrincipal:
-		return "", r.principal(e.Principal)
+		return r.principal(e.Principal)
 	case ledger.EventApproval:
-		return r.approval(e.Approval)
+		return r.approval(e.log, e.Approval)
 	}
 	return "", errors.New("this kind is not known to the ledger")
 }
@@ -534,20 +542,35 @@ func (r *replay) order(o *ledger.Order) error {
 	return err
 }
 
-func (r *replay) principal(p *ledger.Principal) error {
+// principal writes a principal. One whose key or Unix user is another's still
+// waits for that one's removal, and with it whatever follows about its name.
+func (r *replay) principal(p *ledger.Principal) (string, error) {
+	if needs := r.people[p.Name]; needs != "" {
+		return needs, nil
+	}
 	roles, err := json.Marshal(p.Roles)
 	if err != nil {
-		return err
+		return "", err
 	}
 	key := p.Key
 	if len(key) == 0 {
 		key = nil
 	}
+	if p.RemovedAt.IsZero() {
+		other := ""
+		if err := r.query(sqlSamePerson, scanInto(&other), p.Name, key, p.UnixUser); err != nil {
+			return "", err
+		}
+		if other != "" {
+			r.people[p.Name] = aPrincipal(other)
+			return aPrincipal(other), nil
+		}
+	}
 	_, err = r.exec(sqlPutPrincipal, p.Name, string(roles), key, p.UnixUser, micros(p.AddedAt), p.AddedBy, micros(p.RemovedAt))
-	return err
+	return "", err
 }
 
-func (r *replay) approval(a *ledger.Approval) (string, error) {
+func (r *replay) approval(log int, a *ledger.Approval) (string, error) {
 	if a.State == ledger.Pending {
 		n, err := r.exec(sqlPropose, a.ID, a.Operation, a.Words, a.Plan, a.Proposer, micros(a.At), micros(a.ExpiresAt))
 		if err == nil && n == 0 {
@@ -557,7 +580,9 @@ func (r *replay) approval(a *ledger.Approval) (string, error) {
 	}
 	state := ""
 	var plan []byte
-	if err := r.query(`SELECT state, plan FROM approvals WHERE id = $1`, scanInto(&state, &plan), a.ID); err != nil {
+	var decided, run int64
+	err := r.query(`SELECT state, plan, decided_at, run_at FROM approvals WHERE id = $1`, scanInto(&state, &plan, &decided, &run), a.ID)
+	if err != nil {
 		return "", err
 	}
 	switch {
@@ -566,7 +591,13 @@ func (r *replay) approval(a *ledger.Approval) (string, error) {
 	case !bytes.Equal(plan, a.Plan):
 		return "", fmt.Errorf("approval %q is not over what was proposed", a.ID)
 	}
-	_, err := r.exec(sqlMoveApproval, a.ID, state, string(a.State), micros(a.ExpiresAt), a.DecidedBy, micros(a.DecidedAt), a.Signature, a.RunBy, micros(a.RunAt), clean(a.Outcome))
+	// A step of another log that does not know yet what is recorded came before
+	// that: what was carried out must not become approved again.
+	if last, ok := r.moved[a.ID]; ok && last != log && (micros(a.RunAt) < run || micros(a.RunAt) == run && micros(a.DecidedAt) < decided) {
+		return "", nil
+	}
+	r.moved[a.ID] = log
+	_, err = r.exec(sqlMoveApproval, a.ID, state, string(a.State), micros(a.ExpiresAt), a.DecidedBy, micros(a.DecidedAt), a.Signature, a.RunBy, micros(a.RunAt), clean(a.Outcome))
 	return "", err
 }
 

@@ -168,6 +168,7 @@ type random struct {
 	s     *sqldb.Store
 	epoch ledger.Epoch
 	now   time.Time
+	back  bool // the clock is set back now and then
 	done  map[string]int
 
 	open, issued []ledger.Serial
@@ -181,9 +182,17 @@ type random struct {
 
 func (x *random) name(kind string) string { x.n++; return fmt.Sprintf("%s-%05d", kind, x.n) }
 
+// text is what is said by someone, now and then in bytes that are no text.
+func (x *random) text() string {
+	return []string{"", "", "", "é", "\xff\x00", "\ufffd<\u2028"}[x.r.IntN(6)]
+}
+
 // one does one thing, and counts it if it was not refused.
 func (x *random) one(ctx context.Context) {
 	x.now = x.now.Add(time.Duration(1+x.r.IntN(5_000_000)) * time.Microsecond)
+	if x.back && x.r.IntN(30) == 0 {
+		x.now = x.now.Add(-time.Duration(x.r.IntN(3600)) * time.Second)
+	}
 	things := []struct {
 		name   string
 		weight int
@@ -229,6 +238,7 @@ func (x *random) begin(ctx context.Context) error {
 	i := ledgertest.NewIntent(x.epoch, x.now, device, x.name("key"))
 	i.SecondKey = true
 	i.Listed = x.r.IntN(8) == 0
+	i.Subject += x.text()
 	if x.r.IntN(3) == 0 {
 		i.Order, _ = pick(x.r, x.orders)
 	}
@@ -246,6 +256,13 @@ func (x *random) begin(ctx context.Context) error {
 	x.open, x.intents[i.Serial] = append(x.open, i.Serial), i
 	x.devices = append(x.devices, device)
 	return nil
+}
+
+// leaveOpen begins something in the last epoch: one without an intent is not in
+// the log.
+func (x *random) leaveOpen(ctx context.Context) {
+	for x.begin(ctx) != nil {
+	}
 }
 
 func (x *random) takeOpen() (ledger.Serial, error) {
@@ -303,7 +320,7 @@ func (x *random) importCertificate(ctx context.Context) error {
 	}
 	i := ledgertest.NewIntent(x.epoch, x.now, device, x.name("key"))
 	c := ledger.Certificate{
-		Serial: i.Serial, Issuer: "old", Purpose: ledger.ForDevice, Device: device, Subject: "CN=" + device, Key: i.Key,
+		Serial: i.Serial, Issuer: "old", Purpose: ledger.ForDevice, Device: device, Subject: "CN=" + device + x.text(), Key: i.Key,
 		NotBefore: x.now.Add(-1000 * time.Hour), NotAfter: i.NotAfter, DER: ledgertest.Signed(i, x.now).DER,
 	}
 	refused, err := x.s.ImportCertificates(ctx, []ledger.Certificate{c}, "anna", x.now)
@@ -319,7 +336,7 @@ func (x *random) hold(ctx context.Context) error {
 		return err
 	}
 	state := []ledger.DeviceState{ledger.Held, ledger.Expected, ledger.Expected, ledger.Retired}[x.r.IntN(4)]
-	_, err = x.s.HoldDevice(ctx, device, state, "anna", "because", x.now)
+	_, err = x.s.HoldDevice(ctx, device, state, "anna", "because"+x.text(), x.now)
 	return err
 }
 
@@ -362,7 +379,7 @@ func (x *random) changeOrder(ctx context.Context) error {
 func (x *random) openImport(ctx context.Context) error {
 	id := x.name("im")
 	x.imports = append(x.imports, id)
-	return x.s.OpenImport(ctx, ledger.Import{ID: id, File: "list.csv", Actor: "anna", At: x.now, Update: x.r.IntN(2) == 0, Server: "alpha"})
+	return x.s.OpenImport(ctx, ledger.Import{ID: id, File: "list.csv" + x.text(), Actor: "anna", At: x.now, Update: x.r.IntN(2) == 0, Server: "alpha"})
 }
 
 func (x *random) stage(ctx context.Context) error {
@@ -442,7 +459,7 @@ func (x *random) moveApproval(ctx context.Context) error {
 	case ledger.Running:
 		a.State = ledger.Done
 		if x.r.IntN(3) == 0 {
-			a.State, a.Outcome = ledger.Approved, "failed"
+			a.State, a.Outcome = ledger.Approved, "failed"+x.text()
 		}
 	default:
 		return errNothing
@@ -510,6 +527,7 @@ func testReplay(t *testing.T, seed uint64) {
 		for range things / parts {
 			x.one(t.Context())
 		}
+		x.leaveOpen(t.Context())
 		if _, err := log.AppendHead(); err != nil {
 			t.Fatal(err)
 		}
@@ -595,6 +613,109 @@ func testReplay(t *testing.T, seed uint64) {
 	work, err := s.NextCRL(t.Context(), fence, "line-0", x.now.Add(-1000*time.Hour), time.Hour)
 	if err != nil || work.Number <= x.now.Add(-100*time.Hour).Unix() {
 		t.Errorf("CRL number %d, %v", work.Number, err)
+	}
+}
+
+// The order of a log is that of its records, and not that of their times.
+func TestReplayAfterClockWentBack(t *testing.T) {
+	for seed := range uint64(3) {
+		dir := t.TempDir()
+		x := &random{
+			t: t, r: rand.New(rand.NewPCG(4, seed)), now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), back: true, done: map[string]int{},
+			intents: map[ledger.Serial]ledger.Intent{},
+		}
+		s, log := open(t, dir, func(c *sqldb.Config) { c.Now = func() time.Time { return x.now } })
+		x.s = s
+		if err := x.join(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for range 800 {
+			x.one(t.Context())
+		}
+		x.leaveOpen(t.Context())
+		s.Close()
+		log.Close()
+		rebuilt, _ := replay(t, dir)
+		same(t, openFile(t, filepath.Join(dir, "ledger.db")), openFile(t, rebuilt))
+	}
+}
+
+// What was carried out on a server whose clock is behind is not approved again.
+func TestReplayOfApprovalOnTwoServers(t *testing.T) {
+	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	ahead := now.Add(10 * time.Second)
+	a := ledger.Approval{ID: "a1", Operation: "order.raise", Plan: []byte("{}"), Proposer: "anna", At: now, ExpiresAt: now.Add(time.Hour), State: ledger.Pending}
+	approved := a
+	approved.State, approved.DecidedBy, approved.DecidedAt, approved.Signature = ledger.Approved, "otto", ahead, []byte{1}
+	running := approved
+	running.State, running.RunBy, running.RunAt = ledger.Running, "anna", now.Add(5*time.Second)
+	done := running
+	done.State = ledger.Done
+	var dirs []string
+	for server, steps := range [][]ledger.Approval{{a, approved}, {running, done}} {
+		dirs = append(dirs, t.TempDir())
+		log, err := audit.Open(dirs[server], audit.Config{Server: fmt.Sprint("server-", server)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range steps {
+			at := max(step.At.UnixMicro(), step.DecidedAt.UnixMicro())
+			if step.RunBy != "" {
+				at = step.RunAt.UnixMicro()
+			}
+			if _, err := log.Append([]ledger.Event{{Kind: ledger.EventApproval, At: time.UnixMicro(at), Approval: &step}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		log.Close()
+	}
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	if _, err := sqldb.ReplayInto(t.Context(), path, dirs); err != nil {
+		t.Fatal(err)
+	}
+	state, decided := "", ""
+	if err := openFile(t, path).QueryRow(`SELECT state, decided_by FROM approvals`).Scan(&state, &decided); err != nil || state != "done" || decided != "otto" {
+		t.Errorf("the approval is %s by %q: %v", state, decided, err)
+	}
+}
+
+// A key that one server has freed may have been given to someone else by one
+// whose clock is behind.
+func TestReplayOfPrincipalsOnTwoServers(t *testing.T) {
+	at := func(seconds int) time.Time { return time.Date(2026, 3, 4, 5, 6, seconds, 0, time.UTC) }
+	anna := ledger.Principal{Name: "anna", Roles: []string{"officer"}, Key: []byte{1}, AddedAt: at(0)}
+	gone := anna
+	gone.RemovedAt = at(30)
+	otto := ledger.Principal{Name: "otto", Roles: []string{"officer"}, Key: []byte{1}, AddedAt: at(20)}
+	operator := otto
+	operator.Roles = []string{"operator"}
+	var dirs []string
+	for server, records := range [][]ledger.Event{
+		{{At: at(0), Principal: &anna}, {At: at(30), Principal: &gone}},
+		{{At: at(20), Principal: &otto}, {At: at(25), Principal: &operator}},
+	} {
+		dirs = append(dirs, t.TempDir())
+		log, err := audit.Open(dirs[server], audit.Config{Server: fmt.Sprint("server-", server)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range records {
+			e.Kind = ledger.EventPrincipal
+			if _, err := log.Append([]ledger.Event{e}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		log.Close()
+	}
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	report, err := sqldb.ReplayInto(t.Context(), path, dirs)
+	if err != nil || report.Records != 4 {
+		t.Fatal(report, err)
+	}
+	names, roles := "", ""
+	err = openFile(t, path).QueryRow(`SELECT group_concat(name), group_concat(roles) FROM principals WHERE removed_at = 0`).Scan(&names, &roles)
+	if err != nil || names != "otto" || roles != `["operator"]` {
+		t.Errorf("in force are %s with roles %s: %v", names, roles, err)
 	}
 }
 
