@@ -2,11 +2,13 @@ package issuer
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"slices"
+	"strings"
 
 	"mintmark/ca"
 )
@@ -39,17 +41,8 @@ func (p *Profile) checkRequest(der []byte) (*request, error) {
 		r.Err = err
 		return nil, r
 	}
-	algorithm, err := ca.AlgorithmOf(csr.PublicKey)
-	if err != nil {
-		return nil, refuse(Malformed, "key-type", "the key is of a type that no profile allows; profile %s allows %v", p.Name, p.keys)
-	}
-	if !slices.Contains(p.keys, algorithm) {
-		return nil, refuse(Malformed, "key-type", "profile %s does not allow a key of type %s; it allows %v", p.Name, algorithm, p.keys)
-	}
-	if err := ca.CheckKey(csr.PublicKey); err != nil {
-		r := refuse(Malformed, "key-weak", "the key is weak: make a new one with a sound random generator")
-		r.Err = err
-		return nil, r
+	if err := p.CheckKey(csr.PublicKey); err != nil {
+		return nil, err
 	}
 	switch csr.SignatureAlgorithm {
 	case x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.MD5WithRSA, x509.MD2WithRSA:
@@ -73,6 +66,27 @@ func (p *Profile) checkRequest(der []byte) (*request, error) {
 		}
 	}
 	return &request{csr, sha256.Sum256(csr.RawSubjectPublicKeyInfo)}, nil
+}
+
+// CheckKey refuses a public key that certificates of the profile cannot hold.
+func (p *Profile) CheckKey(key crypto.PublicKey) error {
+	allowed := make([]string, len(p.keys))
+	for i, k := range p.keys {
+		allowed[i] = string(k)
+	}
+	algorithm, err := ca.AlgorithmOf(key)
+	switch {
+	case err != nil:
+		return refuse(Malformed, "key-type", "the key is of a type that no profile allows; profile %s allows %s", p.Name, strings.Join(allowed, ", "))
+	case !slices.Contains(p.keys, algorithm):
+		return refuse(Malformed, "key-type", "profile %s does not allow a key of type %s; it allows %s", p.Name, algorithm, strings.Join(allowed, ", "))
+	}
+	if err := ca.CheckKey(key); err != nil {
+		r := refuse(Malformed, "key-weak", "the key is weak: make a new one with a sound random generator")
+		r.Err = err
+		return r
+	}
+	return nil
 }
 
 // requestsCA reports whether basicConstraints says cA, or cannot be read.

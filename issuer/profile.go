@@ -264,7 +264,7 @@ func NewProfile(name string, c ProfileConfig, base string) (*Profile, error) {
 	switch {
 	case c.Repeat != nil:
 		p.repeat = *c.Repeat
-	case named(p.Purpose):
+	case named(p.Purpose), p.Purpose == ledger.ForServer:
 		p.repeat = 0 // the same key under another name is another request
 	}
 	if p.repeat < 0 || p.repeat >= p.validity {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -92,8 +93,8 @@ func (p *Profile) buildSubject(requested pkix.Name) (der []byte, values map[stri
 				return nil, nil, refuse(Malformed, "subject", "the subject has %d values for %s; one is allowed", len(found), rule.attribute)
 			}
 			value = found[0]
-			if !utf8.ValidString(value) {
-				return nil, nil, refuse(Malformed, "subject", "%s is not valid UTF-8", rule.attribute)
+			if !utf8.ValidString(value) || strings.ContainsRune(value, 0) {
+				return nil, nil, refuse(Malformed, "subject", "%s is not valid UTF-8 text", rule.attribute)
 			}
 			if len([]rune(value)) > rule.max {
 				return nil, nil, refuse(Malformed, "subject", "%s is longer than %d characters", rule.attribute, rule.max)

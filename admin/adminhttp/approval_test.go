@@ -193,6 +193,7 @@ func TestPeople(t *testing.T) {
 		{"bad user", admin.PrincipalSpec{Name: "b", UnixUser: "a b"}, 400, "principal-user"},
 		{"not a key", admin.PrincipalSpec{Name: "b", Key: "key"}, 400, "principal-key"},
 		{"two keys", admin.PrincipalSpec{Name: "b", Key: first + first}, 400, "principal-key"},
+		{"no way in", admin.PrincipalSpec{Name: "b", Roles: []string{"officer"}}, 400, "principal-access"},
 		{"a private key", admin.PrincipalSpec{Name: "b", Key: string(pkitest.PEM("PRIVATE KEY", []byte("x")))}, 400, "principal-key"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -202,7 +203,7 @@ func TestPeople(t *testing.T) {
 	}
 	_, err := w.client.RemovePrincipal(t.Context(), "alice")
 	refused(t, err, http.StatusConflict, "last-officer")
-	_, err = w.client.ChangePrincipal(t.Context(), admin.PrincipalSpec{Name: "alice", Roles: []string{"auditor"}})
+	_, err = w.client.ChangePrincipal(t.Context(), admin.PrincipalSpec{Name: "alice", Roles: []string{"auditor"}, UnixUser: "alice"})
 	refused(t, err, http.StatusConflict, "last-officer")
 	_, err = w.client.ChangePrincipal(t.Context(), admin.PrincipalSpec{Name: "bob"})
 	refused(t, err, http.StatusNotFound, "principal")

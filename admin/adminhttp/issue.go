@@ -32,6 +32,9 @@ func (h *handler) issue(w http.ResponseWriter, r *http.Request) error {
 	if in.Issuer != "" && (in.Issuer == h.OfficerIssuer || in.Issuer == h.ClaimIssuer) {
 		return fail(http.StatusForbidden, "issuer", "CA %q issues the certificates of people or of work orders and nothing else: name the issuing CA of the devices", in.Issuer)
 	}
+	if who := caller(r); !who.Has(access.Operator) && !h.labelled(in.Profile, in.Issuer) {
+		return fail(http.StatusForbidden, "station", "%q may issue what a label issues, and none has profile %q under CA %q", who.Name, in.Profile, in.Issuer)
+	}
 	rule := issuer.Trusted
 	if in.Order != "" {
 		rule = issuer.ByOrder
@@ -53,6 +56,16 @@ func (h *handler) issue(w http.ResponseWriter, r *http.Request) error {
 		out.Chain += encodePEM("CERTIFICATE", c.Raw)
 	}
 	return writeJSON(w, http.StatusCreated, out)
+}
+
+// labelled reports whether a label issues that profile under that CA.
+func (h *handler) labelled(profile, issuer string) bool {
+	for _, l := range h.Labels {
+		if l.Profile == profile && l.Issuer == issuer {
+			return true
+		}
+	}
+	return false
 }
 
 // issuable reports whether a profile is one of the configuration. Those that

@@ -22,3 +22,17 @@ func TestIssueUnderOwnCA(t *testing.T) {
 		}
 	}
 }
+
+// TestStationIssues bounds what a station may ask for to what labels issue.
+func TestStationIssues(t *testing.T) {
+	p := populate(t)
+	for _, c := range []struct {
+		who, issuer string
+		status      int
+	}{{"line-1", "issuing", http.StatusCreated}, {"line-1", "root", http.StatusForbidden}, {"olga", "root", http.StatusCreated}} {
+		answer := p.ask(t, c.who, "POST", wire{path: "/v1/certificates", body: admin.Issue{Profile: "device", Issuer: c.issuer, CSR: csr(t, "press-"+c.who+c.issuer)}})
+		if answer.Code != c.status || c.status == http.StatusForbidden && ruleOf(answer) != "station" {
+			t.Errorf("%s under CA %q: %d %s, want %d", c.who, c.issuer, answer.Code, answer.Body, c.status)
+		}
+	}
+}

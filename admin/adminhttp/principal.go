@@ -13,6 +13,7 @@ import (
 	"mintmark/admin"
 	"mintmark/internal/access"
 	"mintmark/internal/ledger"
+	"mintmark/issuer"
 )
 
 func (h *handler) principalRoutes() []route {
@@ -138,6 +139,11 @@ func (h *handler) putPrincipal(w http.ResponseWriter, r *http.Request, turn *tur
 			return fail(http.StatusConflict, "principal-user", "Unix user %q acts as principal %q already", next.UnixUser, p.Name)
 		}
 	}
+	if next.RemovedAt.IsZero() {
+		if err := h.reachable(next); err != nil {
+			return err
+		}
+	}
 	after := replaced(people, next)
 	if len(access.Officers(after)) == 0 {
 		return fail(http.StatusConflict, "last-officer", "no security officer would be left, and nobody could ever add one: add another officer first")
@@ -160,6 +166,31 @@ func (h *handler) putPrincipal(w http.ResponseWriter, r *http.Request, turn *tur
 	return writeJSON(w, status, wirePrincipal(next))
 }
 
+// reachable refuses a principal who could never come in, neither over the socket
+// nor with a certificate: an officer like that would count as one whom others
+// can ask.
+func (h *handler) reachable(p ledger.Principal) error {
+	switch {
+	case p.UnixUser != "":
+		return nil
+	case len(p.Key) == 0:
+		return fail(http.StatusBadRequest, "principal-access", "principal %q would have neither a key nor a Unix user, and could never come in: give one of them", p.Name)
+	}
+	profile := h.RA.Profiles[h.OfficerProfile]
+	if profile == nil {
+		return nil // there are no certificates yet: signing is all that the key does
+	}
+	key, err := access.ParseKey(p.Key)
+	if err == nil {
+		err = profile.CheckKey(key)
+	}
+	var refusal *issuer.Refusal
+	if errors.As(err, &refusal) {
+		return fail(http.StatusBadRequest, "principal-access", "principal %q could never get a TLS certificate, and has no Unix user: %s", p.Name, refusal.Text)
+	}
+	return err
+}
+
 // replaced is the list with one principal put in.
 func replaced(people []ledger.Principal, next ledger.Principal) []ledger.Principal {
 	after := slices.Clone(people)
@@ -172,13 +203,17 @@ func replaced(people []ledger.Principal, next ledger.Principal) []ledger.Princip
 
 // consequence says what a change does to the second signature.
 func consequence(before, after int) string {
+	have := fmt.Sprintf("%d officers have a key", after)
+	if after == 1 {
+		have = "1 officer has a key"
+	}
 	switch {
 	case before >= 2 && after < 2:
-		return fmt.Sprintf("; afterwards %d officers have a key: NOTHING NEEDS A SECOND SIGNATURE ANY MORE", after)
+		return fmt.Sprintf("; afterwards %s: NOTHING NEEDS A SECOND SIGNATURE ANY MORE", have)
 	case before < 2 && after >= 2:
-		return fmt.Sprintf("; afterwards %d officers have a key, and what needs two persons needs a second signature from then on", after)
+		return fmt.Sprintf("; afterwards %s, and what needs two persons needs a second signature from then on", have)
 	default:
-		return fmt.Sprintf("; afterwards %d officers have a key", after)
+		return "; afterwards " + have
 	}
 }
 

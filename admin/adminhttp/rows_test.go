@@ -202,7 +202,7 @@ var matrix = []row{
 	}),
 	changing("PUT /v1/principals/{name}", access.PrincipalChange, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
 		p.add(t, name, access.Auditor, false)
-		spec := admin.PrincipalSpec{Name: name, Roles: []string{"auditor", "operator"}}
+		spec := admin.PrincipalSpec{Name: name, Roles: []string{"auditor", "operator"}, UnixUser: name}
 		return wire{path: "/v1/principals/" + name, body: spec}, func() bool { one, _ := p.find(t, name); return len(one.Roles) != 1 }
 	}),
 	changing("DELETE /v1/principals/{name}", access.PrincipalChange, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
@@ -351,7 +351,7 @@ func (p *people) find(t *testing.T, name string) (ledger.Principal, bool) {
 // proposal is bob's, to add an auditor of that name.
 func (p *people) proposal(t *testing.T, name string) ledger.Approval {
 	t.Helper()
-	answer := p.ask(t, "bob", "POST", wire{path: "/v1/principals", body: admin.PrincipalSpec{Name: name, Roles: []string{"auditor"}}})
+	answer := p.ask(t, "bob", "POST", wire{path: "/v1/principals", body: admin.PrincipalSpec{Name: name, Roles: []string{"auditor"}, UnixUser: name}})
 	list, err := p.ra.Ledger.Approvals(t.Context(), ledger.Pending, 1000)
 	if err != nil {
 		t.Fatal(err)

@@ -30,7 +30,8 @@ AWS IoT Core in step with both.
 Commands speak to the server that runs on the state directory; if none runs,
 they open the state directory themselves for as long as they need it. With
 --server, or MINTMARK_SERVER, they speak to one elsewhere, with the certificate
-of a principal (mintmark officer enroll), whatever --dir says.`, `  mintmark init --dir ./factory --organization "Example Works" --name localhost
+of a principal (mintmark officer enroll). A --dir on the command line counts more
+than MINTMARK_SERVER.`, `  mintmark init --dir ./factory --organization "Example Works" --name localhost
   mintmark serve --dir ./factory
   mintmark cert list --dir ./factory --state valid`)
 	root.SilenceErrors = true
@@ -105,6 +106,10 @@ func (a *app) command(use, short, long, example string, args cobra.PositionalArg
 		ValidArgsFunction:     cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, args []string) error {
 			a.started = true
+			// Who names a directory means it, whatever the environment says.
+			if c.Flags().Changed("dir") && !c.Flags().Changed("server") {
+				a.remote.server = ""
+			}
 			return fn(c, args)
 		},
 	}

@@ -69,6 +69,9 @@ func (c *Config) checkAccess(bad func(field, format string, args ...any)) {
 		if p, ok := c.Profiles[own.profile]; !ok || p.Preset != own.preset {
 			bad(own.field+".profile", "%q is not a profile with preset %s", own.profile, own.preset)
 		}
+		if c.TLS.Issuer == own.issuer {
+			bad("tls.issuer", "%q is the issuing CA of %s and must issue nothing else", own.issuer, own.field)
+		}
 		for i, l := range c.Labels {
 			if l.Issuer == own.issuer {
 				bad(fmt.Sprintf("labels[%d].issuer", i), "%q is the issuing CA of %s and must issue nothing else", own.issuer, own.field)

@@ -95,6 +95,14 @@ func CheckAuthorities(dir string, known map[string]time.Time, now time.Time) (fi
 				l.Name, l.Issuer, known[l.Issuer].Format(time.DateOnly), l.Profile, int(p.Validity().Hours()/24)))
 		}
 	}
+	for _, own := range []struct{ field, name, lost string }{
+		{"access.issuer", c.Access.Issuer, "nobody gets a certificate for the administrative API"},
+		{"orders.issuer", c.Orders.Issuer, "work orders have secrets only"},
+	} {
+		if _, ok := known[own.name]; own.name != "" && !ok {
+			findings = append(findings, fmt.Sprintf("%s: there is no authority %q, and until mintmark ca create has made it, %s", own.field, own.name, own.lost))
+		}
+	}
 	for i, t := range c.AWS.Targets {
 		for j, a := range t.CAs {
 			errs = append(errs, need(fmt.Sprintf("aws.targets[%d].cas[%d].issuer", i, j), a.Issuer))

@@ -192,6 +192,32 @@ func (o *InitOptions) people() ([]ledger.Principal, error) {
 	return list, nil
 }
 
+// checkKeys refuses an officer whose key no certificate can hold: they come over
+// TLS and in no other way.
+func (o *InitOptions) checkKeys(c *config.Config) error {
+	if len(o.Officers) == 0 {
+		return nil
+	}
+	set, err := profiles(c)
+	if err != nil {
+		return err
+	}
+	for _, p := range o.Officers {
+		key, err := access.ParseKey(p.Key)
+		if err == nil {
+			err = set[c.Access.Profile].CheckKey(key)
+		}
+		var refusal *issuer.Refusal
+		if errors.As(err, &refusal) {
+			return fmt.Errorf("officer %q could never get a certificate: %s", p.Name, refusal.Text)
+		}
+		if err != nil {
+			return fmt.Errorf("officer %q: %w", p.Name, err)
+		}
+	}
+	return nil
+}
+
 // createHierarchy makes a root and the issuing CAs, with their first CRLs, and
 // records the first principals.
 func (o *InitOptions) createHierarchy(ctx context.Context, log *slog.Logger) error {
@@ -203,14 +229,21 @@ func (o *InitOptions) createHierarchy(ctx context.Context, log *slog.Logger) err
 	if err != nil {
 		return err
 	}
+	if err := o.checkKeys(c); err != nil {
+		return err
+	}
+	used, err := inUse(ctx, c)
+	if err == nil && used {
+		err = errInUse
+	}
+	if err != nil {
+		return err
+	}
 	s, err := Open(ctx, c, Options{Logger: log, Principals: people})
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	if len(s.ra.Authorities()) > 0 {
-		return errors.New("the database holds a hierarchy already: init makes a new one; docs/scale.md says how another server joins")
-	}
 	subject := func(name string) pkix.Name {
 		return pkix.Name{Organization: []string{o.Organization}, CommonName: o.Organization + " " + name}
 	}

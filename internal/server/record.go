@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -24,16 +25,32 @@ const (
 
 // database says where the ledger is.
 func (s *Server) database() sqldb.Config {
-	c := sqldb.Config{Log: s.issuance, Migrate: true, Logger: s.log, Server: s.config.Server}
-	if s.config.Database.URL == "" {
-		c.Path = filepath.Join(s.config.Dir, "ledger.db")
-		return c
-	}
-	c.URL, c.MaxConnections = s.config.Database.URL, s.config.Database.MaxConnections
-	if file := s.config.Database.PasswordFile; file != "" {
-		c.Password = func() (string, error) { return secretText(s.config.Path(file)) }
-	}
+	c := databaseOf(s.config)
+	c.Log, c.Migrate, c.Logger = s.issuance, true, s.log
 	return c
+}
+
+func databaseOf(c *config.Config) sqldb.Config {
+	if c.Database.URL == "" {
+		return sqldb.Config{Path: filepath.Join(c.Dir, "ledger.db"), Server: c.Server}
+	}
+	database := sqldb.Config{URL: c.Database.URL, MaxConnections: c.Database.MaxConnections, Server: c.Server}
+	if file := c.Database.PasswordFile; file != "" {
+		database.Password = func() (string, error) { return secretText(c.Path(file)) }
+	}
+	return database
+}
+
+var errInUse = errors.New("the database holds a hierarchy already: init makes a new one; docs/scale.md says how another server joins")
+
+// inUse reports whether init must not make a hierarchy. It asks before anything
+// of this server is in the database: a name that is there with a log cannot be
+// used again without it.
+func inUse(ctx context.Context, c *config.Config) (bool, error) {
+	if c.Database.URL == "" {
+		return false, nil // a new file
+	}
+	return sqldb.Used(ctx, databaseOf(c))
 }
 
 // headExporter makes what signs heads and takes them to the configured places.

@@ -257,7 +257,7 @@ func (s *Store) diverged(have ledger.Head, err error) error {
 	what := "the issuance log was changed, exchanged or restored from a backup: put the files back that belong to this database"
 	switch {
 	case have.Batch > head.Batch:
-		what = "the issuance log is older than the database or was lost: put its newest files back, or begin a new log explicitly, which auditors will see"
+		what = "the issuance log is older than the database or was lost: put its newest files back. A server whose log is gone for good can join a shared database under another name, with a new log"
 	case have.Batch < head.Batch:
 		what = "the database is older than its issuance log, as after restoring a backup: certificates were issued that it does not know. Restore a newer database, or rebuild it from the log"
 	}
