@@ -46,6 +46,11 @@ func (h *handler) issue(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	return h.issued(w, r, answer)
+}
+
+// issued answers with a certificate and its chain.
+func (h *handler) issued(w http.ResponseWriter, r *http.Request, answer issuer.Answer) error {
 	record, err := h.Ledger.Certificate(r.Context(), answer.Serial)
 	if err != nil {
 		return err

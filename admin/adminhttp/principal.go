@@ -310,16 +310,7 @@ func (h *handler) enrollPrincipal(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
-	record, err := h.Ledger.Certificate(r.Context(), answer.Serial)
-	if err != nil {
-		return err
-	}
-	out := admin.Issued{Certificate: wireCertificate(record), Prior: answer.Prior}
-	out.Certificate.PEM = encodePEM("CERTIFICATE", answer.Certificate.Raw)
-	for _, c := range answer.Chain {
-		out.Chain += encodePEM("CERTIFICATE", c.Raw)
-	}
-	return writeJSON(w, http.StatusCreated, out)
+	return h.issued(w, r, answer)
 }
 
 func noPrincipal(name string) error {
