@@ -1,10 +1,12 @@
 package adminhttp_test
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net/http"
 	"strings"
@@ -12,6 +14,9 @@ import (
 	"time"
 
 	"mintmark/admin"
+	"mintmark/admin/adminhttp"
+	"mintmark/ca"
+	"mintmark/internal/ledger"
 	"mintmark/internal/pkitest"
 )
 
@@ -134,6 +139,24 @@ func TestWarning(t *testing.T) {
 	}
 	if len(revoked.Serials) != 1 || !strings.Contains(revoked.Warning, "CRL of issuing") {
 		t.Errorf("the CRL failed, and the answer is %+v", revoked)
+	}
+}
+
+// TestWarningOfOthers says who signs the CRL where this server does not: another
+// one that has the job, or whoever has the CA's key.
+func TestWarningOfOthers(t *testing.T) {
+	for want, cause := range map[string]error{
+		"another server signs the CRL of issuing":             fmt.Errorf("taking the lease: %w", ledger.ErrBusy),
+		"the key of issuing is not here: whoever has it must": fmt.Errorf("signing: %w", ca.ErrNoSigner),
+	} {
+		w := open(t, func(c *adminhttp.Config) {
+			c.PublishCRL = func(context.Context, string) error { return cause }
+		}).hierarchy(t)
+		issued := w.issue(t, "press-1")
+		revoked, err := w.client.Revoke(t.Context(), admin.Revocation{Serial: issued.Certificate.Serial})
+		if err != nil || !strings.Contains(revoked.Warning, want) {
+			t.Errorf("%v: %+v, %v", cause, revoked, err)
+		}
 	}
 }
 

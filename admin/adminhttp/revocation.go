@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"mintmark/admin"
+	"mintmark/ca"
 	"mintmark/internal/access"
 	"mintmark/internal/ledger"
 )
@@ -112,7 +113,7 @@ func (h *handler) selection(ctx context.Context, in admin.Revocation) (selection
 // work.
 func (h *handler) publishFor(ctx context.Context, serials []ledger.Serial) string {
 	done := make(map[string]bool)
-	var failed []string
+	var failed, waiting, elsewhere []string
 	for _, s := range serials {
 		record, err := h.Ledger.Certificate(ctx, s)
 		if err == nil && done[record.Issuer] {
@@ -122,13 +123,32 @@ func (h *handler) publishFor(ctx context.Context, serials []ledger.Serial) strin
 			done[record.Issuer] = true
 			err = h.PublishCRL(ctx, record.Issuer)
 		}
-		if err != nil {
+		switch {
+		case err == nil:
+		case errors.Is(err, ca.ErrNoSigner):
+			elsewhere = append(elsewhere, record.Issuer)
+		case errors.Is(err, ledger.ErrBusy):
+			waiting = append(waiting, record.Issuer)
+		default:
 			h.Logger.Error("publishing a CRL after a revocation", "issuer", record.Issuer, "serial", s, "error", err)
 			failed = append(failed, record.Issuer)
 		}
 	}
-	if len(failed) == 0 {
+	var words []string
+	for _, w := range []struct {
+		issuers []string
+		text    string
+	}{
+		{failed, "the CRL of %s could not be signed now; the server tries again every few seconds"},
+		{waiting, "another server signs the CRL of %s, within seconds"},
+		{elsewhere, "the key of %s is not here: whoever has it must put the certificate on its CRL"},
+	} {
+		if len(w.issuers) > 0 {
+			words = append(words, fmt.Sprintf(w.text, strings.Join(w.issuers, ", ")))
+		}
+	}
+	if len(words) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("revoked, but the CRL of %s could not be signed now; the server tries again every minute", strings.Join(failed, ", "))
+	return "revoked, but " + strings.Join(words, "; and ")
 }
