@@ -1,6 +1,8 @@
 #!/bin/sh
 # Installs the independent clients and components that the tests run against.
-# Without them the tests that need them are skipped, and say so.
+# Without them the tests that need them are skipped, and say so; with
+# MINTMARK_TOOLS=required it fails instead, so that nothing is skipped for the
+# lack of a package.
 set -eu
 . "$(dirname "$0")/need.sh"
 missing=
@@ -20,4 +22,8 @@ want /usr/bin/aws awscli # another aws may stand earlier in the path
 # Debian keeps its programs out of the path.
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || install postgresql
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || want initdb postgresql
-[ -z "$missing" ] || echo "not installed, their tests are skipped:$missing" >&2
+[ -z "$missing" ] || {
+	echo "not installed:$missing" >&2
+	[ "${MINTMARK_TOOLS:-}" != required ] || exit 1
+	echo "the tests that need them are skipped" >&2
+}
