@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"crypto"
 	"crypto/x509"
 	"fmt"
 	"time"
@@ -43,6 +44,37 @@ type Request struct {
 	// names would choose another's. Nil for every other requester.
 	Holds *x509.Certificate
 
+	// Represents is set for a registration authority that renews in the place of
+	// the device: the certificate that is renewed is the device's newest one in
+	// force under this profile, and names are held against it as with Renews.
+	Represents bool
+
+	// ChangeNames lets the request ask, by the attribute ChangeSubjectName, for
+	// other names than those it is held against (RFC 7030, Section 4.2.2). The
+	// device stays the same, and the profile's rules hold for the new names. Without it
+	// such a request is refused.
+	ChangeNames bool
+
+	// Gateway is the profile that takes the place of Profile when the request
+	// asks for a CA certificate; empty refuses such requests.
+	Gateway string
+
+	// Generated is the public key that the server has made for the device (RFC
+	// 7030, Section 4.4): key and signature of CSR do not count then.
+	Generated crypto.PublicKey
+
+	// Secret is the SHA-256 of the one-time secret that authenticated the
+	// device; zero for none.
+	Secret [32]byte
+
+	// Approval wants a person to approve the request; see Pending.
+	Approval bool
+	// SecondKey says what becomes of a bootstrap credential's request for
+	// another key of an enrolled device.
+	SecondKey SecondKey
+	// Webhook is asked when Authorize is ByWebhook, and must then be set.
+	Webhook Webhook
+
 	naming *naming // of claim and officer certificates, nil for all others
 }
 
@@ -65,6 +97,7 @@ const (
 	Forbidden                   // known, but not allowed this
 	Conflict                    // contradicts what is recorded
 	Unavailable                 // the same request may succeed later
+	Pending                     // a person decides: the same request, repeated after RetryAfter, gets the certificate or a refusal
 )
 
 // Refusal is the answer to a request that a rule refuses. Its text is for the
@@ -75,7 +108,7 @@ type Refusal struct {
 	Rule string
 	// Text says what the rule found and what to do.
 	Text string
-	// RetryAfter is set with Unavailable.
+	// RetryAfter is set with Unavailable, and may be with Pending.
 	RetryAfter time.Duration
 	// Subject, Device and Key (SHA-256 of the SubjectPublicKeyInfo) are what the
 	// request says, for log and record; empty if it could not be read.

@@ -51,6 +51,8 @@ type Config struct {
 	Access   Access                          `yaml:"access"`
 	Audit    Audit                           `yaml:"audit"`
 	Refusals Refusals                        `yaml:"refusals"`
+	Limits   Limits                          `yaml:"limits"`
+	Approval Approval                        `yaml:"approval"`
 	Log      Log                             `yaml:"log"`
 }
 
@@ -153,43 +155,6 @@ type Keys struct {
 	// PassphraseFile opens encrypted key files; mode 0400. Left out, the
 	// systemd credential "mintmark-passphrase" is used.
 	PassphraseFile string `yaml:"passphrase_file"`
-}
-
-// Label is one EST label: what enrolls there, how it authenticates, what it
-// gets.
-type Label struct {
-	// Name is the path segment; empty for the path without a label.
-	Name    string `yaml:"name"`
-	Profile string `yaml:"profile"`
-	Issuer  string `yaml:"issuer"`
-	// Authorize is the rule that decides whether an authenticated requester
-	// may have the certificate: trusted (any identity that the credentials of
-	// this label vouch for), inventory (the device is listed) or order (the
-	// credential of a work order, within its quota).
-	Authorize string `yaml:"authorize"`
-	// Passwords are HTTP Basic credentials that vouch for any device which the
-	// profile allows.
-	Passwords []Password `yaml:"passwords"`
-	// Own lists the profiles whose certificates may enroll and re-enroll here.
-	Own []string `yaml:"own"`
-	// Maker trusts the certificates of a manufacturer (IDevID).
-	Maker *Maker `yaml:"maker"`
-}
-
-// Password is one HTTP Basic credential. The secret is not stored: only its
-// SHA-256, which is enough for a generated secret (mintmark est secret).
-type Password struct {
-	User   string `yaml:"user"`
-	SHA256 string `yaml:"sha256"`
-}
-
-// Maker is trust in a maker CA.
-type Maker struct {
-	// Anchors is a PEM file of the maker's roots.
-	Anchors string `yaml:"anchors"`
-	// Device is the attribute of the maker's certificates that identifies the
-	// device: commonName or serialNumber.
-	Device string `yaml:"device"`
 }
 
 // CRL is the schedule of the certificate revocation lists.
@@ -307,6 +272,8 @@ func Parse(data []byte) (*Config, error) {
 		Access:   Access{ApprovalTTL: 72 * time.Hour, RevokeLimit: 10},
 		Audit:    Audit{Interval: 10 * time.Minute},
 		Refusals: Refusals{Keep: 100_000},
+		Limits:   Limits{Connections: 4096, ConnectionsPerAddress: 256, Handshakes: 32},
+		Approval: Approval{TTL: 7 * 24 * time.Hour, Most: 10_000},
 		Log:      Log{Format: "text", Level: "info"},
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict(), yaml.DisallowUnknownField(),

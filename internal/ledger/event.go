@@ -20,10 +20,13 @@ type Event struct {
 	Order      *Order
 	Principal  *Principal
 	Approval   *Approval
+	Enrollment *Enrollment
+	Secrets    []DeviceSecret
+	Rollover   *Rollover
 }
 
-// The kinds of events. Those of orders, principals and approvals hold the whole
-// record as it is from then on.
+// The kinds of events. Those of orders, principals, approvals, enrollments and
+// rollovers hold the whole record as it is from then on.
 const (
 	EventIntent     = "intent"
 	EventIssued     = "issued"
@@ -40,6 +43,9 @@ const (
 	EventOrder      = "order"
 	EventPrincipal  = "principal"
 	EventApproval   = "approval"
+	EventEnrollment = "enrollment"
+	EventSecrets    = "secrets" // Secrets: recorded; one with a zero SHA256 is dropped
+	EventRollover   = "rollover"
 )
 
 // Listings are rows of an import.

@@ -24,6 +24,8 @@ type Ledger interface {
 	Certificates
 	Inventory
 	Orders
+	Enrollments
+	Secrets
 	Refusals
 	Revocations
 	Hierarchy
@@ -49,8 +51,8 @@ type Issuance interface {
 
 	// Begin records intents: step 6 of the issuance cycle. The result has one
 	// entry an intent: nil, *PriorError, *CloneError, *SharedKeyError,
-	// *DeviceError, *OrderError, ErrInFlight, ErrRevoked or ErrTaken; one
-	// intent's refusal never fails another's. An intent for a device under a
+	// *DeviceError, *OrderError, *EnrollmentError, *SecretError, ErrInFlight,
+	// ErrRevoked or ErrTaken; one intent's refusal never fails another's. An intent for a device under a
 	// work order takes one unit of the order's quota in the same transaction; a
 	// void intent gives it back, and *PriorError costs none. The second result
 	// fails the whole call, and then no intent of it may be signed. ErrLapsed if
@@ -133,6 +135,10 @@ type Hierarchy interface {
 	PutAuthority(ctx context.Context, authority Authority) error
 	// Authorities lists all, in the order of their creation.
 	Authorities(ctx context.Context) ([]Authority, error)
+	// PutRollover inserts or replaces the record of that old and new root.
+	PutRollover(ctx context.Context, rollover Rollover) error
+	// Rollovers lists all, in the order in which they began.
+	Rollovers(ctx context.Context) ([]Rollover, error)
 }
 
 // Leases give one server at a time the right to run a job.

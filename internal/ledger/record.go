@@ -20,7 +20,9 @@ const (
 	ForResponder    Purpose = "responder"
 	ForOfficer      Purpose = "officer"
 	ForCA           Purpose = "ca"
-	ForClaim        Purpose = "claim" // bootstrap credential of a work order
+	ForClaim        Purpose = "claim"   // bootstrap credential of a work order
+	ForGateway      Purpose = "gateway" // CA certificate of an IoT Edge gateway, which is a device
+	ForRA           Purpose = "ra"      // registration authority: enrolls devices in their place
 )
 
 // State is where a serial number stands. Open and Void serials have no
@@ -36,9 +38,10 @@ const (
 
 // Requester is who asked, as authenticated in step 1.
 type Requester struct {
-	// Kind is how it was authenticated: password, certificate (of our own),
-	// maker (a maker CA's certificate), order (the secret of a work order),
-	// claim (its certificate), admin, server, or cas.
+	// Kind is how it was authenticated: password, secret (the one-time secret of
+	// a device), certificate (of our own), maker (a maker CA's certificate), order
+	// (the secret of a work order), claim (its certificate), ra (the certificate of
+	// a registration authority), admin, server, or cas.
 	Kind string
 	// Name is the credential's user, the certificate's serial, the order, or
 	// the principal: never a secret.
@@ -65,7 +68,7 @@ type Intent struct {
 	Profile   string
 	Label     string // EST label, empty for none
 	Purpose   Purpose
-	Device    string // device identifier, set when Purpose is ForDevice
+	Device    string // device identifier, set when Purpose is ForDevice or ForGateway
 	Order     string // work order that pays for it, or whose claim it is; empty for none
 	Listed    bool   // the inventory must have the device, under Order if that is set
 	Subject   string // RFC 4514 text, for people and searches
@@ -83,6 +86,10 @@ type Intent struct {
 	Repeat time.Duration
 	// SecondKey allows another key for a device that has one in force.
 	SecondKey bool
+	// Enrollment is the approval that it takes; empty for none.
+	Enrollment string
+	// Secret is the one-time secret of the device that it takes; zero for none.
+	Secret [32]byte
 }
 
 // Issued is what was signed: step 9.

@@ -41,11 +41,10 @@ func (s *Server) labels() ([]est.Label, error) {
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", field("maker.anchors"), err)
 			}
-			label.Makers = x509.NewCertPool()
-			if !label.Makers.AppendCertsFromPEM(data) {
+			label.Maker = &est.Maker{Roots: x509.NewCertPool(), Device: l.Maker.Device}
+			if !label.Maker.Roots.AppendCertsFromPEM(data) {
 				return nil, fmt.Errorf("%s: %s holds no certificate", field("maker.anchors"), path)
 			}
-			label.MakerDevice = l.Maker.Device
 		}
 		label.Disabled = func() string {
 			if err := s.ra.Usable(l.Profile, l.Issuer); err != nil {

@@ -279,3 +279,17 @@ func brokenCSR(t testing.TB, name string) []byte {
 	der[i] ^= 1
 	return der
 }
+
+func (a *authority) DeviceSecret(context.Context, string, string) (ledger.DeviceSecret, error) {
+	return ledger.DeviceSecret{}, &issuer.Refusal{Kind: issuer.Unauthenticated, Rule: "credential", Err: ledger.ErrNotFound}
+}
+
+func (a *authority) Queued(context.Context, []byte) (string, bool, error) { return "", false, nil }
+
+func (a *authority) Wants(string) issuer.Wants { return issuer.Wants{} }
+
+func (a *authority) GenerateKey(context.Context, string, crypto.PublicKey) (crypto.Signer, error) {
+	return nil, &issuer.Refusal{Kind: issuer.Unavailable, Rule: "keygen"}
+}
+
+func (a *authority) Bridges(string) []*x509.Certificate { return nil }

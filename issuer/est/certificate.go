@@ -95,7 +95,7 @@ var makerAttributes = map[string]asn1.ObjectIdentifier{
 
 // byMaker authenticates by a certificate of a device maker.
 func (h *Handler) byMaker(x *exchange) (identity, error) {
-	if x.label.Makers == nil {
+	if x.label.Maker == nil {
 		return identity{}, reject(ruleForeign, "the TLS client certificate is not one of ours")
 	}
 	intermediates := x509.NewCertPool()
@@ -103,7 +103,7 @@ func (h *Handler) byMaker(x *exchange) (identity, error) {
 		intermediates.AddCert(c)
 	}
 	_, err := x.client.Verify(x509.VerifyOptions{
-		Roots:         x.label.Makers,
+		Roots:         x.label.Maker.Roots,
 		Intermediates: intermediates,
 		CurrentTime:   h.now(),
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
@@ -113,9 +113,9 @@ func (h *Handler) byMaker(x *exchange) (identity, error) {
 		f.err = err
 		return identity{}, &unacceptable{f}
 	}
-	device, ok := attribute(x.client, makerAttributes[x.label.MakerDevice])
+	device, ok := attribute(x.client, makerAttributes[x.label.Maker.Device])
 	if !ok {
-		return identity{}, reject(ruleMakerDevice, "the subject of the maker's certificate must hold exactly one %s", x.label.MakerDevice)
+		return identity{}, reject(ruleMakerDevice, "the subject of the maker's certificate must hold exactly one %s", x.label.Maker.Device)
 	}
 	return identity{
 		requester: ledger.Requester{Kind: "maker", Name: serial(x.client), Address: x.peer},

@@ -12,11 +12,14 @@ package est
 
 import (
 	"context"
+	"crypto"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -59,57 +62,33 @@ type Authority interface {
 	// does not block.
 	Refused(r ledger.Refused)
 
+	// DeviceSecret authenticates by the one-time secret of a device, which is the
+	// user. *issuer.Refusal of kind Unauthenticated if there is no such device (it
+	// then wraps ledger.ErrNotFound) or the secret is wrong. A secret that is used or
+	// expired authenticates: what it may still get, the ledger decides.
+	DeviceSecret(ctx context.Context, device, secret string) (ledger.DeviceSecret, error)
+
+	// Queued returns the label under which the same request, by key and subject,
+	// waits for an approval or has got one; ok is false if none does or the request
+	// cannot be read.
+	Queued(ctx context.Context, csr []byte) (label string, ok bool, err error)
+
+	// Wants describes the requests that a profile takes, for csrattrs.
+	Wants(profile string) issuer.Wants
+
+	// GenerateKey makes a key pair for serverkeygen: of the type of like if the
+	// profile takes that, otherwise of another that it takes. *issuer.Refusal if it
+	// cannot.
+	GenerateKey(ctx context.Context, profile string, like crypto.PublicKey) (crypto.Signer, error)
+
+	// Bridges returns what cacerts holds beyond Anchors while a rollover of the
+	// issuing CA's root runs (RFC 7030, Section 4.1.3), or nil.
+	Bridges(issuerName string) []*x509.Certificate
+
 	// Anchors returns the trust anchor and every intermediate certificate that
 	// a device of that issuing CA needs (RFC 7030, Section 4.1.3), root first;
 	// none if there is no such issuing CA yet.
 	Anchors(issuerName string) []*x509.Certificate
-}
-
-// Label is one path segment that names a way to enroll (RFC 7030, Section
-// 3.2.2): which profile, which issuing CA and who is admitted.
-type Label struct {
-	// Name is the path segment; empty for the paths without one. Otherwise it
-	// matches [a-z0-9-]{1,32} and is not the name of an EST operation.
-	Name    string
-	Profile string // name of the profile; must be set
-	Issuer  string // name of the issuing CA; must be set
-
-	// Authorize is the rule that decides whether an authenticated requester may
-	// have the certificate; must be set. With issuer.ByOrder the credentials of
-	// simpleenroll are those of work orders (secret or claim certificate) and
-	// Own, and there must be no others.
-	Authorize issuer.Rule
-
-	// Passwords are the HTTP Basic credentials for simpleenroll. A user may
-	// have several, so that a secret can be changed without an interruption.
-	Passwords []Password
-
-	// Own lists the profiles whose certificates may enroll and re-enroll here.
-	// A simpleenroll by a certificate of ours is a renewal too: that is how
-	// Azure IoT Edge renews.
-	Own []string
-
-	// Makers are the CAs of device makers, whose certificates (IEEE 802.1AR
-	// IDevID) may enroll here, but never renew. They are the implicit trust
-	// anchors of RFC 7030, Section 3.3.2, and never vouch for a certificate of
-	// ours.
-	Makers *x509.CertPool
-	// MakerDevice is the subject attribute of a maker's certificate that
-	// identifies the device: commonName or serialNumber. Set with Makers.
-	MakerDevice string
-
-	// Disabled says why this label issues nothing at the moment, for the log;
-	// empty if it does. The label then answers 503 and still serves cacerts.
-	// May be nil.
-	Disabled func() string
-}
-
-// Password is one HTTP Basic credential.
-type Password struct {
-	User string // may be empty (RFC 7030, Section 3.2.3)
-	// SHA256 of the secret. A plain hash is enough because secrets are
-	// generated, with at least 128 bits of entropy: no dictionary holds them.
-	SHA256 [32]byte
 }
 
 // Config is what NewHandler needs.
@@ -119,6 +98,12 @@ type Config struct {
 	Realm     string       // shown with the password prompt; "mintmark" if empty
 	Logger    *slog.Logger // must be set
 	Now       func() time.Time
+	// Signer returns the certificate and key that sign the private keys of
+	// serverkeygen: those of the TLS server. Must be set if a label has Keygen.
+	Signer func() (*tls.Certificate, error)
+	// Stations are the addresses behind which a whole line may stand: limits per
+	// address do not hold for them.
+	Stations []netip.Prefix
 }
 
 // operations are the EST operations of RFC 7030, Section 3.2.2.
@@ -208,17 +193,17 @@ func newLabel(c Label) (*label, error) {
 	switch c.Authorize {
 	case issuer.Trusted, issuer.Inventory:
 	case issuer.ByOrder:
-		if len(c.Passwords) > 0 || c.Makers != nil {
+		if len(c.Passwords) > 0 || c.Maker != nil {
 			return nil, errors.New("passwords and makers would enroll past every quota: authorised by work orders, a label takes only their credentials")
 		}
 	default:
 		return nil, fmt.Errorf("authorize %q is none of trusted, inventory, order", c.Authorize)
 	}
 	switch {
-	case c.Makers == nil && c.MakerDevice != "":
-		return nil, errors.New("maker device is set without makers")
-	case c.Makers != nil && makerAttributes[c.MakerDevice] == nil:
-		return nil, fmt.Errorf("maker device %q is neither commonName nor serialNumber", c.MakerDevice)
+	case c.Maker != nil && c.Maker.Roots == nil:
+		return nil, errors.New("maker without roots")
+	case c.Maker != nil && makerAttributes[c.Maker.Device] == nil:
+		return nil, fmt.Errorf("maker device %q is neither commonName nor serialNumber", c.Maker.Device)
 	}
 	l := &label{Label: c, secrets: make(map[string][][32]byte)}
 	for _, p := range c.Passwords {

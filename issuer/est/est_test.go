@@ -32,7 +32,7 @@ func TestConfig(t *testing.T) {
 	}{
 		"good":                     {labels: []Label{good}},
 		"no label segment":         {labels: with(func(l *Label) { l.Name = "" })},
-		"makers":                   {labels: with(func(l *Label) { l.Makers, l.MakerDevice = pool, "commonName" })},
+		"makers":                   {labels: with(func(l *Label) { l.Maker = &Maker{Roots: pool, Device: "commonName"} })},
 		"empty user":               {labels: with(func(l *Label) { l.Passwords = []Password{{"", [32]byte{1}}} })},
 		"none":                     {err: "no labels"},
 		"upper case":               {labels: with(func(l *Label) { l.Name = "Line" }), err: "name must be"},
@@ -44,8 +44,8 @@ func TestConfig(t *testing.T) {
 		"twice":                    {labels: []Label{good, good}, err: "twice"},
 		"no profile":               {labels: with(func(l *Label) { l.Profile = "" }), err: "profile and issuer"},
 		"no issuer":                {labels: with(func(l *Label) { l.Issuer = "" }), err: "profile and issuer"},
-		"makers without attribute": {labels: with(func(l *Label) { l.Makers = pool }), err: "neither commonName nor serialNumber"},
-		"attribute without makers": {labels: with(func(l *Label) { l.MakerDevice = "commonName" }), err: "without makers"},
+		"makers without attribute": {labels: with(func(l *Label) { l.Maker = &Maker{Roots: pool} }), err: "neither commonName nor serialNumber"},
+		"maker without roots":      {labels: with(func(l *Label) { l.Maker = &Maker{Device: "commonName"} }), err: "without roots"},
 		"user with colon":          {labels: with(func(l *Label) { l.Passwords = []Password{{"a:b", [32]byte{1}}} }), err: "colon"},
 		"no secret":                {labels: with(func(l *Label) { l.Passwords = []Password{{User: "a"}} }), err: "no secret"},
 		"by order":                 {labels: with(func(l *Label) { l.Authorize = issuer.ByOrder })},
@@ -54,7 +54,7 @@ func TestConfig(t *testing.T) {
 		"unknown rule":             {labels: with(func(l *Label) { l.Authorize = "webhook" }), err: "none of trusted"},
 		"password past the quota":  {labels: with(func(l *Label) { l.Authorize, l.Passwords = issuer.ByOrder, []Password{{"a", [32]byte{1}}} }), err: "past every quota"},
 		"maker past the quota": {labels: with(func(l *Label) {
-			l.Authorize, l.Makers, l.MakerDevice = issuer.ByOrder, pool, "commonName"
+			l.Authorize, l.Maker = issuer.ByOrder, &Maker{Roots: pool, Device: "commonName"}
 		}), err: "past every quota"},
 		"realm with quote":   {labels: []Label{good}, realm: `a"b`, err: "realm"},
 		"realm with newline": {labels: []Label{good}, realm: "a\nb", err: "realm"},

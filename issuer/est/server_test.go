@@ -93,8 +93,8 @@ func newHandler(t testing.TB) *fixture {
 		Labels: []Label{
 			{Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted, Passwords: password, Own: own},
 			{Name: "line-a", Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted, Passwords: password, Own: own},
-			{Name: "makers", Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted, Own: own, Makers: makers, MakerDevice: "serialNumber"},
-			{Name: "makers-cn", Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted, Makers: makers, MakerDevice: "commonName"},
+			{Name: "makers", Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted, Own: own, Maker: &Maker{Roots: makers, Device: "serialNumber"}},
+			{Name: "makers-cn", Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted, Maker: &Maker{Roots: makers, Device: "commonName"}},
 			{Name: "own", Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted, Own: own},
 			{Name: "pin", Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted, Passwords: []Password{{"", sha256.Sum256([]byte(lonelySecret))}}},
 			{Name: "nobody", Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted},
