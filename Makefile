@@ -5,7 +5,7 @@ GO      ?= go
 FUZZ    ?= 10m
 STATICCHECK = $(GO) tool -modfile=tools/go.mod staticcheck
 
-.PHONY: build demo test check race fuzz faults scale bench lambda clean
+.PHONY: build demo test interop check race fuzz faults scale bench lambda clean
 
 build:
 	$(GO) build -trimpath -ldflags '-s -w' -o bin/mintmark ./cmd/mintmark
@@ -27,6 +27,12 @@ bin/bootstrap:
 test:
 	scripts/test-tools.sh
 	$(GO) test -timeout 15m ./...
+
+# The EST server against clients that others wrote: a matrix.
+interop:
+	scripts/test-tools.sh
+	$(GO) test -c -o bin/interop.test ./internal/interop
+	@cd internal/interop && ../../bin/interop.test -test.run '^TestMatrix$$'
 
 check:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -42,6 +42,8 @@ type Authority struct {
 	Chain       string `json:"chain,omitempty"`
 	// CRL is the latest, without its content; left out if there is none.
 	CRL *CRL `json:"crl,omitempty"`
+	// Rollovers are those that run and concern its root; left out of lists.
+	Rollovers []Rollover `json:"rollovers,omitempty"`
 	// Warning says what did not work although the authority was recorded.
 	Warning string `json:"warning,omitempty"`
 }

@@ -46,6 +46,8 @@ type Device struct {
 	// most MaxPage certificates and the last 20 refusals.
 	Certificates []Certificate `json:"certificates,omitempty"`
 	Refusals     []Refusal     `json:"refusals,omitempty"`
+	// Secret is left out of lists, and of a device without a one-time secret.
+	Secret *SecretState `json:"one_time_secret,omitempty"`
 }
 
 // DeviceQuery selects devices; empty fields do not restrict.

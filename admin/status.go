@@ -31,6 +31,9 @@ type Status struct {
 	// UnlistedRevocations counts, by authority, revocations that the latest
 	// CRL does not show yet.
 	UnlistedRevocations map[string]int `json:"unlisted_revocations"`
+	// PendingEnrollments counts the requests that wait for a person; MaxPage
+	// stands for that many and more.
+	PendingEnrollments int `json:"pending_enrollments"`
 }
 
 // Status asks for the state of the server.

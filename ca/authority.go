@@ -103,6 +103,17 @@ func (a *Authority) Root() *x509.Certificate {
 
 // checkIssuing reports why cert cannot be the certificate of an authority.
 func checkIssuing(cert *x509.Certificate) error {
+	if err := checkCertifying(cert); err != nil {
+		return err
+	}
+	if cert.KeyUsage&x509.KeyUsageCRLSign == 0 {
+		return fmt.Errorf("%s may not sign CRLs: keyUsage lacks cRLSign", certName(cert))
+	}
+	return nil
+}
+
+// checkCertifying is checkIssuing for a CA that signs no CRLs.
+func checkCertifying(cert *x509.Certificate) error {
 	name := certName(cert)
 	// RFC 5280, Section 4.2.1.9.
 	if !cert.BasicConstraintsValid || !cert.IsCA {
@@ -111,9 +122,6 @@ func checkIssuing(cert *x509.Certificate) error {
 	// RFC 5280, Section 4.2.1.3.
 	if cert.KeyUsage&x509.KeyUsageCertSign == 0 {
 		return fmt.Errorf("%s may not sign certificates: keyUsage lacks keyCertSign", name)
-	}
-	if cert.KeyUsage&x509.KeyUsageCRLSign == 0 {
-		return fmt.Errorf("%s may not sign CRLs: keyUsage lacks cRLSign", name)
 	}
 	// RFC 5280, Section 4.2.1.2: the key identifier of what it issues.
 	if len(cert.SubjectKeyId) == 0 {

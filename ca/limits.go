@@ -27,6 +27,12 @@ func (a *Authority) checkLimits(cert *x509.Certificate, rules Rules) error {
 	return nil
 }
 
+// Room says why no CA certificate fits below the authority, or nil: the path
+// length constraints of its certificate and of those above.
+func (a *Authority) Room() error {
+	return a.checkPathLen(&x509.Certificate{RawIssuer: a.cert.RawSubject, MaxPathLen: -1})
+}
+
 // checkPathLen refuses a CA certificate for which a path length constraint
 // above leaves no room (RFC 5280, Section 4.2.1.9). Self-issued certificates,
 // such as those of a key rollover, do not count (Section 6.1.4 (l)).

@@ -46,6 +46,9 @@ func shapes(t *testing.T) map[string]*x509.Certificate {
 	encryption.KeyUsage = x509.KeyUsageKeyEncipherment | x509.KeyUsageKeyAgreement | x509.KeyUsageEncipherOnly
 	encryption.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny, x509.ExtKeyUsageEmailProtection}
 	all["encryption"] = encryption
+	registrar := deviceTemplate()
+	registrar.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 28}}
+	all["registration authority"], all["gateway"] = registrar, gatewayTemplate()
 	leafWithBasics := deviceTemplate()
 	leafWithBasics.BasicConstraintsValid, leafWithBasics.MaxPathLen = true, -1
 	all["basic constraints of an end entity"] = leafWithBasics

@@ -18,6 +18,10 @@ type Rules struct {
 	// CA says that a CA certificate is wanted. Without it a template with cA
 	// or a key usage of a CA is refused, with it every other.
 	CA bool
+
+	// NoCRL says, of a CA certificate, that its CA signs no CRLs: keyUsage must
+	// then lack cRLSign, which every other CA certificate must have.
+	NoCRL bool
 }
 
 // Prepare builds the certificate that template describes for the key pub
@@ -225,8 +229,15 @@ func checkBuilt(cert, template, parent *x509.Certificate, rules Rules) error {
 		return refuse("issuer", "is not the subject of the issuing certificate, byte for byte")
 	}
 	if rules.CA {
-		if err := checkIssuing(cert); err != nil {
+		check := checkIssuing
+		if rules.NoCRL {
+			check = checkCertifying
+		}
+		if err := check(cert); err != nil {
 			return refuse("CA certificate", "%v", err)
+		}
+		if rules.NoCRL && cert.KeyUsage&x509.KeyUsageCRLSign != 0 {
+			return refuse("keyUsage", "cRLSign is set in the certificate of a CA that signs no CRLs")
 		}
 		return nil
 	}

@@ -39,11 +39,11 @@ func (ra *RA) admit(ctx context.Context, r Request, p *Profile, device string) (
 		return admission{order: r.Order}, nil // whoever names it has authorised it
 	case r.Authorize != ByOrder && r.Order != "":
 		return admission{}, refuse(Forbidden, "authorize", "a work order counts only where requests are authorised by work orders")
-	case r.Authorize == Trusted:
-		return admission{}, nil
+	case r.Authorize == Trusted, r.Authorize == ByWebhook:
+		return admission{}, nil // the webhook is asked about what would be signed
 	case r.Authorize != Inventory && r.Authorize != ByOrder:
 		return admission{}, refuse(Forbidden, "authorize", "no rule authorises this request")
-	case p.Purpose != ledger.ForDevice:
+	case p.device == nil:
 		return admission{}, refuse(Forbidden, "authorize", "profile %s is not for devices, and the rule %s is", p.Name, r.Authorize)
 	case r.Authorize == Inventory:
 		return admission{listed: true}, nil

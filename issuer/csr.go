@@ -1,16 +1,17 @@
 package issuer
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/asn1"
+	"fmt"
 	"slices"
 	"strings"
 
 	"mintmark/ca"
+	"mintmark/internal/ledger"
+	"mintmark/internal/pkcs10"
 )
 
 // MaxRequest is the most that a certification request may measure, in bytes of
@@ -21,39 +22,38 @@ var (
 	oidCommonName       = asn1.ObjectIdentifier{2, 5, 4, 3}
 	oidBasicConstraints = asn1.ObjectIdentifier{2, 5, 29, 19}
 	oidSubjectAltName   = asn1.ObjectIdentifier{2, 5, 29, 17}
+	oidExtensionRequest = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 14}
+	oidECDSAWithSHA256  = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}
 )
 
-// request is a checked certification request.
+// request is a certification request.
 type request struct {
-	*x509.CertificateRequest
-	key [32]byte // SHA-256 of the SubjectPublicKeyInfo
+	*x509.CertificateRequest // as it came
+
+	// names is whose names count: the request itself, unless it asks for others.
+	names  *x509.CertificateRequest
+	change *pkcs10.ChangeSubject // what it asks for; nil for none
+
+	asksCA     bool // basicConstraints says cA, or cannot be read
+	unreadable bool // basicConstraints
+
+	public crypto.PublicKey // of the certificate: the request's own, or one that the server made
+	key    [32]byte         // SHA-256 of its SubjectPublicKeyInfo
 }
 
-// checkRequest is step 2 of the issuance cycle: it parses the request, and
-// verifies its signature and its key. Nothing in it is believed yet.
-func (p *Profile) checkRequest(der []byte) (*request, error) {
+// parseRequest is the part of step 2 that needs no profile. Nothing in the
+// request is believed yet.
+func parseRequest(der []byte) (*request, error) {
 	if len(der) > MaxRequest {
 		return nil, refuse(Malformed, "csr-size", "the certification request measures %d bytes; %d are allowed", len(der), MaxRequest)
 	}
-	csr, err := x509.ParseCertificateRequest(der)
+	parsed, err := x509.ParseCertificateRequest(der)
 	if err != nil {
 		r := refuse(Malformed, "csr-syntax", "the certification request cannot be parsed as PKCS #10; a malformed extensionRequest attribute is a frequent cause")
 		r.Err = err
 		return nil, r
 	}
-	if err := p.CheckKey(csr.PublicKey); err != nil {
-		return nil, err
-	}
-	switch csr.SignatureAlgorithm {
-	case x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.MD5WithRSA, x509.MD2WithRSA:
-		return nil, refuse(Malformed, "csr-signature", "the certification request is signed with %v; use SHA-256 or stronger", csr.SignatureAlgorithm)
-	}
-	// RFC 7030, Section 3.4: the signature proves possession of the key.
-	if err := csr.CheckSignature(); err != nil {
-		r := refuse(Malformed, "csr-signature", "the signature of the certification request does not verify with its own key")
-		r.Err = err
-		return nil, r
-	}
+	csr := &request{CertificateRequest: parsed, names: parsed, public: parsed.PublicKey}
 	seen := make(map[string]bool, len(csr.Extensions))
 	for _, extension := range csr.Extensions {
 		id := extension.Id.String()
@@ -61,11 +61,63 @@ func (p *Profile) checkRequest(der []byte) (*request, error) {
 			return nil, refuse(Malformed, "csr-extension", "extension %s is requested twice", id)
 		}
 		seen[id] = true
-		if extension.Id.Equal(oidBasicConstraints) && requestsCA(extension.Value) {
-			return nil, refuse(Forbidden, "csr-ca", "the request asks for a CA certificate, which profile %s does not issue", p.Name)
+		if extension.Id.Equal(oidBasicConstraints) {
+			csr.asksCA, csr.unreadable = requestsCA(extension.Value)
 		}
 	}
-	return &request{csr, sha256.Sum256(csr.RawSubjectPublicKeyInfo)}, nil
+	return csr, nil
+}
+
+// checkRequest is the rest of step 2: it verifies the signature of the request
+// and its key, or looks at neither if the server has made the key. Names are
+// not believed yet.
+func (p *Profile) checkRequest(csr *request, generated crypto.PublicKey) error {
+	if generated != nil {
+		// RFC 7030, Section 4.4.1: key and signature of the request are ignored.
+		der, err := x509.MarshalPKIXPublicKey(generated)
+		if err != nil {
+			return fmt.Errorf("encoding the key that the server has made: %w", err)
+		}
+		csr.public, csr.key = generated, sha256.Sum256(der)
+		if err := p.CheckKey(generated); err != nil {
+			return err
+		}
+	} else {
+		if err := p.CheckKey(csr.PublicKey); err != nil {
+			return err
+		}
+		switch csr.SignatureAlgorithm {
+		case x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.MD5WithRSA, x509.MD2WithRSA:
+			return refuse(Malformed, "csr-signature", "the certification request is signed with %v; use SHA-256 or stronger", csr.SignatureAlgorithm)
+		}
+		// RFC 7030, Section 3.4: the signature proves possession of the key.
+		if err := csr.CheckSignature(); err != nil {
+			r := refuse(Malformed, "csr-signature", "the signature of the certification request does not verify with its own key")
+			r.Err = err
+			return r
+		}
+		csr.key = hashKey(csr)
+	}
+	return p.checkCA(csr, generated != nil)
+}
+
+// hashKey returns the SHA-256 of the SubjectPublicKeyInfo in a request.
+func hashKey(csr *request) [32]byte { return sha256.Sum256(csr.RawSubjectPublicKeyInfo) }
+
+// checkCA holds what the request says of being a CA against the profile.
+func (p *Profile) checkCA(csr *request, generated bool) error {
+	gateway := p.Purpose == ledger.ForGateway
+	switch {
+	case !gateway && csr.asksCA:
+		return refuse(Forbidden, "csr-ca", "the request asks for a CA certificate, which profile %s does not issue", p.Name)
+	case gateway && !csr.asksCA:
+		return refuse(Malformed, "csr-ca", "profile %s issues CA certificates of gateways and nothing else, and the request asks for none: set cA in its basicConstraints", p.Name)
+	case gateway && csr.unreadable:
+		return refuse(Malformed, "csr-extension", "the basicConstraints of the request cannot be parsed")
+	case gateway && generated:
+		return refuse(Forbidden, "csr-ca", "the key of a CA is made where it is used, and not by this server")
+	}
+	return nil
 }
 
 // CheckKey refuses a public key that certificates of the profile cannot hold.
@@ -90,63 +142,12 @@ func (p *Profile) CheckKey(key crypto.PublicKey) error {
 }
 
 // requestsCA reports whether basicConstraints says cA, or cannot be read.
-func requestsCA(der []byte) bool {
+func requestsCA(der []byte) (asks, unreadable bool) {
 	var constraints struct {
 		IsCA       bool `asn1:"optional"`
 		MaxPathLen int  `asn1:"optional,default:-1"`
 	}
 	rest, err := asn1.Unmarshal(der, &constraints)
-	return err != nil || len(rest) > 0 || constraints.IsCA
-}
-
-// sameIdentity reports whether a request has the subject and the subject
-// alternative names of the certificate that it renews (RFC 7030, Section
-// 4.2.2). Values are compared, not bytes: a client may encode a string as
-// UTF8String that stands in the certificate as PrintableString, and may order
-// its alternative names as it likes.
-func sameIdentity(csr *x509.CertificateRequest, old *x509.Certificate) error {
-	if !sameName(csr.Subject, old.Subject) {
-		return refuse(Malformed, "renewal-subject", "the request's subject %q is not the subject %q of the certificate being renewed", csr.Subject.String(), old.Subject.String())
-	}
-	requested, err := generalNames(csr.Extensions)
-	if err != nil {
-		return err
-	}
-	held, err := generalNames(old.Extensions)
-	if err != nil {
-		return err
-	}
-	if !slices.EqualFunc(requested, held, bytes.Equal) {
-		return refuse(Malformed, "renewal-san", "the request's subject alternative names are not those of the certificate being renewed")
-	}
-	return nil
-}
-
-// sameName compares two names attribute by attribute.
-func sameName(a, b pkix.Name) bool {
-	return slices.EqualFunc(a.Names, b.Names, func(x, y pkix.AttributeTypeAndValue) bool {
-		sx, okx := x.Value.(string)
-		sy, oky := y.Value.(string)
-		return x.Type.Equal(y.Type) && okx && oky && sx == sy
-	})
-}
-
-// generalNames returns the alternative names among extensions, encoded and
-// sorted. The context tags of GeneralName leave one encoding per value.
-func generalNames(extensions []pkix.Extension) ([][]byte, error) {
-	var names [][]byte
-	for _, extension := range extensions {
-		if !extension.Id.Equal(oidSubjectAltName) {
-			continue
-		}
-		var sequence []asn1.RawValue
-		if rest, err := asn1.Unmarshal(extension.Value, &sequence); err != nil || len(rest) > 0 {
-			return nil, refuse(Malformed, "csr-extension", "the subject alternative names cannot be parsed")
-		}
-		for _, name := range sequence {
-			names = append(names, name.FullBytes)
-		}
-	}
-	slices.SortFunc(names, bytes.Compare)
-	return names, nil
+	unreadable = err != nil || len(rest) > 0
+	return unreadable || constraints.IsCA, unreadable
 }

@@ -3,23 +3,16 @@ package issuer
 import (
 	"crypto/x509/pkix"
 	"fmt"
-
-	"mintmark/internal/ledger"
 )
 
 // DeviceIn returns the device that a subject identifies under the profile's
-// rule: the pattern of its device attribute. attribute is where the value stands in
+// rule: the pattern of its device attribute, or the group named device in it. attribute is where the value stands in
 // this subject, commonName or serialNumber; empty for where the profile has it.
 func (p *Profile) DeviceIn(subject pkix.Name, attribute string) (string, error) {
-	if p.Purpose != ledger.ForDevice {
+	if p.device == nil {
 		return "", fmt.Errorf("profile %s is not for devices", p.Name)
 	}
-	var rule subjectRule
-	for _, r := range p.subject {
-		if r.attribute == p.deviceID {
-			rule = r
-		}
-	}
+	rule := p.device
 	oid := rule.oid
 	if attribute == "" {
 		attribute = p.deviceID
@@ -36,5 +29,9 @@ func (p *Profile) DeviceIn(subject pkix.Name, attribute string) (string, error) 
 	case len([]rune(found[0])) > rule.max || !rule.pattern.MatchString(found[0]):
 		return "", fmt.Errorf("%s %q does not match the pattern of profile %s: %s", attribute, found[0], p.Name, rule.source)
 	}
-	return found[0], nil
+	device := rule.identifier(found[0])
+	if device == "" {
+		return "", fmt.Errorf("%s %q names no device by the pattern of profile %s: %s", attribute, found[0], p.Name, rule.source)
+	}
+	return device, nil
 }

@@ -1,6 +1,38 @@
 package issuer
 
-import "context"
+import (
+	"context"
+	"crypto/x509"
+)
 
 // Tick is what Keep does every few seconds.
 func (ra *RA) Tick(ctx context.Context) { ra.tick(ctx) }
+
+// NamesOf returns the request whose names count, if names may be changed.
+func NamesOf(der []byte) (names *x509.CertificateRequest, changed bool, err error) {
+	csr, err := parseRequest(der)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := csr.rename(&Request{ChangeNames: true}); err != nil {
+		return nil, false, err
+	}
+	return csr.names, csr.change != nil, nil
+}
+
+// FillGenerators takes every place where an RSA key may be made, or, with
+// waiting, every place where one may be waited for.
+func (ra *RA) FillGenerators(waiting bool) (free func()) {
+	places := ra.generators.running
+	if waiting {
+		places = ra.generators.asked
+	}
+	for range cap(places) {
+		places <- struct{}{}
+	}
+	return func() {
+		for range cap(places) {
+			<-places
+		}
+	}
+}

@@ -13,11 +13,12 @@ import (
 )
 
 // Holder authenticates a TLS client certificate as one of our own: its exact
-// bytes are in the ledger, it is a device's or the claim of a work order, and it
-// is not revoked. The record's purpose says which, and what that may do is the
-// caller's rule (ClaimOrder finds a claim's order). It does not
-// look at the validity period: what an expired certificate may still do is the
-// label's rule. ErrForeign if the certificate does not name one of our
+// bytes are in the ledger, it is a device's, the claim of a work order or a
+// registration authority's, and it is not revoked. The record's purpose says
+// which, and what that may do is the caller's rule (ClaimOrder finds a claim's
+// order). A gateway's CA certificate never authenticates: its key signs, and the
+// gateway has an identity of its own. Holder does not look at the validity
+// period: what an expired certificate may still do is the label's rule. ErrForeign if the certificate does not name one of our
 // authorities as its issuer; other refusals are *Refusal.
 //
 // A certificate that one of our keys signed but that the ledger does not know
@@ -48,7 +49,7 @@ func (ra *RA) Holder(ctx context.Context, certificate *x509.Certificate) (ledger
 		return ledger.Certificate{}, refuse(Forbidden, "certificate-revoked", "the client certificate %s is revoked", serial)
 	case record.State != ledger.Valid:
 		return ledger.Certificate{}, refuse(Forbidden, "certificate-void", "the client certificate %s was never issued", serial)
-	case record.Purpose != ledger.ForDevice && record.Purpose != ledger.ForClaim:
+	case record.Purpose != ledger.ForDevice && record.Purpose != ledger.ForClaim && record.Purpose != ledger.ForRA:
 		return ledger.Certificate{}, refuse(Forbidden, "certificate-purpose", "the client certificate %s is for the purpose %s and cannot enroll devices", serial, record.Purpose)
 	}
 	return record, nil
@@ -77,6 +78,13 @@ func (ra *RA) Revoke(ctx context.Context, selector ledger.Selector, reason ledge
 	for _, a := range ra.known.authorities {
 		if s := SerialOf(a.Certificate().SerialNumber); slices.Contains(serials, s) {
 			ra.revoked[s] = true
+		}
+	}
+	for _, r := range ra.known.rollovers {
+		for _, c := range r.certificates() {
+			if s := SerialOf(c.SerialNumber); slices.Contains(serials, s) {
+				ra.revoked[s] = true
+			}
 		}
 	}
 	ra.mu.Unlock()

@@ -11,6 +11,7 @@ type metrics struct {
 	issuance *prometheus.HistogramVec
 	signing  *prometheus.HistogramVec
 	alarms   *prometheus.CounterVec
+	queued   *prometheus.CounterVec
 	dropped  prometheus.Counter
 }
 
@@ -29,6 +30,10 @@ func newMetrics() *metrics {
 			Name: "alarms_total",
 			Help: "Findings that a person must look at: clone, key-shared, unknown-certificate.",
 		}, []string{"kind"}),
+		queued: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "enrollments_queued_total",
+			Help: "Requests that were put before a person, by cause: label, webhook, second-key.",
+		}, []string{"cause"}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "refusals_dropped_total",
 			Help: "Refusals that are not on record: they came faster than they can be written, or the ledger could not write.",
@@ -38,12 +43,15 @@ func newMetrics() *metrics {
 	m.alarms.WithLabelValues("clone")
 	m.alarms.WithLabelValues("key-shared")
 	m.alarms.WithLabelValues("unknown-certificate")
+	for _, cause := range []string{causeLabel, causeWebhook, causeSecondKey} {
+		m.queued.WithLabelValues(cause)
+	}
 	return m
 }
 
 // Metrics lists the collectors of the registration authority.
 func (ra *RA) Metrics() []prometheus.Collector {
-	return []prometheus.Collector{ra.metrics.issuance, ra.metrics.signing, ra.metrics.alarms, ra.metrics.dropped}
+	return []prometheus.Collector{ra.metrics.issuance, ra.metrics.signing, ra.metrics.alarms, ra.metrics.queued, ra.metrics.dropped}
 }
 
 // observe counts one run of the cycle. Profile and issuer come from the

@@ -175,7 +175,6 @@ func TestNamedProfiles(t *testing.T) {
 		"san":                {SAN: issuer.SANConfig{DNS: ".*"}},
 		"extended_key_usage": {ExtendedKeyUsage: []string{"serverAuth"}},
 		"repeat":             {Repeat: &hour},
-		"second_key":         {SecondKey: true},
 		"outlive_issuer":     {OutliveIssuer: true},
 		"no_expiry":          {NoExpiry: true, OutliveIssuer: true},
 	} {

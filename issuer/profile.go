@@ -3,6 +3,7 @@ package issuer
 import (
 	"cmp"
 	"crypto/x509"
+	"encoding/asn1"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -17,13 +18,16 @@ import (
 // ProfileConfig is a profile in the operator's words. NewProfile validates it
 // and fills what is left out from the preset.
 type ProfileConfig struct {
-	// Preset is what unset fields are taken from: device, aws-jitp, server, claim
-	// or officer. With the last two, only keys, validity and URLs can be set.
+	// Preset is what unset fields are taken from: device, aws-jitp,
+	// azure-iot-edge, azure-edge-ca, server, claim, officer or
+	// registration-authority. With claim and officer, only keys, validity and URLs
+	// can be set.
 	Preset string `yaml:"preset"`
 	// Keys are the key types that a request may hold, as in P-256 or RSA-2048.
 	Keys []string `yaml:"keys"`
-	// DeviceID is the subject attribute that identifies the device:
-	// commonName or serialNumber.
+	// DeviceID is the subject attribute that identifies the device: commonName or
+	// serialNumber. If its pattern has a group named device, what that matches is
+	// the identifier, and otherwise the whole value.
 	DeviceID string `yaml:"device_id"`
 	// Subject says for each attribute of the subject where its value comes
 	// from. Attributes of the request that are not named here are left out.
@@ -37,12 +41,13 @@ type ProfileConfig struct {
 	Backdate *time.Duration `yaml:"backdate"`
 	// ExtendedKeyUsage lists clientAuth, serverAuth.
 	ExtendedKeyUsage []string `yaml:"extended_key_usage"`
+	// KeyEncryption lets others encrypt for the key: it adds the key usage
+	// keyEncipherment (RSA) or keyAgreement (EC). A device needs it to have a key
+	// that the server makes encrypted for the one it has.
+	KeyEncryption bool `yaml:"key_encryption"`
 	// Repeat is the window in which a repeated request (same key, same
 	// device) gets the same certificate.
 	Repeat *time.Duration `yaml:"repeat"`
-	// SecondKey lets a bootstrap credential enroll another key of a device
-	// that has a certificate in force. Off, this is refused as a clone.
-	SecondKey bool `yaml:"second_key"`
 	// OutliveIssuer lets certificates outlive their issuing CA, as IEEE
 	// 802.1AR demands of an IDevID.
 	OutliveIssuer bool `yaml:"outlive_issuer"`
@@ -82,13 +87,15 @@ type Profile struct {
 	keys       []ca.Algorithm
 	deviceID   string
 	subject    []subjectRule // in the order of the encoded subject
+	device     *subjectRule  // the one of deviceID; nil for other purposes
 	dns, ip    *regexp.Regexp
 	uri, email *regexp.Regexp
 	validity   time.Duration
 	backdate   time.Duration
 	usages     []x509.ExtKeyUsage
+	more       []asn1.ObjectIdentifier // extended key usages that package x509 does not know
+	encryption bool
 	repeat     time.Duration
-	secondKey  bool
 	outlive    bool
 	noExpiry   bool
 	crl        []string
@@ -101,68 +108,14 @@ var extendedKeyUsages = map[string]x509.ExtKeyUsage{
 	"serverAuth": x509.ExtKeyUsageServerAuth,
 }
 
-// deviceName is what identifies a device unless the profile says otherwise:
-// legal as an AWS thing name, an MQTT client id and a DPS registration id.
-const deviceName = `[A-Za-z0-9][A-Za-z0-9._:-]{0,62}[A-Za-z0-9]|[A-Za-z0-9]`
-
 const (
 	day         = 24 * time.Hour
 	maxValidity = 100 * 365 * day
 )
 
-var deviceKeys = []string{string(ca.P256), string(ca.P384), string(ca.P521), string(ca.RSA2048), string(ca.RSA3072), string(ca.RSA4096)}
-
-// presets hold what a ProfileConfig leaves out.
-var presets = map[string]struct {
-	purpose ledger.Purpose
-	config  ProfileConfig
-}{
-	"device": {ledger.ForDevice, ProfileConfig{
-		Keys:     deviceKeys,
-		DeviceID: "commonName",
-		Subject: map[string]Attribute{
-			"commonName":   {Pattern: deviceName},
-			"serialNumber": {Pattern: `[A-Za-z0-9._:/-]{1,64}`, Optional: true},
-		},
-		Validity:         2 * 365 * day,
-		ExtendedKeyUsage: []string{"clientAuth"},
-	}},
-	// aws-jitp has only attributes that are always there, because a JITP
-	// template fails on every parameter that the subject lacks (AWS IoT
-	// developer guide, jit-provisioning).
-	"aws-jitp": {ledger.ForDevice, ProfileConfig{
-		Keys:     []string{string(ca.P256), string(ca.P384), string(ca.RSA2048), string(ca.RSA3072), string(ca.RSA4096)},
-		DeviceID: "commonName",
-		Subject: map[string]Attribute{
-			"commonName": {Pattern: deviceName},
-		},
-		Validity:         2 * 365 * day,
-		ExtendedKeyUsage: []string{"clientAuth"},
-	}},
-	"server": {ledger.ForServer, ProfileConfig{
-		Keys: []string{string(ca.P256), string(ca.P384), string(ca.RSA2048), string(ca.RSA3072), string(ca.RSA4096)},
-		Subject: map[string]Attribute{
-			"commonName": {Pattern: `[A-Za-z0-9*][A-Za-z0-9.*:_-]{0,63}`, Optional: true},
-		},
-		SAN:              SANConfig{DNS: `(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*`, IP: `[0-9a-f.:]+`},
-		Validity:         90 * day,
-		ExtendedKeyUsage: []string{"serverAuth"},
-	}},
-	// claim and officer are named by the server: what may stand in their
-	// commonName is decided where orders and principals are made.
-	"claim": {ledger.ForClaim, ProfileConfig{
-		Keys:             deviceKeys,
-		Subject:          map[string]Attribute{"commonName": {Pattern: `.+`}},
-		Validity:         maxValidity, // the order's window ends before
-		ExtendedKeyUsage: []string{"clientAuth"},
-	}},
-	"officer": {ledger.ForOfficer, ProfileConfig{
-		Keys:             deviceKeys,
-		Subject:          map[string]Attribute{"commonName": {Pattern: `.+`}},
-		Validity:         365 * day,
-		ExtendedKeyUsage: []string{"clientAuth"},
-	}},
-}
+// oidCMCRA is id-kp-cmcRA, by which EST knows a registration authority (RFC
+// 7030, Section 3.7; RFC 6402, Section 2.10).
+var oidCMCRA = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 28}
 
 // NewProfile validates a profile. base is the URL of the plain-HTTP listener,
 // without a trailing slash, for the default CRL and CA-issuer URLs; empty
@@ -179,15 +132,13 @@ func NewProfile(name string, c ProfileConfig, base string) (*Profile, error) {
 	}
 	preset, ok := presets[c.Preset]
 	if !ok {
-		return fail("preset", "%q is none of device, aws-jitp, server, claim, officer", c.Preset)
+		return fail("preset", "%q is none of %s", c.Preset, presetNames)
 	}
 	d := preset.config
-	p := &Profile{Name: name, Purpose: preset.purpose, secondKey: c.SecondKey, outlive: c.OutliveIssuer, noExpiry: c.NoExpiry}
+	p := &Profile{Name: name, Purpose: preset.purpose, outlive: c.OutliveIssuer, noExpiry: c.NoExpiry}
 
-	if named(p.Purpose) {
-		if field := c.beyondNamed(); field != "" {
-			return fail(field, "cannot be set with the preset %s, whose certificates the server names itself", c.Preset)
-		}
+	if field := c.beyond(p.Purpose); field != "" {
+		return fail(field, "cannot be set with the preset %s", c.Preset)
 	}
 
 	for _, k := range set(c.Keys, d.Keys) {
@@ -206,7 +157,7 @@ func NewProfile(name string, c ProfileConfig, base string) (*Profile, error) {
 	if p.subject, err = newSubjectRules(subject); err != nil {
 		return fail("subject", "%v", err)
 	}
-	if p.Purpose == ledger.ForDevice {
+	if hasDevice(p.Purpose) {
 		p.deviceID = c.DeviceID
 		if p.deviceID == "" {
 			p.deviceID = d.DeviceID
@@ -218,8 +169,14 @@ func NewProfile(name string, c ProfileConfig, base string) (*Profile, error) {
 		if i < 0 || p.subject[i].pattern == nil || p.subject[i].optional {
 			return fail("subject", "%s identifies the device, so it must have a pattern and must not be optional", p.deviceID)
 		}
+		p.device = &p.subject[i]
 	} else if c.DeviceID != "" {
 		return fail("device_id", "a %s certificate has no device", p.Purpose)
+	}
+	for i := range p.subject {
+		if r := &p.subject[i]; r.group > 0 && r != p.device {
+			return fail("subject", "%s: a group named device is for the attribute that identifies the device", r.attribute)
+		}
 	}
 	if c.Preset == "aws-jitp" {
 		for _, r := range p.subject {
@@ -260,12 +217,9 @@ func NewProfile(name string, c ProfileConfig, base string) (*Profile, error) {
 	if p.backdate < 0 || p.backdate > 7*day {
 		return fail("backdate", "%v is not between 0 and 7 days", p.backdate)
 	}
-	p.repeat = time.Hour
-	switch {
-	case c.Repeat != nil:
+	p.repeat = defaultRepeat(p.Purpose)
+	if c.Repeat != nil {
 		p.repeat = *c.Repeat
-	case named(p.Purpose), p.Purpose == ledger.ForServer:
-		p.repeat = 0 // the same key under another name is another request
 	}
 	if p.repeat < 0 || p.repeat >= p.validity {
 		return fail("repeat", "%v is not between 0 and the validity", p.repeat)
@@ -277,6 +231,10 @@ func NewProfile(name string, c ProfileConfig, base string) (*Profile, error) {
 			return fail("extended_key_usage", "%q is none of clientAuth, serverAuth", u)
 		}
 		p.usages = append(p.usages, usage)
+	}
+	p.encryption = c.KeyEncryption
+	if p.Purpose == ledger.ForRA {
+		p.more = []asn1.ObjectIdentifier{oidCMCRA}
 	}
 
 	p.ocsp = c.OCSP
@@ -298,30 +256,6 @@ func NewProfile(name string, c ProfileConfig, base string) (*Profile, error) {
 		}
 	}
 	return p, nil
-}
-
-// beyondNamed returns the first field that is set although the server decides
-// it for certificates that it names itself, or nothing.
-func (c ProfileConfig) beyondNamed() string {
-	switch {
-	case c.DeviceID != "":
-		return "device_id"
-	case c.Subject != nil:
-		return "subject"
-	case c.SAN != (SANConfig{}):
-		return "san"
-	case c.ExtendedKeyUsage != nil:
-		return "extended_key_usage"
-	case c.Repeat != nil:
-		return "repeat"
-	case c.SecondKey:
-		return "second_key"
-	case c.OutliveIssuer:
-		return "outlive_issuer"
-	case c.NoExpiry:
-		return "no_expiry"
-	}
-	return ""
 }
 
 // Validity is the length of the validity period after issuance; for a profile

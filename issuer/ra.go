@@ -51,6 +51,11 @@ type Config struct {
 	// Recorded is called after tasks have been enqueued, to wake their
 	// workers; may be nil.
 	Recorded func()
+	// MostPending is how many requests may wait for an approval; 10,000 if zero.
+	// What is beyond it is refused with Unavailable.
+	MostPending int
+	// ApprovalTTL is how long a request waits for an approval; 7 days if zero.
+	ApprovalTTL time.Duration
 	// KeepRefusals is how many refusals the ledger keeps; 100,000 if zero.
 	KeepRefusals int
 	// Revoked is called after a revocation, to wake who signs CRLs; may be nil.
@@ -68,6 +73,8 @@ type RA struct {
 	metrics  *metrics
 	inFlight chan struct{}
 	refusals chan ledger.Refused // to be written by KeepRefusals
+
+	generators generators
 
 	making    sync.Mutex // one authority is made at a time
 	mu        sync.RWMutex
@@ -93,17 +100,24 @@ func New(ctx context.Context, config Config) (*RA, error) {
 	if config.MaxInFlight == 0 {
 		config.MaxInFlight = 1024
 	}
+	if config.MostPending == 0 {
+		config.MostPending = 10_000
+	}
+	if config.ApprovalTTL == 0 {
+		config.ApprovalTTL = 7 * day
+	}
 	if config.KeepRefusals == 0 {
 		config.KeepRefusals = 100_000
 	}
 	ra := &RA{
-		Config:    config,
-		log:       config.Logger,
-		metrics:   newMetrics(),
-		inFlight:  make(chan struct{}, config.MaxInFlight),
-		refusals:  make(chan ledger.Refused, maxWaiting),
-		revoked:   make(map[ledger.Serial]bool),
-		abandoned: make(map[ledger.Serial]bool),
+		Config:     config,
+		log:        config.Logger,
+		metrics:    newMetrics(),
+		inFlight:   make(chan struct{}, config.MaxInFlight),
+		refusals:   make(chan ledger.Refused, maxWaiting),
+		generators: newGenerators(),
+		revoked:    make(map[ledger.Serial]bool),
+		abandoned:  make(map[ledger.Serial]bool),
 	}
 	ra.Profiles = maps.Clone(config.Profiles)
 	if ra.Profiles == nil {
@@ -132,7 +146,7 @@ func (ra *RA) add(record ledger.Authority) error {
 	defer ra.mu.Unlock()
 	ra.version++
 	// Refresh reads the old maps without the lock.
-	next := hierarchy{maps.Clone(ra.known.authorities), maps.Clone(ra.known.records), slices.Clone(ra.known.order), maps.Clone(ra.known.waiting)}
+	next := hierarchy{maps.Clone(ra.known.authorities), maps.Clone(ra.known.records), slices.Clone(ra.known.order), maps.Clone(ra.known.waiting), ra.known.rollovers}
 	ra.known = next
 	if authority == nil {
 		next.waiting[record.Name] = record
@@ -202,6 +216,11 @@ func (ra *RA) Usable(profile, authority string) error {
 	// A claim ends with its order.
 	if !p.outlive && p.Purpose != ledger.ForClaim && now.Add(p.validity).After(end) {
 		return fmt.Errorf("issuing CA %q expires on %s, before a certificate of profile %q issued now would (validity %v)", authority, end.Format(time.DateOnly), profile, p.validity)
+	}
+	if p.Purpose == ledger.ForGateway {
+		if err := a.Room(); err != nil {
+			return fmt.Errorf("issuing CA %q cannot certify gateways: %w", authority, err)
+		}
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ type hierarchy struct {
 	records     map[string]ledger.Authority // what they were made from
 	order       []string                    // names of authorities in the order of creation
 	waiting     map[string]ledger.Authority
+	rollovers   []rollover // that run
 }
 
 // Refresh takes over what other servers have recorded: authorities that are
@@ -34,6 +35,11 @@ func (ra *RA) Refresh(ctx context.Context) error {
 		return fmt.Errorf("loading authorities: %w", err)
 	}
 	next, errs := ra.build(records, before)
+	if rollovers, err := ra.Rollovers(ctx); err != nil {
+		return errors.Join(errs, err)
+	} else if next.rollovers, err = runningRollovers(rollovers); err != nil {
+		errs = errors.Join(errs, err)
+	}
 	revoked, err := ra.revokedAmong(ctx, next)
 	errs = errors.Join(errs, err)
 
@@ -53,7 +59,7 @@ func (ra *RA) Refresh(ctx context.Context) error {
 // build makes the hierarchy of the records; what has not changed is taken from
 // before.
 func (ra *RA) build(records []ledger.Authority, before hierarchy) (next hierarchy, errs error) {
-	next = hierarchy{make(map[string]*ca.Authority, len(records)), make(map[string]ledger.Authority, len(records)), nil, make(map[string]ledger.Authority)}
+	next = hierarchy{make(map[string]*ca.Authority, len(records)), make(map[string]ledger.Authority, len(records)), nil, make(map[string]ledger.Authority), nil}
 	for _, record := range records {
 		if len(record.Certificate) == 0 {
 			next.waiting[record.Name] = record
@@ -111,21 +117,26 @@ func (ra *RA) open(record ledger.Authority) (*ca.Authority, error) {
 // know were issued elsewhere.
 func (ra *RA) revokedAmong(ctx context.Context, h hierarchy) (revoked []ledger.Serial, err error) {
 	seen := make(map[ledger.Serial]bool)
+	var all []*x509.Certificate
 	for _, a := range h.authorities {
-		for _, c := range append(a.Chain(), a.Certificate()) {
-			serial := SerialOf(c.SerialNumber)
-			if serial == "" || seen[serial] {
-				continue
-			}
-			seen[serial] = true
-			record, err := ra.Ledger.Certificate(ctx, serial)
-			switch {
-			case errors.Is(err, ledger.ErrNotFound):
-			case err != nil:
-				return revoked, fmt.Errorf("looking up CA certificate %s: %w", serial, err)
-			case record.Purpose == ledger.ForCA && record.State == ledger.Revoked:
-				revoked = append(revoked, serial)
-			}
+		all = append(append(all, a.Chain()...), a.Certificate())
+	}
+	for _, r := range h.rollovers {
+		all = append(all, r.certificates()...)
+	}
+	for _, c := range all {
+		serial := SerialOf(c.SerialNumber)
+		if serial == "" || seen[serial] {
+			continue
+		}
+		seen[serial] = true
+		record, err := ra.Ledger.Certificate(ctx, serial)
+		switch {
+		case errors.Is(err, ledger.ErrNotFound):
+		case err != nil:
+			return revoked, fmt.Errorf("looking up CA certificate %s: %w", serial, err)
+		case record.Purpose == ledger.ForCA && record.State == ledger.Revoked:
+			revoked = append(revoked, serial)
 		}
 	}
 	return revoked, nil

@@ -30,6 +30,36 @@ var orderTexts = map[string]string{
 	"in-flight": "the last units of work order %q are taken by requests that are being answered; repeat the request",
 }
 
+// enrollmentTexts do the same for an approval, by its state and by
+// ledger.EnrollmentError.Why. What the person has noted is for people.
+var enrollmentTexts = map[string]string{
+	"pending":  "request %s waits for an approval: repeat it unchanged later, or ask for the approval by that number",
+	"rejected": "request %s was rejected by a person: ask who decides about enrollments here for the reason, by that number",
+	"issued":   "the approval of request %s was taken for another request at this moment; repeat the request",
+	"unknown":  "the approval of request %s is not there any more; repeat the request",
+	"expired":  "the approval of request %s is over; repeat the request to ask for another",
+}
+
+// secretTexts do the same for a one-time secret, by ledger.SecretError.Why.
+var secretTexts = map[string]string{
+	"unknown": "device %q has another one-time secret by now, or none: use that, or have one made",
+	"used":    "the one-time secret of device %q was used: renew by the certificate that it got, or have another secret made",
+	"expired": "the one-time secret of device %q has expired: have another one made",
+}
+
+func refuseEnrollment(why, id string) *Refusal {
+	r := refuse(Unavailable, "approval-"+why, enrollmentTexts[why], id)
+	switch why {
+	case "pending":
+		r.Kind = Pending
+	case "rejected":
+		r.Kind = Forbidden
+	default:
+		r.RetryAfter = 2 * time.Second
+	}
+	return r
+}
+
 func refuseDevice(why, device string) *Refusal {
 	return refuse(Forbidden, "device-"+why, deviceTexts[why], device)
 }
@@ -42,13 +72,36 @@ func refuseOrder(why, order string) *Refusal {
 	return r
 }
 
+// internalError is one that no rule has words for.
+type internalError struct{ error }
+
+func (e *internalError) Unwrap() error { return e.error }
+
+func internal(format string, args ...any) error {
+	return &internalError{fmt.Errorf(format, args...)}
+}
+
 // refuseRecord words what the ledger refused in step 6 or 9.
 func (ra *RA) refuseRecord(err error, intent ledger.Intent) error {
 	var clone *ledger.CloneError
 	var shared *ledger.SharedKeyError
 	var device *ledger.DeviceError
 	var order *ledger.OrderError
+	var enrollment *ledger.EnrollmentError
+	var secret *ledger.SecretError
+	var refusal *Refusal
+	var own *internalError
 	switch {
+	case err == nil, errors.As(err, &refusal), errors.As(err, &own):
+		return err
+	case errors.As(err, &enrollment) && enrollmentTexts[enrollment.Why] != "":
+		refusal := refuseEnrollment(enrollment.Why, enrollment.ID)
+		refusal.Err = err
+		return refusal
+	case errors.As(err, &secret) && secretTexts[secret.Why] != "":
+		refusal := refuse(Forbidden, "secret-"+secret.Why, secretTexts[secret.Why], secret.Device)
+		refusal.Err = err
+		return refusal
 	case errors.As(err, &device) && deviceTexts[device.Why] != "":
 		refusal := refuseDevice(device.Why, device.Device)
 		refusal.Err = err
@@ -57,7 +110,7 @@ func (ra *RA) refuseRecord(err error, intent ledger.Intent) error {
 		refusal := refuseOrder(order.Why, order.Order)
 		refusal.Err = err
 		return refusal
-	case errors.As(err, &device), errors.As(err, &order):
+	case errors.As(err, &device), errors.As(err, &order), errors.As(err, &enrollment), errors.As(err, &secret):
 		return fmt.Errorf("the ledger refuses by a rule that is not known here: %w", err)
 	case errors.As(err, &shared):
 		ra.metrics.alarms.WithLabelValues("key-shared").Inc()

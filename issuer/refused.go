@@ -59,9 +59,13 @@ func clip(text string, most int) string {
 }
 
 // recordRefusal records what Enroll refuses. A client that went away was
-// refused nothing.
+// refused nothing, and neither was one whose request waits.
 func (ra *RA) recordRefusal(ctx context.Context, r Request, err error) {
 	var refusal *Refusal
+	if errors.As(err, &refusal) && refusal.Kind == Pending {
+		refusal.Recorded = true
+		return
+	}
 	if errors.As(err, &refusal) && !(ctx.Err() != nil && errors.Is(err, ctx.Err())) {
 		ra.refused(r, refusal)
 	}

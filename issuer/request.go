@@ -78,6 +78,22 @@ type Request struct {
 	naming *naming // of claim and officer certificates, nil for all others
 }
 
+// check refuses a request that contradicts itself: whoever made it has not
+// authenticated what it says.
+func (r *Request) check() error {
+	switch {
+	case r.Requester.Kind == "":
+		return refuse(Unauthenticated, "requester", "the requester is not authenticated")
+	case r.Requester.Kind == "secret" && r.Secret == [32]byte{}, r.Secret != [32]byte{} && r.Device == "":
+		return refuse(Unauthenticated, "requester", "a one-time secret enrolls the device that it was made for, and no other")
+	}
+	return nil
+}
+
+// waits reports whether the request may wait for somebody else: others must
+// not wait for it in the group commit.
+func (r *Request) waits() bool { return r.Approval || r.Authorize == ByWebhook }
+
 // Answer is an issued certificate.
 type Answer struct {
 	Serial      ledger.Serial
@@ -116,7 +132,7 @@ type Refusal struct {
 	Device  string
 	Key     [32]byte
 	// Recorded is true when the registration authority has put it among the
-	// refusals already.
+	// refusals already, or has seen that it is none: a request that waits.
 	Recorded bool
 	// Err is the cause for the log, never for the requester; may be nil.
 	Err error

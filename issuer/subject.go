@@ -3,8 +3,10 @@ package issuer
 import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -37,6 +39,7 @@ type subjectRule struct {
 	max       int
 	value     string         // fixed, if pattern is nil
 	pattern   *regexp.Regexp // matched against the request's value
+	group     int            // of the pattern: what matches is the device; 0 for the whole value
 	source    string         // the pattern as configured, for texts
 	optional  bool
 }
@@ -67,12 +70,59 @@ func newSubjectRules(config map[string]Attribute) ([]subjectRule, error) {
 			if rule.pattern, err = whole(c.Pattern); err != nil {
 				return nil, fmt.Errorf("%s: %w", a.name, err)
 			}
+			if rule.group, err = deviceGroup(rule.pattern); err != nil {
+				return nil, fmt.Errorf("%s: %w", a.name, err)
+			}
 		default:
 			return nil, fmt.Errorf("%s: needs a value or a pattern", a.name)
 		}
 		rules = append(rules, rule)
 	}
 	return rules, nil
+}
+
+// deviceGroup returns the index of a pattern's group named device; 0 for none.
+func deviceGroup(pattern *regexp.Regexp) (int, error) {
+	group := pattern.SubexpIndex("device")
+	if group < 0 {
+		return 0, nil
+	}
+	if slices.Contains(pattern.SubexpNames()[group+1:], "device") {
+		return 0, errors.New("it has two groups named device")
+	}
+	parsed, err := syntax.Parse(pattern.String(), syntax.Perl)
+	if err != nil {
+		return 0, err
+	}
+	if captured := capture(parsed, group); captured != nil && regexp.MustCompile(`\A(?:`+captured.Sub[0].String()+`)\z`).MatchString("") {
+		return 0, errors.New("the group named device matches nothing at all, which is no device")
+	}
+	return group, nil
+}
+
+// capture finds a group in a pattern.
+func capture(re *syntax.Regexp, group int) *syntax.Regexp {
+	if re.Op == syntax.OpCapture && re.Cap == group {
+		return re
+	}
+	for _, sub := range re.Sub {
+		if found := capture(sub, group); found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
+// identifier returns the device that a value of the identifying attribute
+// names; empty if none.
+func (r *subjectRule) identifier(value string) string {
+	if r.group == 0 {
+		return value
+	}
+	if parts := r.pattern.FindStringSubmatch(value); parts != nil {
+		return parts[r.group]
+	}
+	return ""
 }
 
 // buildSubject makes the subject of a certificate: step 4. It returns the

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"mintmark/internal/ledger"
+	"mintmark/internal/pkcs10"
 )
 
 // noExpiry is the notAfter of a certificate without a well-defined expiration
@@ -36,7 +38,7 @@ func (p *Profile) authorise(r Request, csr *request) (identity, error) {
 			return identity{}, err
 		}
 	}
-	requested := csr.Subject
+	requested := csr.names.Subject
 	if r.naming != nil {
 		if err := r.naming.check(csr); err != nil {
 			return identity{}, err
@@ -48,26 +50,45 @@ func (p *Profile) authorise(r Request, csr *request) (identity, error) {
 		return identity{}, err
 	}
 	id := identity{subject: subject, values: values}
-	if p.Purpose == ledger.ForDevice {
-		id.device = values[p.deviceID]
-		if r.Device != "" && id.device != r.Device {
-			return identity{}, refuse(Forbidden, "identity", "the requester is device %q and may not ask in the name of %q", r.Device, id.device)
-		}
+	if p.device == nil {
+		return id, nil
+	}
+	if id.device, err = p.identify(values); err != nil {
+		return identity{}, err
+	}
+	if r.Device != "" && id.device != r.Device {
+		return identity{}, refuse(Forbidden, "identity", "the requester is device %q and may not ask in the name of %q", r.Device, id.device)
+	}
+	if own := p.deviceOf(csr.Subject); r.Renews != nil && csr.change != nil && id.device != own {
+		return identity{}, refuse(Forbidden, "identity", "a renewal changes names and not the device: it asks in the name of %q for %q", own, id.device)
 	}
 	return id, nil
+}
+
+// identify returns the device that the subject of a certificate identifies.
+func (p *Profile) identify(values map[string]string) (string, error) {
+	value := values[p.deviceID]
+	device := p.device.identifier(value)
+	if device == "" {
+		return "", refuse(Malformed, "subject", "%s %q names no device by the pattern of profile %s: %s", p.deviceID, value, p.Name, p.device.source)
+	}
+	return device, nil
 }
 
 // deviceOf is the device that a request names, as far as it names one; nothing
 // of it is checked.
 func (p *Profile) deviceOf(subject pkix.Name) string {
-	for _, rule := range p.subject {
-		if rule.attribute == p.deviceID {
-			if values := attributeValues(subject, rule.oid); len(values) > 0 {
-				return values[0]
-			}
-		}
+	if p.device == nil {
+		return ""
 	}
-	return ""
+	values := attributeValues(subject, p.device.oid)
+	if len(values) == 0 {
+		return ""
+	}
+	if device := p.device.identifier(values[0]); device != "" {
+		return device
+	}
+	return values[0]
 }
 
 // template is step 4: it fills a certificate from the profile and copies from
@@ -80,6 +101,7 @@ func (p *Profile) template(csr *request, id identity, issuer string, serial *big
 		NotAfter:              now.Add(p.validity).Truncate(time.Second),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           p.usages,
+		UnknownExtKeyUsage:    p.more,
 		BasicConstraintsValid: true,
 		CRLDistributionPoints: expand(p.crl, issuer),
 		OCSPServer:            expand(p.ocsp, issuer),
@@ -88,7 +110,21 @@ func (p *Profile) template(csr *request, id identity, issuer string, serial *big
 	if p.noExpiry {
 		t.NotAfter = noExpiry
 	}
-	count := len(csr.DNSNames) + len(csr.IPAddresses) + len(csr.URIs) + len(csr.EmailAddresses)
+	if p.encryption {
+		// RFC 5280, Section 4.2.1.3.
+		if _, ok := csr.public.(*rsa.PublicKey); ok {
+			t.KeyUsage |= x509.KeyUsageKeyEncipherment
+		} else {
+			t.KeyUsage |= x509.KeyUsageKeyAgreement
+		}
+	}
+	if p.Purpose == ledger.ForGateway {
+		// It certifies modules on its gateway and no CA below, and signs no CRLs.
+		t.IsCA, t.MaxPathLenZero = true, true
+		t.KeyUsage |= x509.KeyUsageCertSign
+	}
+	names := csr.names
+	count := len(names.DNSNames) + len(names.IPAddresses) + len(names.URIs) + len(names.EmailAddresses)
 	if count > maxNames {
 		return nil, refuse(Malformed, "san", "the request has %d subject alternative names; %d are allowed", count, maxNames)
 	}
@@ -101,7 +137,7 @@ func (p *Profile) template(csr *request, id identity, issuer string, serial *big
 		}
 		return true, nil
 	}
-	for _, name := range csr.DNSNames {
+	for _, name := range names.DNSNames {
 		ok, err := take("DNS", p.dns, name)
 		if err != nil {
 			return nil, err
@@ -110,7 +146,7 @@ func (p *Profile) template(csr *request, id identity, issuer string, serial *big
 			t.DNSNames = append(t.DNSNames, name)
 		}
 	}
-	for _, ip := range csr.IPAddresses {
+	for _, ip := range names.IPAddresses {
 		ok, err := take("IP", p.ip, ip.String())
 		if err != nil {
 			return nil, err
@@ -119,7 +155,7 @@ func (p *Profile) template(csr *request, id identity, issuer string, serial *big
 			t.IPAddresses = append(t.IPAddresses, ip)
 		}
 	}
-	for _, u := range csr.URIs {
+	for _, u := range names.URIs {
 		ok, err := take("URI", p.uri, u.String())
 		if err != nil {
 			return nil, err
@@ -128,7 +164,7 @@ func (p *Profile) template(csr *request, id identity, issuer string, serial *big
 			t.URIs = append(t.URIs, u)
 		}
 	}
-	for _, address := range csr.EmailAddresses {
+	for _, address := range names.EmailAddresses {
 		ok, err := take("email", p.email, address)
 		if err != nil {
 			return nil, err
@@ -144,13 +180,20 @@ func (p *Profile) template(csr *request, id identity, issuer string, serial *big
 }
 
 // noOtherNames refuses a certificate with names from the request that the one
-// held does not have.
-func (p *Profile) noOtherNames(id identity, t, held *x509.Certificate) error {
+// held does not have, except where the request may ask for others and does.
+func (p *Profile) noOtherNames(csr *request, id identity, t, held *x509.Certificate) error {
+	changed := pkcs10.ChangeSubject{}
+	if csr.change != nil {
+		changed = *csr.change
+	}
 	for _, rule := range p.subject {
 		value, ok := id.values[rule.attribute]
-		if ok && rule.pattern != nil && !slices.Contains(attributeValues(held.Subject, rule.oid), value) {
+		if ok && changed.Subject == nil && rule.pattern != nil && !slices.Contains(attributeValues(held.Subject, rule.oid), value) {
 			return refuse(Forbidden, "identity", "the requester's certificate has no %s %q, and may not ask for it", rule.attribute, value)
 		}
+	}
+	if changed.SubjectAlt != nil {
+		return nil
 	}
 	other := func(name any) error {
 		return refuse(Forbidden, "identity", "the requester's certificate does not have the alternative name %q, and may not ask for it", fmt.Sprint(name))

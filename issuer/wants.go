@@ -3,6 +3,7 @@ package issuer
 import (
 	"crypto/x509"
 	"encoding/asn1"
+	"slices"
 
 	"mintmark/ca"
 	"mintmark/internal/ledger"
@@ -30,11 +31,20 @@ type WantedAttribute struct {
 // Wants describes the certification requests that the profile takes.
 func (p *Profile) Wants() Wants {
 	w := Wants{
-		Keys: p.keys, DNS: p.dns != nil, IP: p.ip != nil, URI: p.uri != nil, Email: p.email != nil,
-		Usages: p.usages, CA: p.Purpose == ledger.ForGateway,
+		Keys: slices.Clone(p.keys), DNS: p.dns != nil, IP: p.ip != nil, URI: p.uri != nil, Email: p.email != nil,
+		Usages: slices.Clone(p.usages), CA: p.Purpose == ledger.ForGateway,
 	}
 	for _, r := range p.subject {
 		w.Subject = append(w.Subject, WantedAttribute{r.attribute, r.oid, r.value, r.optional})
 	}
 	return w
+}
+
+// Wants describes the requests that a profile takes; nothing for an unknown
+// one.
+func (ra *RA) Wants(profile string) Wants {
+	if p := ra.Profiles[profile]; p != nil {
+		return p.Wants()
+	}
+	return Wants{}
 }

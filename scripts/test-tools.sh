@@ -15,10 +15,13 @@ want pkcs11-tool opensc
 want pki strongswan-pki libstrongswan-standard-plugins
 want mosquitto_pub mosquitto-clients
 want strace strace
+want python3 python3
 want javac default-jdk-headless
 want /usr/bin/aws awscli # another aws may stand earlier in the path
-[ -f /usr/share/java/bcpkix.jar ] || install libbcpkix-java
-[ -f /usr/share/java/bcpkix.jar ] || missing="$missing bcpkix.jar"
+for jar in bcpkix bctls; do
+	[ -f /usr/share/java/$jar.jar ] || install lib$jar-java
+	[ -f /usr/share/java/$jar.jar ] || missing="$missing $jar.jar"
+done
 # Debian keeps its programs out of the path.
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || install postgresql
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || want initdb postgresql

@@ -57,7 +57,8 @@ type Config struct {
 	// RevokeLimit is how many certificates one person may revoke at once; 10 if
 	// zero.
 	RevokeLimit int
-	// Labels are the EST labels by name, for the checks of a work order.
+	// Labels are the EST labels by name, for the checks of a work order and for
+	// what a registration authority may.
 	Labels map[string]Label
 	// ClaimIssuer and ClaimProfile issue the claim certificates of work orders;
 	// empty if orders have secrets only.
@@ -106,6 +107,9 @@ func (h *handler) routes() []route {
 		h.hierarchyRoutes(),
 		h.certificateRoutes(),
 		h.inventoryRoutes(),
+		h.secretRoutes(),
+		h.enrollmentRoutes(),
+		h.rolloverRoutes(),
 		h.orderRoutes(),
 		h.principalRoutes(),
 		h.approvalRoutes(),

@@ -163,7 +163,7 @@ func approvedRoute(route route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		running := r.Context().Value(runKey{}).(*run)
 		running.found = true
-		if who := caller(r); !who.Can(route.operation) {
+		if who := caller(r); !admits(who, route.operation) {
 			running.err = denied(who, route.operation)
 			return
 		}

@@ -2,6 +2,7 @@ package adminhttp
 
 import (
 	"crypto/sha256"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"slices"
@@ -102,4 +103,28 @@ func noPIN(uri string) error {
 		return fail(http.StatusBadRequest, "key-uri", "key_uri holds a PIN, and requests are on record: put it into a file and name that with pin-source")
 	}
 	return nil
+}
+
+// rolloverWords says what a rollover certifies.
+func rolloverWords(plan *issuer.RolloverPlan) string {
+	old, new := plan.Old, plan.New
+	root := func(a *ca.Authority) string {
+		return fmt.Sprintf("%q (subject %q, certificate SHA-256 %x)", a.Name(), a.Certificate().Subject.String(), sha256.Sum256(a.Certificate().Raw))
+	}
+	end := func(c *x509.Certificate) string { return c.NotAfter.UTC().Format(time.RFC3339) }
+	text := fmt.Sprintf("roll over from root CA %s to root CA %s: %q certifies the key of %q until %s", root(old), root(new), new.Name(), old.Name(), end(plan.OldWithNew))
+	if plan.NewWithOld == nil {
+		return text + fmt.Sprintf(", and the key of %q, which is compromised, certifies nothing", old.Name())
+	}
+	return text + fmt.Sprintf(", and %q that of %q until %s; whoever trusts one of them then trusts both", old.Name(), new.Name(), end(plan.NewWithOld))
+}
+
+// raWords says what the certificate of a registration authority is worth.
+func raWords(csr *x509.CertificateRequest, in admin.Issue, labels []string) string {
+	where := "at every label that takes the profile, of which this server has none"
+	if len(labels) > 0 {
+		where = "at the labels " + quoted(labels)
+	}
+	return fmt.Sprintf("issue the certificate of a registration authority under CA %q with profile %q: subject %q, public key SHA-256 %x; whoever has that key can enroll any device %s",
+		in.Issuer, in.Profile, csr.Subject.String(), sha256.Sum256(csr.RawSubjectPublicKeyInfo), where)
 }

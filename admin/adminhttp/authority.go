@@ -98,6 +98,9 @@ func (h *handler) authority(r *http.Request, record ledger.Authority, full bool)
 	if full {
 		a.Certificate = encodePEM("CERTIFICATE", record.Certificate)
 		a.Chain = encodePEM("CERTIFICATE", record.Chain...)
+		if a.Rollovers, err = h.rolloversOf(r.Context(), record.Name); err != nil {
+			return a, err
+		}
 	}
 	return a, nil
 }

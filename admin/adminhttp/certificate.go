@@ -12,7 +12,7 @@ func (h *handler) listCertificates(w http.ResponseWriter, r *http.Request) error
 	p := query(r, "device", "profile", "issuer", "requester", "order", "purpose", "state", "key", "expires_before", "after", "limit")
 	q := ledger.Query{
 		Device: p.text("device"), Profile: p.text("profile"), Issuer: p.text("issuer"), Requester: p.text("requester"), Order: p.text("order"),
-		Purpose: ledger.Purpose(p.oneOf("purpose", "device", "server", "verification", "responder", "officer", "ca", "claim")),
+		Purpose: ledger.Purpose(p.oneOf("purpose", "device", "server", "verification", "responder", "officer", "ca", "claim", "gateway", "ra")),
 		State:   ledger.State(p.oneOf("state", "open", "valid", "revoked", "void")),
 		Key:     p.hash("key"), ExpiresBefore: p.time("expires_before"), After: p.serial("after"), Limit: p.limit(),
 	}

@@ -175,7 +175,7 @@ func TestStatus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Version != "test" || s.Server != "test" || s.Actor != "local:tester" || s.Ledger != "ok" || s.Authorities != 2 || !slices.Equal(s.Profiles, []string{"device", "server"}) {
+	if s.Version != "test" || s.Server != "test" || s.Actor != "local:tester" || s.Ledger != "ok" || s.Authorities != 2 || !slices.Equal(s.Profiles, []string{"device", "ra", "server"}) {
 		t.Errorf("status %+v", s)
 	}
 }

@@ -83,6 +83,9 @@ func (h *handler) showDevice(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	out := wireDevice(d)
+	if out.Secret, err = h.secretState(r, id); err != nil {
+		return err
+	}
 	for _, c := range slices.Backward(page.Certificates) {
 		out.Certificates = append(out.Certificates, wireCertificate(c))
 	}

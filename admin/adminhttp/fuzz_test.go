@@ -29,6 +29,16 @@ func FuzzHandler(f *testing.F) {
 	f.Add("GET", "/v1/certificates/"+issued.Certificate.Serial, "", []byte(nil))
 	f.Add("GET", "/v1/devices/press%2f1", "", []byte(nil))
 	f.Add("GET", "/v1/devices", "after=%00&limit=1000", []byte(nil))
+	waiting := w.queued(f, "press-3").ID
+	f.Add("GET", "/v1/enrollments", "state=expired&label=line&limit=1&after="+waiting, []byte(nil))
+	f.Add("GET", "/v1/enrollments/"+waiting, "", []byte(nil))
+	f.Add("POST", "/v1/enrollments/"+waiting+"/approve", "", []byte(`{"note":"x","for_seconds":3600}`))
+	f.Add("POST", "/v1/enrollments/%00/reject", "", []byte(`{"for_seconds":-1}`))
+	f.Add("POST", "/v1/secrets", "", []byte(`{"devices":["press-1","a:b"],"ttl_seconds":60}`))
+	f.Add("PUT", "/v1/secrets", "", []byte(`{"secrets":[{"device":"press-1","secret":"QJ7K2M4N6P8R3T5V"}]}`))
+	f.Add("DELETE", "/v1/devices/press-1/secret", "", []byte(nil))
+	f.Add("POST", "/v1/rollovers", "", []byte(`{"old":"root","new":"issuing","compromised":true}`))
+	f.Add("POST", "/v1/rollovers/end", "", []byte(`{"old":"root","new":""}`))
 	f.Fuzz(func(t *testing.T, method, path, query string, body []byte) {
 		u, err := url.ParseRequestURI(path)
 		if err != nil || u.Host != "" {

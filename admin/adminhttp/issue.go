@@ -1,6 +1,7 @@
 package adminhttp
 
 import (
+	"crypto/x509"
 	"encoding/pem"
 	"maps"
 	"net/http"
@@ -25,14 +26,19 @@ func (h *handler) issue(w http.ResponseWriter, r *http.Request) error {
 	if !h.issuable(in.Profile) {
 		return issuer.ErrNoProfile
 	}
-	if who := caller(r); h.RA.Profiles[in.Profile].Purpose == ledger.ForServer && !who.Can(access.ServerIssue) {
-		return denied(who, access.ServerIssue)
+	operation := issueOperation(h.RA.Profiles[in.Profile].Purpose)
+	if who := caller(r); !who.Can(operation) {
+		return denied(who, operation)
 	}
 	// As for labels: their holders are no devices, and no device is one of them.
 	if in.Issuer != "" && (in.Issuer == h.OfficerIssuer || in.Issuer == h.ClaimIssuer) {
 		return fail(http.StatusForbidden, "issuer", "CA %q issues the certificates of people or of work orders and nothing else: name the issuing CA of the devices", in.Issuer)
 	}
-	if who := caller(r); !who.Has(access.Operator) && !h.labelled(in.Profile, in.Issuer) {
+	if operation == access.RAIssue {
+		if proceed, err := h.mayIssueRA(w, r, in, der); !proceed {
+			return err
+		}
+	} else if who := caller(r); !who.Has(access.Operator) && !h.labelled(in.Profile, in.Issuer) {
 		return fail(http.StatusForbidden, "station", "%q may issue what a label issues, and none has profile %q under CA %q", who.Name, in.Profile, in.Issuer)
 	}
 	rule := issuer.Trusted
@@ -41,12 +47,48 @@ func (h *handler) issue(w http.ResponseWriter, r *http.Request) error {
 	}
 	answer, err := h.RA.Enroll(r.Context(), issuer.Request{
 		Profile: in.Profile, Issuer: in.Issuer, CSR: der, Requester: h.requester(r),
-		Authorize: rule, Order: in.Order, Operation: string(access.CertificateIssue),
+		Authorize: rule, Order: in.Order, Operation: string(operation),
 	})
 	if err != nil {
 		return err
 	}
 	return h.issued(w, r, answer)
+}
+
+// issueOperation is what it takes to have a certificate of a purpose issued.
+func issueOperation(p ledger.Purpose) access.Operation {
+	switch p {
+	case ledger.ForServer:
+		return access.ServerIssue
+	case ledger.ForRA:
+		return access.RAIssue
+	}
+	return access.CertificateIssue
+}
+
+// mayIssueRA asks for a second officer: whoever holds the certificate of a
+// registration authority enrolls any device at its labels, as a CA could.
+func (h *handler) mayIssueRA(w http.ResponseWriter, r *http.Request, in admin.Issue, der []byte) (proceed bool, err error) {
+	if in.Order != "" {
+		return false, fail(http.StatusBadRequest, "order", "a work order pays for the certificates of devices, and not for that of a registration authority")
+	}
+	csr, err := x509.ParseCertificateRequest(der)
+	if err == nil {
+		err = csr.CheckSignature()
+	}
+	if err != nil {
+		return false, fail(http.StatusBadRequest, "csr-pem", "the certification request cannot be read, or its signature is wrong: %v", err)
+	}
+	if _, err := h.RA.Authority(in.Issuer); err != nil {
+		return false, err
+	}
+	var labels []string
+	for _, name := range slices.Sorted(maps.Keys(h.Labels)) {
+		if slices.Contains(h.Labels[name].RegistrationAuthorities, in.Profile) {
+			labels = append(labels, name)
+		}
+	}
+	return h.twoPersons(w, r, access.RAIssue, raWords(csr, in, labels), in)
 }
 
 // issued answers with a certificate and its chain.
@@ -77,7 +119,7 @@ func (h *handler) labelled(profile, issuer string) bool {
 // the server issues for itself are nobody else's.
 func (h *handler) issuable(profile string) bool {
 	p, ok := h.RA.Profiles[profile]
-	return ok && (p.Purpose == ledger.ForDevice || p.Purpose == ledger.ForServer)
+	return ok && (p.Purpose == ledger.ForDevice || p.Purpose == ledger.ForServer || p.Purpose == ledger.ForRA)
 }
 
 // profiles lists the issuable ones.

@@ -34,7 +34,7 @@ func populate(t testing.TB) *people {
 	p := &people{signers: make(map[string]crypto.Signer)}
 	p.world = open(t, func(c *adminhttp.Config) {
 		c.AWS = &cloud{}
-		c.Labels = map[string]adminhttp.Label{"line": {Profile: "device", Issuer: "issuing", Orders: true}}
+		c.Labels = map[string]adminhttp.Label{"line": {Profile: "device", Issuer: "issuing", Orders: true, RegistrationAuthorities: []string{"ra"}}}
 		c.ClaimIssuer, c.ClaimProfile = "claims", "claim"
 		c.OfficerIssuer, c.OfficerProfile = "officers", "officer"
 		c.RevokeLimit = 2

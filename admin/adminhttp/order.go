@@ -18,12 +18,15 @@ import (
 	"mintmark/issuer/inventory"
 )
 
-// Label is what a work order must know of an EST label.
+// Label is what the API must know of an EST label.
 type Label struct {
 	Profile string
 	Issuer  string
 	// Orders is true for a label that takes the credentials of work orders.
 	Orders bool
+	// RegistrationAuthorities are the profiles whose certificates enroll any
+	// device at the label.
+	RegistrationAuthorities []string
 }
 
 func (h *handler) orderRoutes() []route {

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
+	"errors"
 	"math/big"
 	"slices"
 	"strings"
@@ -70,6 +71,8 @@ var matrix = []row{
 	reading("GET /v1/aws/targets/{name}/iam-policy", access.CloudRead, "/v1/aws/targets/line-a/iam-policy"),
 	reading("GET /v1/principals", access.PrincipalRead, "/v1/principals"),
 	reading("GET /v1/principals/{name}", access.PrincipalRead, "/v1/principals/alice"),
+	reading("GET /v1/enrollments", access.EnrollmentRead, "/v1/enrollments"),
+	reading("GET /v1/rollovers", access.AuthorityRead, "/v1/rollovers"),
 	reading("GET /v1/approvals", access.ApprovalRead, "/v1/approvals"),
 	{pattern: "POST /v1/aws/targets/{name}/apply", operation: access.CloudApply, reads: true, prepare: func(*testing.T, *people, string, string) (wire, func() bool) {
 		return wire{path: "/v1/aws/targets/line-a/apply", body: none}, nil
@@ -84,6 +87,9 @@ var matrix = []row{
 	{pattern: "GET /v1/orders/{id}", operation: access.OrderRead, reads: true, prepare: func(t *testing.T, p *people, _, name string) (wire, func() bool) {
 		p.order(t, name)
 		return wire{path: "/v1/orders/" + name}, nil
+	}},
+	{pattern: "GET /v1/enrollments/{id}", operation: access.EnrollmentRead, reads: true, prepare: func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		return wire{path: "/v1/enrollments/" + p.queued(t, name).ID}, nil
 	}},
 	{pattern: "GET /v1/approvals/{id}", operation: access.ApprovalRead, reads: true, prepare: func(t *testing.T, p *people, _, name string) (wire, func() bool) {
 		return wire{path: "/v1/approvals/" + p.proposal(t, name).ID}, nil
@@ -133,6 +139,25 @@ var matrix = []row{
 			return err == nil && slices.ContainsFunc(page.Certificates, func(c ledger.Certificate) bool { return c.Subject == "CN="+name })
 		}
 	}),
+	changing("POST /v1/certificates", access.RAIssue, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		request := pkitest.CSR(t, pkitest.NewKey(t), pkix.Name{CommonName: name})
+		in := admin.Issue{Profile: "ra", Issuer: "issuing", CSR: string(pkitest.PEM("CERTIFICATE REQUEST", request))}
+		return wire{path: "/v1/certificates", body: in}, func() bool {
+			page, err := p.ra.Ledger.Certificates(t.Context(), ledger.Query{Purpose: ledger.ForRA, Limit: 1000})
+			return err == nil && slices.ContainsFunc(page.Certificates, func(c ledger.Certificate) bool { return c.Subject == "CN="+name })
+		}
+	}),
+	changing("POST /v1/rollovers", access.AuthorityRollover, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		p.root(t, name, 30)
+		return wire{path: "/v1/rollovers", body: admin.RolloverSpec{Old: "root", New: name}}, func() bool { return p.rolls(t, name) }
+	}),
+	changing("POST /v1/rollovers/end", access.AuthorityRollover, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		p.root(t, name, 30)
+		if _, err := p.ra.BeginRollover(t.Context(), "root", name, false, ledger.Requester{Kind: "admin", Name: "test"}); err != nil {
+			t.Fatal(err)
+		}
+		return wire{path: "/v1/rollovers/end", body: admin.RolloverEnd{Old: "root", New: name}}, func() bool { return !p.rolls(t, name) }
+	}),
 	changing("POST /v1/certificates/import", access.CertificateImport, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
 		anchor := elsewhere(t)
 		if !p.hasAuthority("elsewhere") {
@@ -170,6 +195,23 @@ var matrix = []row{
 	changing("POST /v1/devices/{id}/hold", access.DeviceHold, device("/hold", "", ledger.Held)),
 	changing("POST /v1/devices/{id}/release", access.DeviceHold, device("/release", ledger.Held, ledger.Enrolled)),
 	changing("POST /v1/devices/{id}/retire", access.DeviceRetire, device("/retire", "", ledger.Retired)),
+
+	changing("POST /v1/secrets", access.SecretChange, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		return wire{path: "/v1/secrets", body: admin.SecretSpec{Devices: []string{name}}}, func() bool { return p.hasSecret(t, name) }
+	}),
+	changing("PUT /v1/secrets", access.SecretChange, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		in := admin.SecretImport{Secrets: []admin.DeviceSecret{{Device: name, Secret: newName()}}}
+		return wire{path: "/v1/secrets", body: in}, func() bool { return p.hasSecret(t, name) }
+	}),
+	changing("DELETE /v1/devices/{id}/secret", access.SecretChange, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		secret := ledger.DeviceSecret{Device: name, SHA256: sha256.Sum256([]byte(name)), At: time.Now(), Actor: "test", ExpiresAt: time.Now().Add(time.Hour)}
+		if err := p.ra.Ledger.PutSecrets(t.Context(), []ledger.DeviceSecret{secret}); err != nil {
+			t.Fatal(err)
+		}
+		return wire{path: "/v1/devices/" + name + "/secret"}, func() bool { return !p.hasSecret(t, name) }
+	}),
+	changing("POST /v1/enrollments/{id}/approve", access.EnrollmentDecide, enrollment("/approve", ledger.EnrollmentApproved)),
+	changing("POST /v1/enrollments/{id}/reject", access.EnrollmentDecide, enrollment("/reject", ledger.EnrollmentRejected)),
 
 	changing("POST /v1/orders", access.OrderCreate, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
 		spec := admin.OrderSpec{ID: name, Label: "line", Quantity: 10, NotAfter: time.Now().Add(time.Hour)}
@@ -256,6 +298,48 @@ func device(path string, before, after ledger.DeviceState) func(*testing.T, *peo
 			return err == nil && d.State == after
 		}
 	}
+}
+
+// enrollment is a decision about a request that waits.
+func enrollment(path string, after ledger.EnrollmentState) func(*testing.T, *people, string, string) (wire, func() bool) {
+	return func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		id := p.queued(t, name).ID
+		return wire{path: "/v1/enrollments/" + id + path, body: admin.Decision{Note: "test"}}, func() bool {
+			e, err := p.ra.Ledger.Enrollment(t.Context(), id)
+			return err == nil && e.State == after
+		}
+	}
+}
+
+func (p *people) hasSecret(t *testing.T, device string) bool {
+	t.Helper()
+	_, err := p.ra.Ledger.DeviceSecret(t.Context(), device)
+	if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+// root makes a root with the subject of the one that is called root, past the
+// API.
+func (p *people) root(t *testing.T, name string, years int) {
+	t.Helper()
+	if _, err := p.ra.CreateAuthority(t.Context(), issuer.AuthoritySpec{
+		Spec: ca.Spec{Name: name, Subject: pkix.Name{CommonName: "root"}, Validity: time.Duration(years) * 365 * 24 * time.Hour, Backdate: time.Hour},
+		Key:  ca.P256,
+	}, ledger.Requester{Kind: "admin", Name: "test"}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// rolls reports whether a rollover to that root runs.
+func (p *people) rolls(t *testing.T, name string) bool {
+	t.Helper()
+	list, err := p.ra.Ledger.Rollovers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(list, func(r ledger.Rollover) bool { return r.New == name && r.EndedAt.IsZero() })
 }
 
 // order is a request about a work order.

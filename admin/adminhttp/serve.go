@@ -46,7 +46,7 @@ func (h *handler) serve(op access.Operation, fn operation) http.Handler {
 		case err != nil:
 		case !ok:
 			err = fail(http.StatusForbidden, "actor", "the caller is nobody whom this server knows: a principal with this Unix user or certificate must be added")
-		case !principal.Can(op):
+		case !admits(principal, op):
 			err = denied(principal, op)
 		default:
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody(r))
@@ -57,6 +57,12 @@ func (h *handler) serve(op access.Operation, fn operation) http.Handler {
 		}
 		h.logRequest(r, id, principal.Name, answer.status, time.Since(start), err)
 	})
+}
+
+// admits reports whether a principal may enter a route of that operation. What
+// may be issued depends on the profile: issue asks again for each.
+func admits(who access.Principal, op access.Operation) bool {
+	return who.Can(op) || op == access.CertificateIssue && who.Can(access.RAIssue)
 }
 
 // logRequest writes the one line of a request. Reading without error is not

@@ -28,6 +28,7 @@ import (
 // keys are in memory, because encrypting their files is slow on purpose; the
 // scripts of cmd/mintmark have the real ones.
 type world struct {
+	dir     string // of the ledger and its log
 	handler http.Handler
 	ra      *issuer.RA
 	keys    *memory
@@ -56,12 +57,12 @@ func open(t testing.TB, change func(*adminhttp.Config)) *world {
 	}
 	t.Cleanup(func() { store.Close() })
 	profiles := make(map[string]*issuer.Profile)
-	for _, preset := range []string{"device", "server", "claim", "officer"} {
-		if profiles[preset], err = issuer.NewProfile(preset, issuer.ProfileConfig{Preset: preset}, ""); err != nil {
+	for name, preset := range map[string]string{"device": "device", "server": "server", "claim": "claim", "officer": "officer", "ra": "registration-authority"} {
+		if profiles[name], err = issuer.NewProfile(name, issuer.ProfileConfig{Preset: preset}, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w := &world{keys: &memory{}}
+	w := &world{dir: dir, keys: &memory{}}
 	quiet := slog.New(slog.DiscardHandler)
 	ra, err := issuer.New(t.Context(), issuer.Config{
 		Ledger: store, Keys: w.keys, Server: "test", EpochTTL: time.Hour, Logger: quiet, Profiles: profiles,

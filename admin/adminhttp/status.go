@@ -24,11 +24,16 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	enrollments, err := h.waiting(r.Context())
+	if err != nil {
+		return err
+	}
 	s := admin.Status{
 		Version: h.Version, Server: h.RA.Server, Time: h.RA.Now().UTC(), Actor: actor(r),
 		Ledger: "ok", Unprotected: access.Unprotected(people), Authorities: len(records), Waiting: len(h.RA.Waiting()),
 		Profiles:   h.profiles(),
 		AWSTargets: h.targets(), Backlog: backlog, UnlistedRevocations: unlisted,
+		PendingEnrollments: enrollments,
 	}
 	if err := h.Ledger.Health(); err != nil {
 		s.Ledger = err.Error()

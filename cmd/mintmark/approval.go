@@ -149,8 +149,8 @@ func newApprovalRun(a *app) *cobra.Command {
 	var out string
 	c := a.command("run ID [flags]", "Carry out what was approved",
 		`Run does what was proposed, exactly as it was signed, once, and prints what the
-command that proposed it would have printed. A certification request is written in
-PEM, to --out if that is given.`,
+command that proposed it would have printed. A certification request, or a certificate with
+its chain, is written in PEM, to --out if that is given.`,
 		"  mintmark approval run k3f7q2xw4m --dir ./factory", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				done, err := client.RunApproval(c.Context(), args[0])
@@ -164,7 +164,7 @@ PEM, to --out if that is given.`,
 				return a.printAnswer(done, out)
 			})
 		})
-	c.Flags().StringVar(&out, "out", "", "`file` for a certification request (default standard output)")
+	c.Flags().StringVar(&out, "out", "", "`file` for a certification request or a certificate (default standard output)")
 	return c
 }
 
@@ -192,6 +192,10 @@ func (a *app) printAnswer(done admin.ApprovalRun, out string) error {
 		return show(done.Answer, a.printAuthority)
 	case access.PrincipalChange:
 		return show(done.Answer, a.showPrincipal)
+	case access.AuthorityRollover:
+		return show(done.Answer, a.printRollover)
+	case access.RAIssue:
+		return show(done.Answer, func(issued admin.Issued) error { return a.printIssued(issued, out) })
 	case access.OrderRaise:
 		return show(done.Answer, a.printOrder)
 	}

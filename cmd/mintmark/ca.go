@@ -13,7 +13,7 @@ func newCA(a *app) *cobra.Command {
 	c := a.group("ca", "Create, import, show and export certification authorities",
 		"Ca works on the hierarchy: roots, issuing CAs, and trust anchors kept elsewhere.",
 		"  mintmark ca list --dir ./factory\n  mintmark ca show issuing --dir ./factory")
-	c.AddCommand(newCACreate(a), newCARequest(a), newCAImport(a), newCAList(a), newCAShow(a), newCAExport(a), newCACRL(a))
+	c.AddCommand(newCACreate(a), newCARequest(a), newCAImport(a), newCAList(a), newCAShow(a), newCAExport(a), newCACRL(a), newCARollover(a))
 	return c
 }
 
@@ -75,6 +75,9 @@ func (a *app) printAuthority(one admin.Authority) error {
 	t.field("sha-256", one.Fingerprint)
 	if one.CRL != nil {
 		t.field("crl", fmt.Sprintf("number %d, next update %s", one.CRL.Number, date(one.CRL.NextUpdate)))
+	}
+	for _, r := range one.Rollovers {
+		t.field("rollover", fmt.Sprintf("from %s to %s, %s since %s", r.Old, r.New, rolloverState(r), date(r.At)))
 	}
 	if err := t.flush(); err != nil {
 		return err

@@ -69,7 +69,7 @@ issuance to within seconds. Filters narrow it down. It shows one page, or with -
 	f.StringVar(&q.Issuer, "issuer", "", "of this issuing CA")
 	f.StringVar(&q.Requester, "requester", "", "asked for by this `name`")
 	f.StringVar(&q.Order, "order", "", "under this work `order`")
-	f.StringVar(&q.Purpose, "purpose", "", "for this `purpose`: device, server, verification, responder, officer, ca, claim")
+	f.StringVar(&q.Purpose, "purpose", "", "for this `purpose`: device, server, verification, responder, officer, ca, claim, gateway, ra")
 	f.StringVar(&q.State, "state", "", "in this `state`: open, valid, revoked, void")
 	f.StringVar(&q.Key, "key", "", "of the public key with this `SHA-256`")
 	f.StringVar(&expires, "expires-before", "", "that expire before this `date`, or within this time, as in 30d")

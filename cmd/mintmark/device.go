@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +18,7 @@ which certificates they have got.`,
 		`  mintmark device import devices.csv --dir ./factory
   mintmark device list --state expected --dir ./factory
   mintmark device show press-0042 --dir ./factory`)
-	c.AddCommand(newDeviceImport(a), newDeviceList(a), newDeviceShow(a),
+	c.AddCommand(newDeviceImport(a), newDeviceList(a), newDeviceShow(a), newDeviceSecret(a),
 		newDeviceChange(a, deviceHold), newDeviceChange(a, deviceRelease), newDeviceChange(a, deviceRetire))
 	return c
 }
@@ -121,6 +122,7 @@ func (a *app) printDevice(d admin.Device) error {
 	t.field("first seen", dateOf(d.FirstSeen))
 	t.field("last issued", dateOf(d.LastIssued))
 	t.field("current", d.Current)
+	t.field("one-time secret", secretWords(d.Secret, time.Now()))
 	if err := t.flush(); err != nil {
 		return err
 	}

@@ -13,21 +13,28 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mintmark/internal/cms"
 	"mintmark/issuer/est"
 )
 
 func newEST(a *app) *cobra.Command {
 	c := a.group("est", "The device's side of EST (RFC 7030)",
-		"Est talks to an EST server the way a device does. It needs no state directory.",
-		"  mintmark est cacerts --url https://ca.example.org:8443 --ca root.pem")
-	c.AddCommand(newESTCACerts(a), newESTEnroll(a), newESTReenroll(a), newESTSecret(a))
+		`Est talks to an EST server the way a device does, to any server. It needs no state
+directory. It exits with 0 when it has got what it asked for, with 3 when the server
+still wants a person to approve the request, which can then be made again and is
+recognised, with 2 for a wrong command line and with 1 for everything else.`,
+		`  mintmark est cacerts --url https://ca.example.org:8443 --ca root.pem
+  mintmark est cacerts --url https://ca.example.org/.well-known/est/press --pin 93:ab:51:... --out anchors.pem`)
+	c.AddCommand(newESTCACerts(a), newESTCSRAttrs(a), newESTEnroll(a), newESTReenroll(a), newESTRenew(a),
+		newESTKeygen(a), newESTCMC(a), newESTSecret(a), newESTDoctor(a))
 	return c
 }
 
 // estFlags say how to reach a server and how to authenticate to it.
 type estFlags struct {
 	client       est.Client
-	ca           string
+	ca, pin      string
+	tls12        bool
 	user         string
 	passwordFile string
 	cert, key    string
@@ -37,11 +44,14 @@ type estFlags struct {
 // bind adds the flags that every operation has.
 func (f *estFlags) bind(c *cobra.Command) {
 	flags := c.Flags()
-	flags.StringVar(&f.client.URL, "url", "", "`URL` of the server, as in https://ca.example.org:8443")
-	flags.StringVar(&f.client.Label, "label", "", "EST `label` (default the path without one)")
+	flags.StringVar(&f.client.URL, "url", "", "`URL` of the server, as in https://ca.example.org:8443; with a path, that is where the operations are, in place of /.well-known/est")
+	flags.StringVar(&f.client.Label, "label", "", "EST `label`, after that path (default none)")
 	flags.StringVar(&f.ca, "ca", "", "`file` with the trust anchors for the server's certificate (default the system's)")
+	flags.StringVar(&f.pin, "pin", "", "`SHA-256` fingerprint of the server's root, compared by a person, in place of --ca")
+	flags.BoolVar(&f.tls12, "tls12", false, "use TLS 1.2 at most: for servers that link requests by tls-unique only")
 	flags.DurationVar(&f.wait, "wait", time.Minute, "how long to repeat a request that the server asks to repeat")
 	require(c, "url")
+	c.MarkFlagsMutuallyExclusive("ca", "pin")
 }
 
 // bindCredentials adds the flags of who enrolls.
@@ -49,13 +59,43 @@ func (f *estFlags) bindCredentials(c *cobra.Command) {
 	flags := c.Flags()
 	flags.StringVar(&f.user, "user", "", "`name` for the password; without it the file holds name:password")
 	flags.StringVar(&f.passwordFile, "password-file", "", "`file` with the password")
+	flags.BoolVar(&f.client.OnChallenge, "on-challenge", false, "send the password only when the server asks for it")
 	flags.StringVar(&f.cert, "cert", "", "`file` with the certificate to authenticate with, and its chain")
-	flags.StringVar(&f.key, "key", "", "`file` with the key of that certificate")
+	flags.StringVar(&f.key, "key", "", "`file` with the key of that certificate, or its pkcs11: URI")
 	c.MarkFlagsRequiredTogether("cert", "key")
+}
+
+// openEST reads what the flags name, and has the server's root by its
+// fingerprint. The returned function closes the token of the key.
+func (a *app) openEST(ctx context.Context, f *estFlags) (func() error, error) {
+	closeToken := func() error { return nil }
+	if strings.HasPrefix(strings.ToLower(f.key), "pkcs11:") {
+		key, done, err := a.openSigner(ctx, f.key)
+		if err != nil {
+			return nil, err
+		}
+		closeToken = done
+		if f.client.Certificate, err = certificateWith(f.cert, f.key, key); err != nil {
+			return nil, errors.Join(err, done())
+		}
+	}
+	if err := f.open(); err != nil {
+		return nil, errors.Join(err, closeToken())
+	}
+	if f.pin != "" {
+		err := a.repeat(ctx, f.wait, func() error { return f.bootstrap(ctx) })
+		if err != nil {
+			return nil, errors.Join(err, closeToken())
+		}
+	}
+	return closeToken, nil
 }
 
 // open reads the files that the flags name.
 func (f *estFlags) open() error {
+	if f.tls12 {
+		f.client.MaxVersion = tls.VersionTLS12
+	}
 	if f.ca != "" {
 		anchors, err := readCertificates(f.ca)
 		if err != nil {
@@ -82,33 +122,33 @@ func (f *estFlags) open() error {
 			}
 		}
 	}
-	if f.cert != "" {
-		certificate, err := clientCertificate(f.cert, f.key)
+	if f.cert != "" && f.client.Certificate == nil {
+		key, err := readKey(f.key)
 		if err != nil {
 			return err
 		}
-		f.client.Certificate = certificate
+		if f.client.Certificate, err = certificateWith(f.cert, f.key, key); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func clientCertificate(certFile, keyFile string) (*tls.Certificate, error) {
-	chain, err := readCertificates(certFile)
+// bootstrap trusts the root that has the fingerprint, if the server is under it.
+func (f *estFlags) bootstrap(ctx context.Context) error {
+	pin, err := est.ParsePin(f.pin)
 	if err != nil {
-		return nil, err
+		return usagef("--pin: %w", err)
 	}
-	key, err := readKey(keyFile)
+	// With a client of its own: that of the operations gets its trust by this.
+	server := &est.Client{URL: f.client.URL, Label: f.client.Label, MaxVersion: f.client.MaxVersion}
+	list, err := server.Bootstrap(ctx, pin)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if !samePublicKey(chain[0].PublicKey, key.Public()) {
-		return nil, fmt.Errorf("%s is not the key of the first certificate in %s", keyFile, certFile)
-	}
-	certificate := &tls.Certificate{PrivateKey: key, Leaf: chain[0]}
-	for _, c := range chain {
-		certificate.Certificate = append(certificate.Certificate, c.Raw)
-	}
-	return certificate, nil
+	f.client.RootCAs = x509.NewCertPool()
+	f.client.RootCAs.AddCert(list[0])
+	return nil
 }
 
 // repeat makes a request again as long as the server asks for it and time is
@@ -145,55 +185,28 @@ func (a *app) repeat(ctx context.Context, wait time.Duration, request func() err
 // first.
 func explain(err error) error {
 	var untrusted *tls.CertificateVerificationError
+	var alert tls.AlertError
 	var status *est.StatusError
 	switch {
 	case errors.As(err, &untrusted):
 		return fmt.Errorf("%w: --ca names the file with the root of the server's certificate, --url a name that is in it", err)
+	case errors.As(err, &alert):
+		return fmt.Errorf("%w: the server ended TLS: does it accept the certificate of --cert, or demand one?", err)
+	case errors.Is(err, cms.ErrDecrypt):
+		return fmt.Errorf("%w: the server encrypted for the key that it knows under this identifier: is that the key given here?", err)
 	case errors.As(err, &status) && status.Code == http.StatusUnauthorized:
+		if challenge := strings.ToLower(status.Challenge); challenge != "" && !strings.Contains(challenge, "basic") {
+			return fmt.Errorf("%w: the server wants the authentication %q, and this client speaks Basic only", err, printable(status.Challenge))
+		}
 		return fmt.Errorf("%w: the server wants a name and password of this label (--password-file), or a certificate that may enroll there (--cert and --key), and accepts none that was given", err)
 	case errors.As(err, &status) && status.Code == http.StatusNotFound:
-		return fmt.Errorf("%w: is --label right?", err)
+		return fmt.Errorf("%w: is --label right, and the path of --url? The server may also not offer this operation", err)
+	case errors.As(err, &status) && status.Code == http.StatusNotImplemented:
+		return fmt.Errorf("%w: the server does not offer this operation", err)
+	case errors.As(err, &status) && status.Code >= 300 && status.Code < 400:
+		return fmt.Errorf("%w: the server points elsewhere, which is not followed: give --url as it is meant", err)
 	}
 	return err
-}
-
-func newESTCACerts(a *app) *cobra.Command {
-	var f estFlags
-	var out string
-	c := a.command("cacerts --url URL [flags]", "Fetch the CA certificates",
-		"Cacerts fetches the trust anchors and issuing CAs of a server (RFC 7030, Section\n4.1). They can be trusted as far as --ca vouches for the server.",
-		"  mintmark est cacerts --url https://ca.example.org:8443 --ca root.pem --out anchors.pem",
-		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
-			if err := f.open(); err != nil {
-				return err
-			}
-			var list []*x509.Certificate
-			err := a.repeat(c.Context(), f.wait, func() (err error) {
-				list, err = f.client.CACerts(c.Context())
-				return err
-			})
-			if err != nil {
-				return err
-			}
-			if out != "" || !a.json {
-				if err := a.writeOut(out, certificatePEM(list...)); err != nil {
-					return err
-				}
-			}
-			if a.json {
-				answer := struct {
-					Certificates []enrolled `json:"certificates"`
-				}{[]enrolled{}}
-				for _, one := range list {
-					answer.Certificates = append(answer.Certificates, describeEnrolled(one))
-				}
-				return a.printJSON(answer)
-			}
-			return nil
-		})
-	f.bind(c)
-	c.Flags().StringVar(&out, "out", "", "`file` to write (default standard output)")
-	return c
 }
 
 // exists reports whether there is a file of that name.

@@ -1,47 +1,51 @@
 package main
 
 import (
+	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
-)
 
-// oidSubjectAltName is the extension of subject alternative names.
-var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
+	"mintmark/issuer/est"
+)
 
 func newESTEnroll(a *app) *cobra.Command {
 	var f estFlags
 	var request requestFlags
 	var newKey, keyType, out string
+	var proof proofFlag
 	var chain bool
 	c := a.command("enroll --url URL (--csr FILE | --name NAME --new-key FILE) --out FILE [flags]",
 		"Get a first certificate",
 		`Enroll sends a certification request (RFC 7030, Section 4.2.1) and writes the
 certificate. The key is made unless --new-key exists, so that a request which was
-cut off can be repeated and gets the same certificate.`,
+cut off can be repeated and gets the same certificate.
+
+A request that is made here is linked to the TLS connection (RFC 7030, Section 3.5) where
+the server's csrattrs wants it; --proof decides otherwise. One from a file cannot be.`,
 		`  mintmark est enroll --url https://ca.example.org:8443 --ca root.pem --password-file enroll --name press-0042 --new-key press.key --out press.pem
+  mintmark est enroll --url https://ca.example.org:8443 --pin 93:ab:51:... --password-file enroll --name press-0042 --new-key press.key --out press.pem --proof always
   mintmark est enroll --url https://ca.example.org:8443 --ca root.pem --cert idevid.pem --key idevid.key --csr press.csr --out press.pem`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
-			if err := f.open(); err != nil {
-				return err
+			if request.file != "" && proof.link == est.LinkAlways {
+				return usagef("the request in %s is signed already and cannot be linked to a connection: make it here, with --name and --new-key", request.file)
 			}
-			der, err := enrollmentRequest(request, newKey, keyType)
+			done, err := a.openEST(c.Context(), &f)
 			if err != nil {
 				return err
 			}
+			defer done()
+			send, closeKey, err := a.enrollment(c.Context(), &f, request, newKey, keyType, proof.link)
+			if err != nil {
+				return err
+			}
+			defer closeKey()
 			var certificate *x509.Certificate
 			err = a.repeat(c.Context(), f.wait, func() (err error) {
-				certificate, err = f.client.Enroll(c.Context(), der)
+				certificate, err = send()
 				return err
 			})
 			if err != nil {
@@ -53,163 +57,107 @@ cut off can be repeated and gets the same certificate.`,
 	f.bindCredentials(c)
 	request.bind(c)
 	bindResult(c, &out, &chain)
-	c.Flags().StringVar(&newKey, "new-key", "", "`file` with the key to certify; made if there is none")
-	c.Flags().StringVar(&keyType, "key-type", "P-256", "`type` of a key to make: P-256, P-384, RSA-2048, RSA-3072")
+	proof.bind(c)
+	c.Flags().StringVar(&newKey, "new-key", "", "`file` with the key to certify, made if there is none; or the pkcs11: URI of one that there is")
+	c.Flags().StringVar(&keyType, "key-type", "", "`type` of a key to make: P-256, P-384, RSA-2048, RSA-3072 (default what the server's csrattrs asks for, or P-256)")
 	c.MarkFlagsMutuallyExclusive("csr", "new-key")
 	c.MarkFlagsOneRequired("csr", "new-key")
 	return c
 }
 
-func newESTReenroll(a *app) *cobra.Command {
-	var f estFlags
-	var newKey, keyType, out string
-	var chain bool
-	c := a.command("reenroll --url URL --cert FILE --key FILE --out FILE [flags]", "Renew a certificate",
-		`Reenroll renews the certificate that it authenticates with (RFC 7030, Section
-4.2.2): same subject, same names. It keeps the key, or changes it with --new-key.`,
-		`  mintmark est reenroll --url https://ca.example.org:8443 --ca root.pem --cert press.pem --key press.key --out press.pem
-  mintmark est reenroll --url https://ca.example.org:8443 --ca root.pem --cert press.pem --key press.key --new-key press2.key --out press2.pem`,
-		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
-			if err := f.open(); err != nil {
-				return err
-			}
-			key, err := readKey(f.key)
-			if newKey != "" {
-				key, err = ensureKey(newKey, keyType)
-			}
-			if err != nil {
-				return err
-			}
-			der, err := renewal(f.client.Certificate.Leaf, key)
-			if err != nil {
-				return err
-			}
-			var certificate *x509.Certificate
-			err = a.repeat(c.Context(), f.wait, func() (err error) {
-				certificate, err = f.client.Reenroll(c.Context(), der)
-				return err
-			})
-			if err != nil {
-				return err
-			}
-			return a.writeEnrolled(c, &f, certificate, out, chain)
-		})
-	f.bind(c)
-	f.bindCredentials(c)
-	bindResult(c, &out, &chain)
-	c.Flags().StringVar(&newKey, "new-key", "", "`file` with a new key to certify; made if there is none")
-	c.Flags().StringVar(&keyType, "key-type", "P-256", "`type` of a key to make: P-256, P-384, RSA-2048, RSA-3072")
-	require(c, "cert", "key")
-	return c
-}
-
-func bindResult(c *cobra.Command, out *string, chain *bool) {
-	c.Flags().StringVar(out, "out", "", "`file` for the certificate")
-	c.Flags().BoolVar(chain, "chain", false, "add the issuing CAs that the server's cacerts hold, for TLS clients")
-	require(c, "out")
-}
-
-// enrollmentRequest is the request in the file, or one for the key.
-func enrollmentRequest(request requestFlags, newKey, keyType string) ([]byte, error) {
+// enrollment returns what sends the request in the file, or one for the key.
+func (a *app) enrollment(ctx context.Context, f *estFlags, request requestFlags, newKey, keyType string, link est.Link) (send func() (*x509.Certificate, error), closeKey func() error, err error) {
+	closeKey = func() error { return nil }
 	if request.file != "" {
-		return request.read()
+		der, err := request.read()
+		if err != nil {
+			return nil, nil, err
+		}
+		return func() (*x509.Certificate, error) { return f.client.Enroll(ctx, der) }, closeKey, nil
 	}
-	key, err := ensureKey(newKey, keyType)
+	template, err := request.template()
+	if err != nil {
+		return nil, nil, err
+	}
+	var key crypto.Signer
+	if exists(newKey) || isToken(newKey) {
+		key, closeKey, err = a.openSigner(ctx, newKey)
+	} else {
+		if keyType == "" {
+			if keyType, err = a.wantedKey(ctx, f); err != nil {
+				return nil, nil, err
+			}
+		}
+		key, err = createKey(newKey, keyType)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	r := est.Request{Template: template, Key: key, Link: link}
+	return func() (*x509.Certificate, error) { return f.client.EnrollRequest(ctx, r) }, closeKey, nil
+}
+
+// template is what the flags describe.
+func (f *requestFlags) template() (*x509.CertificateRequest, error) {
+	var der []byte
+	var err error
+	if f.file != "" {
+		der, err = f.read()
+	} else {
+		// Under a key of no consequence.
+		var passing crypto.Signer
+		if passing, err = newKey("P-256"); err == nil {
+			der, err = f.make(passing)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	return request.make(key)
-}
-
-// ensureKey reads the key in a file, or makes it.
-func ensureKey(name, kind string) (crypto.Signer, error) {
-	if exists(name) {
-		return readKey(name)
-	}
-	return createKey(name, kind)
-}
-
-// renewal is the request that repeats subject and names of a certificate.
-func renewal(old *x509.Certificate, key crypto.Signer) ([]byte, error) {
-	template := &x509.CertificateRequest{RawSubject: old.RawSubject}
-	for _, e := range old.Extensions {
-		if e.Id.Equal(oidSubjectAltName) {
-			template.ExtraExtensions = append(template.ExtraExtensions, pkix.Extension{Id: e.Id, Critical: e.Critical, Value: e.Value})
-		}
-	}
-	der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
+	csr, err := x509.ParseCertificateRequest(der)
 	if err != nil {
-		return nil, fmt.Errorf("making the certification request: %w", err)
+		return nil, fmt.Errorf("parsing the certification request: %w", err)
 	}
-	return der, nil
+	return &x509.CertificateRequest{RawSubject: csr.RawSubject, ExtraExtensions: csr.Extensions, PublicKey: csr.PublicKey}, nil
 }
 
-// enrolled describes a certificate to a program.
-type enrolled struct {
-	Serial   string    `json:"serial"`
-	Subject  string    `json:"subject"`
-	Issuer   string    `json:"issuer"`
-	NotAfter time.Time `json:"not_after"`
-	PEM      string    `json:"pem"`
+// defaultKeyType is that of a device that is told nothing else.
+const defaultKeyType = "P-256"
+
+// wantedKey is the type of key that the server asks for, of those that can be
+// made here.
+func (a *app) wantedKey(ctx context.Context, f *estFlags) (string, error) {
+	var wants est.CSRAttrs
+	err := a.repeat(ctx, f.wait, func() (err error) {
+		wants, err = f.client.CSRAttrs(ctx)
+		return err
+	})
+	var status *est.StatusError
+	switch {
+	case errors.Is(err, est.ErrNone), errors.As(err, &status):
+		return defaultKeyType, nil // not every server offers to say
+	case err != nil:
+		return "", fmt.Errorf("%w: --key-type chooses a key without asking", err)
+	}
+	return chooseKey(wants)
 }
 
-func describeEnrolled(c *x509.Certificate) enrolled {
-	return enrolled{hex.EncodeToString(c.SerialNumber.Bytes()), c.Subject.String(), c.Issuer.String(), c.NotAfter.UTC(), string(certificatePEM(c))}
+// proofFlag says whether to link a request to the connection.
+type proofFlag struct{ link est.Link }
+
+func (p *proofFlag) bind(c *cobra.Command) {
+	p.link = est.LinkAuto
+	c.Flags().Var(p, "proof", "link the request to the TLS connection: `auto` (where csrattrs wants it), always or never")
 }
 
-// writeEnrolled writes what the server answered.
-func (a *app) writeEnrolled(c *cobra.Command, f *estFlags, certificate *x509.Certificate, out string, chain bool) error {
-	list := []*x509.Certificate{certificate}
-	var chainErr error
-	if chain {
-		// The certificate is written even if its chain cannot be had.
-		above, err := f.client.CACerts(c.Context())
-		if err == nil {
-			list = append(list, issuersOf(certificate, above)...)
-		}
-		chainErr = err
-	}
-	if err := replaceFile(out, certificatePEM(list...), 0o644); err != nil {
-		return errors.Join(err, chainErr)
-	}
-	one := describeEnrolled(certificate)
-	a.say("certificate %s for %s in %s, valid until %s", one.Serial, printable(one.Subject), out, date(one.NotAfter))
-	if chainErr != nil {
-		return chainErr
-	}
-	if a.json {
-		return a.printJSON(one)
-	}
-	return nil
-}
+func (p *proofFlag) String() string { return string(p.link) }
 
-// issuersOf finds the path above a certificate, without the root.
-func issuersOf(certificate *x509.Certificate, list []*x509.Certificate) []*x509.Certificate {
-	var path []*x509.Certificate
-	for child := certificate; len(path) < len(list); {
-		var parent *x509.Certificate
-		for _, c := range list {
-			if child.CheckSignatureFrom(c) == nil {
-				parent = c
-				break
-			}
-		}
-		if parent == nil || parent.CheckSignatureFrom(parent) == nil {
-			return path
-		}
-		path = append(path, parent)
-		child = parent
-	}
-	return path
-}
+func (p *proofFlag) Type() string { return "auto" }
 
-// samePublicKey compares two keys of the kinds that certificates hold here.
-func samePublicKey(a, b crypto.PublicKey) bool {
-	switch a := a.(type) {
-	case *ecdsa.PublicKey:
-		return a.Equal(b)
-	case *rsa.PublicKey:
-		return a.Equal(b)
+func (p *proofFlag) Set(text string) error {
+	switch link := est.Link(text); link {
+	case est.LinkAuto, est.LinkAlways, est.LinkNever:
+		p.link = link
+		return nil
 	}
-	return false
+	return fmt.Errorf("%q is none of auto, always, never", text)
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // output runs a command line in this process.
@@ -129,4 +130,23 @@ func TestCompletion(t *testing.T) {
 	if !strings.Contains(words, "create\t") || !strings.Contains(words, "crl\t") {
 		t.Errorf("ca cr completes to %q", words)
 	}
+}
+
+// TestNoSecretFlags: whatever stands on a command line can be read by every
+// user of the host. Flags about secrets name files.
+func TestNoSecretFlags(t *testing.T) {
+	walk(newRoot(&app{}), func(c *cobra.Command) {
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			for _, word := range []string{"secret", "password", "passphrase"} {
+				if strings.Contains(f.Name, word) && !strings.HasSuffix(f.Name, "-file") && !strings.HasSuffix(f.Name, "-out") && f.Value.Type() != "bool" {
+					t.Errorf("%s takes --%s", c.CommandPath(), f.Name)
+				}
+			}
+		})
+		for _, word := range []string{"SECRET", "PASSWORD"} {
+			if strings.Contains(c.Use, word) {
+				t.Errorf("%s takes a secret as an argument", c.Use)
+			}
+		}
+	})
 }

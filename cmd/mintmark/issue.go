@@ -22,7 +22,8 @@ func newIssue(a *app) *cobra.Command {
 		"Issue one certificate",
 		`Issue has one certificate issued, as the profile allows: for the request in a file,
 for the key in --key, or for a new key that is made here and written to --out-key,
-mode 0600. It writes the certificate and the chain below the root.`,
+mode 0600. It writes the certificate and the chain below the root. A profile of preset
+registration-authority is for security officers, of whom a second one must agree.`,
 		`  mintmark issue --profile device --issuer issuing --csr device.csr --out device.pem --dir ./factory
   mintmark issue --profile device --issuer issuing --name press-0042 --out-key press.key --out press.pem --dir ./factory`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
@@ -80,6 +81,10 @@ func (k keyFlags) request(request requestFlags) ([]byte, error) {
 func (k keyFlags) undo(err error) error {
 	if k.out == "" {
 		return err
+	}
+	var proposed *admin.Proposed
+	if errors.As(err, &proposed) {
+		return fmt.Errorf("%w\nthe key stays in %s: mintmark approval run %s --out FILE brings its certificate", err, k.out, proposed.Approval.ID)
 	}
 	var refusal *admin.Error
 	if errors.As(err, &refusal) && refusal.Status < http.StatusInternalServerError {

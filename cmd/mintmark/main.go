@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"mintmark/admin"
+	"mintmark/issuer/est"
 )
 
 func main() {
@@ -63,15 +64,16 @@ func usagef(format string, args ...any) error {
 	return &usageError{err: fmt.Errorf(format, args...)}
 }
 
-// exitCode is 2 for a wrong command line, 3 for what waits for a second officer
-// and 1 for everything else.
+// exitCode is 2 for a wrong command line, 3 for what waits for a person (a second
+// officer, or an approval of the EST server) and 1 for everything else.
 func exitCode(err error) int {
 	var usage *usageError
 	var proposed *admin.Proposed
+	var pending *est.PendingError
 	switch {
 	case errors.As(err, &usage):
 		return 2
-	case errors.As(err, &proposed):
+	case errors.As(err, &proposed), errors.As(err, &pending):
 		return 3
 	}
 	return 1

@@ -50,7 +50,7 @@ than MINTMARK_SERVER.`, `  mintmark init --dir ./factory --organization "Example
 	flags.BoolVar(&a.json, "json", false, "print JSON on standard output")
 	root.AddCommand(
 		newInit(a), newServe(a), newConfig(a), newCA(a), newIssue(a), newCert(a), newDevice(a),
-		newOrder(a), newRefusal(a), newOfficer(a), newApproval(a), newAudit(a),
+		newEnroll(a), newOrder(a), newRefusal(a), newOfficer(a), newApproval(a), newAudit(a),
 		newAWS(a), newEST(a), newSim(a), newBench(a), newStatus(a), newVersion(a),
 	)
 	root.InitDefaultCompletionCmd()

@@ -38,6 +38,9 @@ func newStatus(a *app) *cobra.Command {
 				for _, name := range slices.Sorted(maps.Keys(s.UnlistedRevocations)) {
 					t.field("not on the CRL of "+name, fmt.Sprint(s.UnlistedRevocations[name]))
 				}
+				if s.PendingEnrollments > 0 {
+					t.field("requests that wait", fmt.Sprintf("%d: mintmark enroll list shows them", s.PendingEnrollments))
+				}
 				if s.Unprotected != "" {
 					a.say("warning: %s", s.Unprotected)
 				}

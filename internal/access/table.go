@@ -32,15 +32,21 @@ type Operation string
 const (
 	StatusRead Operation = "status.read"
 
-	AuthorityRead    Operation = "authority.read"
-	AuthorityCreate  Operation = "authority.create" // a root or an issuing CA; its request and import, too
-	AuthorityRevoke  Operation = "authority.revoke"
-	CRLPublish       Operation = "crl.publish"
-	CertificateRead  Operation = "certificate.read"
-	CertificateIssue Operation = "certificate.issue"
+	AuthorityRead   Operation = "authority.read"
+	AuthorityCreate Operation = "authority.create" // a root or an issuing CA; its request and import, too
+	AuthorityRevoke Operation = "authority.revoke"
+	// AuthorityRollover certifies one root with another: who trusts either then
+	// trusts both.
+	AuthorityRollover Operation = "authority.rollover"
+	CRLPublish        Operation = "crl.publish"
+	CertificateRead   Operation = "certificate.read"
+	CertificateIssue  Operation = "certificate.issue"
 	// ServerIssue is apart: who holds the certificate of a server under the
 	// devices' trust anchor can pose as this server, to devices and to officers.
 	ServerIssue Operation = "certificate.issue-server"
+	// RAIssue is like a CA's: who holds the certificate of a registration
+	// authority can enroll any device at its labels, without asking anybody.
+	RAIssue Operation = "certificate.issue-ra"
 	// CertificateImport records certificates from before mintmark.
 	CertificateImport Operation = "certificate.import"
 	CertificateRevoke Operation = "certificate.revoke" // up to the configured number
@@ -50,6 +56,12 @@ const (
 	DeviceImport Operation = "device.import"
 	DeviceHold   Operation = "device.hold" // and release
 	DeviceRetire Operation = "device.retire"
+
+	// SecretChange makes, records and drops the one-time secrets of devices.
+	SecretChange Operation = "secret.change"
+
+	EnrollmentRead   Operation = "enrollment.read"
+	EnrollmentDecide Operation = "enrollment.decide"
 
 	OrderRead   Operation = "order.read"
 	OrderCreate Operation = "order.create"
@@ -89,10 +101,12 @@ var Table = []Rule{
 	{AuthorityRead, "see CAs, their certificates and CRLs", []Role{Operator, Officer, Auditor, Station}, false},
 	{AuthorityCreate, "create, request, import or destroy a CA", []Role{Officer}, true},
 	{AuthorityRevoke, "revoke the certificate of a CA", []Role{Officer}, true},
+	{AuthorityRollover, "begin or end the rollover from one root to another", []Role{Officer}, true},
 	{CRLPublish, "sign a CRL now", []Role{Operator, Officer}, false},
 	{CertificateRead, "find certificates", []Role{Operator, Officer, Auditor, Station}, false},
 	{CertificateIssue, "issue a device certificate from a CSR", []Role{Operator, Station}, false},
 	{ServerIssue, "issue the certificate of a TLS server from a CSR", []Role{Operator}, false},
+	{RAIssue, "issue the certificate of a registration authority from a CSR", []Role{Officer}, true},
 	{CertificateImport, "record certificates from before mintmark", []Role{Officer}, false},
 	{CertificateRevoke, "revoke certificates, up to access.revoke_limit at once", []Role{Operator, Officer}, false},
 	{BulkRevoke, "revoke more than that at once", []Role{Officer}, true},
@@ -100,6 +114,9 @@ var Table = []Rule{
 	{DeviceImport, "import a device list", []Role{Operator}, false},
 	{DeviceHold, "hold or release a device", []Role{Operator, Officer}, false},
 	{DeviceRetire, "retire a device", []Role{Operator, Officer}, false},
+	{SecretChange, "make, record or drop one-time secrets of devices", []Role{Operator}, false},
+	{EnrollmentRead, "see requests that wait for approval", []Role{Operator, Officer, Auditor}, false},
+	{EnrollmentDecide, "approve or reject a request that waits", []Role{Operator, Officer}, false},
 	{OrderRead, "see work orders and their account", []Role{Operator, Officer, Auditor, Station}, false},
 	{OrderCreate, "create a work order with its credential", []Role{Operator}, false},
 	{OrderExtend, "extend the window of a work order, or change its secret", []Role{Operator}, false},

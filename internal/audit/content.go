@@ -209,6 +209,14 @@ func contentOf(e *ledger.Event) any {
 		content.At, content.ExpiresAt = content.At.UTC(), content.ExpiresAt.UTC()
 		content.DecidedAt, content.RunAt = content.DecidedAt.UTC(), content.RunAt.UTC()
 		return &content
+	case e.Kind == ledger.EventEnrollment && e.Enrollment != nil:
+		return enrollmentToContent(e.Enrollment)
+	case e.Kind == ledger.EventSecrets && len(e.Secrets) > 0:
+		return secretsToContent(e.Secrets)
+	case e.Kind == ledger.EventRollover && e.Rollover != nil:
+		content := rolloverContent(*e.Rollover)
+		content.At, content.EndedAt = content.At.UTC(), content.EndedAt.UTC()
+		return &content
 	}
 	return nil
 }
@@ -295,6 +303,28 @@ func parseContent(e *ledger.Event, text json.RawMessage) error {
 		}
 		a := ledger.Approval(c)
 		e.Approval = &a
+	case e.Kind == ledger.EventEnrollment:
+		var c enrollmentContent
+		if err := decodeContent(text, &c); err != nil {
+			return err
+		}
+		e.Enrollment = c.enrollment()
+	case e.Kind == ledger.EventSecrets:
+		var c secretsContent
+		if err := decodeContent(text, &c); err != nil {
+			return err
+		}
+		if len(c.Secrets) == 0 {
+			return errors.New("record lacks its secrets")
+		}
+		e.Secrets = c.secrets()
+	case e.Kind == ledger.EventRollover:
+		var c rolloverContent
+		if err := decodeContent(text, &c); err != nil {
+			return err
+		}
+		r := ledger.Rollover(c)
+		e.Rollover = &r
 	default:
 		return fmt.Errorf("record kind %q is not known", e.Kind)
 	}

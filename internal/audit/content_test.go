@@ -48,6 +48,19 @@ func coldEvents() []ledger.Event {
 			ID: "ap-1", Operation: "order.raise", Words: "raise \"WO-1\" to 2000", Plan: []byte(`{"a":1}`), Proposer: "anna", At: at, ExpiresAt: at,
 			State: ledger.Approved, DecidedBy: "otto", DecidedAt: at, Signature: []byte{1, 2}, RunBy: "anna", RunAt: at, Outcome: "failed",
 		}},
+		{Kind: ledger.EventEnrollment, At: at, Enrollment: &ledger.Enrollment{
+			ID: "0644aef", Key: [32]byte{4}, Subject: "CN=<dev-1>", Label: "line", Profile: "gateway", Purpose: ledger.ForDevice, Device: "dev-1",
+			Cause: "second-key", Other: "0a", Requester: ledger.Requester{Kind: "password", Name: "station-2", Address: netip.MustParseAddr("fe80::1%eth0")},
+			CSR: []byte{0x30, 1}, State: ledger.EnrollmentApproved, At: at, ExpiresAt: at.Add(time.Hour), DecidedAt: at, DecidedBy: "anna", Note: "seen", Serial: "0b",
+		}},
+		{Kind: ledger.EventEnrollment, At: at, Enrollment: &ledger.Enrollment{ID: "0644aee", State: ledger.EnrollmentPending, At: at}},
+		{Kind: ledger.EventSecrets, At: at, Secrets: []ledger.DeviceSecret{
+			{Device: "dev-1", SHA256: [32]byte{6}, At: at, Actor: "anna", ExpiresAt: at.Add(time.Hour), Serial: "0b"},
+			{Device: "dev-2", At: at},
+		}},
+		{Kind: ledger.EventRollover, At: at, Rollover: &ledger.Rollover{
+			Old: "root", New: "root-2", OldWithNew: []byte{0x30, 2}, NewWithOld: []byte{0x30, 3}, At: at, Actor: "anna", EndedAt: at, EndedBy: "otto",
+		}},
 	}
 }
 
@@ -101,7 +114,7 @@ func TestEveryFieldIsWritten(t *testing.T) {
 
 // sparse reports whether an event leaves fields out on purpose.
 func sparse(e ledger.Event) bool {
-	return e.Kind == ledger.EventUnlisted || e.Order != nil && e.Order.ID == "WO-2"
+	return e.Kind == ledger.EventUnlisted || e.Order != nil && e.Order.ID == "WO-2" || e.Enrollment != nil && e.Enrollment.State == ledger.EnrollmentPending
 }
 
 // firstSet is the content that an event has.
@@ -110,6 +123,9 @@ func firstSet(e ledger.Event) any {
 	for i := range v.NumField() {
 		if f := v.Field(i); f.Kind() == reflect.Pointer && !f.IsNil() {
 			return f.Interface()
+		}
+		if f := v.Field(i); f.Kind() == reflect.Slice && f.Len() > 0 {
+			return f.Index(0).Addr().Interface()
 		}
 	}
 	return nil
@@ -187,6 +203,83 @@ func TestFormat1(t *testing.T) {
 	}
 	if intents[0].Intent.Order != "" || intents[0].Intent.Device != intent("0a").Intent.Device {
 		t.Errorf("read from format 1: %+v", intents[0].Intent)
+	}
+}
+
+// testdata/format2 was written before approvals, one-time secrets and rollovers
+// were recorded. It is read as it is, and goes on in a new file.
+func TestFormat2(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("testdata/format2")); err != nil {
+		t.Fatal(err)
+	}
+	old, err := Verify(dir)
+	if err != nil || old.Batches != 4 || old.Aborted != 1 || old.Heads != 1 || old.Files != 2 {
+		t.Fatalf("verify: %+v, %v", old, err)
+	}
+	l := open(t, dir, Config{})
+	if open, err := l.Unsettled(old.Head); err != nil || open {
+		t.Errorf("unsettled: %v, %v", open, err)
+	}
+	appendAll(t, l, coldEvents(), events())
+	report, err := Verify(dir)
+	if err != nil || report.Batches != 6 || report.Files != 3 {
+		t.Fatalf("verify: %+v, %v", report, err)
+	}
+	all := collect(t, l, ledger.Head{})
+	if i := all[0].Events[0].Intent; i == nil || i.Enrollment != "" || i.Secret != [32]byte{} || i.Order != "WO-7" {
+		t.Errorf("read from format 2: %+v", i)
+	}
+	if i := all[len(all)-1].Events[0].Intent; i == nil || i.Enrollment == "" || i.Secret == [32]byte{} {
+		t.Errorf("read from format 3: %+v", i)
+	}
+	for _, name := range []string{"issuance-0000000000000001.ndjson", "issuance-0000000000000007.ndjson"} {
+		was, _ := os.ReadFile(filepath.Join("testdata/format2", name))
+		is, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || len(was) == 0 || !bytes.Equal(is, was) {
+			t.Errorf("%s was changed: %v", name, err)
+		}
+	}
+}
+
+// What a format does not have is refused in its files, and what an intent does
+// not take has one spelling, too.
+func TestKindsOfFormats(t *testing.T) {
+	for _, e := range coldEvents() {
+		body, err := appendBody(nil, &record{format: format, batch: 2, of: 1, kind: e.Kind, at: at, event: e})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for in := 1; in <= format; in++ {
+			_, err := parseRecord(body, in)
+			if known := in >= since(e.Kind); known != (err == nil) {
+				t.Errorf("%s in format %d: %v", e.Kind, in, err)
+			}
+			if _, werr := appendBody(nil, &record{format: in, batch: 2, of: 1, kind: e.Kind, at: at, event: e}); (werr == nil) != (err == nil) {
+				t.Errorf("%s is written in format %d: %v", e.Kind, in, werr)
+			}
+		}
+	}
+	takes := intent("0a")
+	body, err := appendBody(nil, &record{format: format, batch: 2, of: 1, kind: takes.Kind, at: at, event: takes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parseRecord(body, 2); err == nil {
+		t.Error("an intent of format 2 takes an approval")
+	}
+	plain := intent("0a")
+	plain.Intent.Enrollment, plain.Intent.Secret = "", [32]byte{}
+	if body, err = appendBody(nil, &record{format: format, batch: 2, of: 1, kind: plain.Kind, at: at, event: plain}); err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(body, []byte(`"enrollment"`)) || bytes.Contains(body, []byte(`"secret"`)) {
+		t.Errorf("an intent that takes nothing: %s", body)
+	}
+	for _, more := range []string{`,"enrollment":""`, `,"secret":""`, `,"secret":"` + strings.Repeat("00", 32) + `"`, `,"secret":"05","enrollment":"x"`} {
+		if _, err := parseRecord(append(bytes.Clone(body), more...), format); err == nil {
+			t.Errorf("accepted with %s", more)
+		}
 	}
 }
 

@@ -50,6 +50,8 @@ type wire struct {
 	IntentAt      time.Time     `json:"intent_at"`
 	Repeat        time.Duration `json:"repeat"`
 	SecondKey     bool          `json:"second_key"`
+	Enrollment    string        `json:"enrollment"`
+	Secret        string        `json:"secret"`
 
 	DER         []byte    `json:"der"`
 	Reason      int       `json:"reason"`
@@ -198,7 +200,7 @@ func (w *wire) record(in int) (*record, error) {
 			r.event.Authority.Chain = nil
 		}
 	default:
-		if in < 2 {
+		if in < since(w.Kind) {
 			return nil, fmt.Errorf("record kind %q is not known to format %d", w.Kind, in)
 		}
 		if err := parseContent(&r.event, w.Content); err != nil {
@@ -227,6 +229,13 @@ func (w *wire) intent() (*ledger.Intent, error) {
 		At:        w.IntentAt,
 		Repeat:    w.Repeat,
 		SecondKey: w.SecondKey,
+
+		Enrollment: w.Enrollment,
+	}
+	if w.Secret != "" {
+		if err := unhex(i.Secret[:], w.Secret); err != nil {
+			return nil, err
+		}
 	}
 	if w.Address != "" {
 		address, err := netip.ParseAddr(w.Address)

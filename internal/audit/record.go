@@ -22,9 +22,20 @@ const (
 )
 
 // format is the version of the line format, written into each file's first
-// record. Files of format 1, which has fewer kinds and no work orders, are read
-// as they are; a log that ends in one goes on in a new file.
-const format = 2
+// record. Files of earlier formats are read as they are: 1 has fewer kinds and no
+// work orders, 2 has no approvals, one-time secrets and rollovers. A log that
+// ends in one of them goes on in a new file.
+const format = 3
+
+// since is the first format that has a kind of event whose fields are one
+// content.
+func since(kind string) int {
+	switch kind {
+	case ledger.EventEnrollment, ledger.EventSecrets, ledger.EventRollover:
+		return 3
+	}
+	return 2
+}
 
 // A record is one line of the log.
 type record struct {
@@ -146,7 +157,7 @@ func appendEvent(b []byte, e *ledger.Event, format int) ([]byte, error) {
 		return appendText(b, "actor", e.Revocation.Actor), nil
 	case e.Kind == ledger.EventAuthority && e.Authority != nil:
 		return appendAuthority(b, e.Authority), writable(e.Authority.CreatedAt)
-	case format > 1:
+	case format >= since(e.Kind):
 		return appendContent(b, e)
 	}
 	return b, fmt.Errorf("event of kind %q lacks its content or is of no known kind", e.Kind)
@@ -184,7 +195,15 @@ func appendIntent(b []byte, i *ledger.Intent, format int) []byte {
 	b = append(b, `,"repeat":`...)
 	b = strconv.AppendInt(b, int64(i.Repeat), 10)
 	b = append(b, `,"second_key":`...)
-	return strconv.AppendBool(b, i.SecondKey)
+	b = strconv.AppendBool(b, i.SecondKey)
+	// Most intents take neither, and their lines are not longer for it.
+	if format > 2 && i.Enrollment != "" {
+		b = appendText(b, "enrollment", i.Enrollment)
+	}
+	if format > 2 && i.Secret != [32]byte{} {
+		b = appendHex(b, "secret", i.Secret[:])
+	}
+	return b
 }
 
 func appendAuthority(b []byte, a *ledger.Authority) []byte {

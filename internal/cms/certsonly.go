@@ -18,42 +18,54 @@ import (
 func CertsOnly(certificates []*x509.Certificate) ([]byte, error) {
 	set := make([][]byte, 0, len(certificates))
 	for _, c := range certificates {
-		if len(c.Raw) == 0 {
-			return nil, errors.New("encoding certs-only message: a certificate has no DER")
-		}
 		set = append(set, c.Raw)
-	}
-	if len(set) == 0 {
-		return nil, errors.New("encoding certs-only message: no certificates")
 	}
 	// X.690, Section 11.6: the elements of a SET OF ascend by their encodings.
 	slices.SortFunc(set, bytes.Compare)
-	set = slices.CompactFunc(set, bytes.Equal)
+	return certsOnly(slices.CompactFunc(set, bytes.Equal))
+}
 
+// CertsOnlyInOrder is CertsOnly with the certificates in the order given. Some
+// clients present what cacerts gave them as the chain of their certificate, as
+// it stands there. RFC 5652, Section 5.1 makes CertificateSet a SET, whose order BER leaves
+// to the sender, and demands DER of signed attributes alone; so the message is BER
+// in this one point and DER otherwise.
+func CertsOnlyInOrder(certificates []*x509.Certificate) ([]byte, error) {
+	set := make([][]byte, 0, len(certificates))
+	for _, c := range certificates {
+		if !slices.ContainsFunc(set, func(there []byte) bool { return bytes.Equal(there, c.Raw) }) {
+			set = append(set, c.Raw)
+		}
+	}
+	return certsOnly(set)
+}
+
+func certsOnly(set [][]byte) ([]byte, error) {
+	if len(set) == 0 {
+		return nil, errors.New("encoding certs-only message: no certificates")
+	}
 	var b cryptobyte.Builder
 	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1ObjectIdentifier(oidSignedData)
-		b.AddASN1(asn1.Tag(0).Constructed().ContextSpecific(), func(b *cryptobyte.Builder) {
-			b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-				b.AddASN1Int64(1)                                      // RFC 5652, Section 5.1: v1, as for every certs-only message
-				b.AddASN1(asn1.SET, func(*cryptobyte.Builder) {})      // digestAlgorithms
-				b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { // encapContentInfo, without eContent
-					b.AddASN1ObjectIdentifier(oidData)
-				})
-				b.AddASN1(tagCertificates, func(b *cryptobyte.Builder) {
-					for _, der := range set {
-						b.AddBytes(der)
-					}
-				})
-				b.AddASN1(asn1.SET, func(*cryptobyte.Builder) {}) // signerInfos
-			})
+		b.AddASN1Int64(1)                                      // RFC 5652, Section 5.1: v1, as for every certs-only message
+		b.AddASN1(asn1.SET, func(*cryptobyte.Builder) {})      // digestAlgorithms
+		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { // encapContentInfo, without eContent
+			b.AddASN1ObjectIdentifier(Data)
 		})
+		b.AddASN1(tag0, func(b *cryptobyte.Builder) { // certificates
+			for _, der := range set {
+				if len(der) == 0 {
+					b.SetError(errors.New("a certificate has no DER"))
+				}
+				b.AddBytes(der)
+			}
+		})
+		b.AddASN1(asn1.SET, func(*cryptobyte.Builder) {}) // signerInfos
 	})
-	der, err := b.Bytes()
+	signedData, err := b.Bytes()
 	if err != nil {
 		return nil, fmt.Errorf("encoding certs-only message: %w", err)
 	}
-	return der, nil
+	return ContentInfo(SignedData, signedData)
 }
 
 // ParseCertsOnly returns the certificates of a certs-only message in the order
@@ -70,7 +82,7 @@ func ParseCertsOnly(der []byte) ([]*x509.Certificate, error) {
 
 func parseCertsOnly(der []byte) ([]*x509.Certificate, error) {
 	input := cryptobyte.String(der)
-	signedData, err := contentInfo(&input)
+	signedData, err := readContentInfo(&input, SignedData, "SignedData")
 	if err != nil {
 		return nil, err
 	}
@@ -94,10 +106,10 @@ func parseCertsOnly(der []byte) ([]*x509.Certificate, error) {
 	}
 	var set cryptobyte.String
 	var present bool
-	if !signedData.ReadOptionalASN1(&set, &present, tagCertificates) {
+	if !signedData.ReadOptionalASN1(&set, &present, tag0) {
 		return nil, errors.New("malformed certificates")
 	}
-	if !signedData.SkipOptionalASN1(tagCRLs) {
+	if !signedData.SkipOptionalASN1(tag1) {
 		return nil, errors.New("malformed crls")
 	}
 	var signers cryptobyte.String
@@ -108,29 +120,6 @@ func parseCertsOnly(der []byte) ([]*x509.Certificate, error) {
 		return nil, errors.New("message is signed")
 	}
 	return parseSet(set)
-}
-
-// contentInfo unwraps the ContentInfo that holds a SignedData.
-func contentInfo(input *cryptobyte.String) (cryptobyte.String, error) {
-	var info, content, signedData cryptobyte.String
-	if !input.ReadASN1(&info, asn1.SEQUENCE) {
-		return nil, errors.New("not a DER ContentInfo")
-	}
-	if !input.Empty() {
-		return nil, errors.New("data after the ContentInfo")
-	}
-	var contentType cryptobyte.String
-	if !info.ReadASN1Element(&contentType, asn1.OBJECT_IDENTIFIER) {
-		return nil, errors.New("malformed contentType")
-	}
-	if !bytes.Equal(contentType, encodedSignedData) {
-		return nil, errors.New("contentType is not SignedData")
-	}
-	if !info.ReadASN1(&content, asn1.Tag(0).Constructed().ContextSpecific()) || !info.Empty() ||
-		!content.ReadASN1(&signedData, asn1.SEQUENCE) || !content.Empty() {
-		return nil, errors.New("malformed SignedData")
-	}
-	return signedData, nil
 }
 
 func parseSet(set cryptobyte.String) ([]*x509.Certificate, error) {

@@ -165,13 +165,17 @@ func tlv(tag byte, parts ...[]byte) []byte {
 
 // message assembles a ContentInfo from the fields of a SignedData.
 func message(fields ...[]byte) []byte {
-	return tlv(0x30, encodedSignedData, tlv(0xa0, tlv(0x30, fields...)))
+	contentType, err := asn1.Marshal(SignedData)
+	if err != nil {
+		panic(err)
+	}
+	return tlv(0x30, contentType, tlv(0xa0, tlv(0x30, fields...)))
 }
 
 func TestParseOthers(t *testing.T) {
 	a, b := newCertificate(t, "a"), newCertificate(t, "bb")
 	version, algorithms, signers := tlv(2, []byte{1}), tlv(0x31), tlv(0x31)
-	data, err := asn1.Marshal(oidData)
+	data, err := asn1.Marshal(Data)
 	if err != nil {
 		t.Fatal(err)
 	}

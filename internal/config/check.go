@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -67,68 +66,12 @@ func (c *Config) check() error {
 		bad("tls.profile", "%q is not a profile with preset server", c.TLS.Profile)
 	}
 	c.checkLabels(bad)
+	c.checkLimits(bad)
 	c.checkAWS(bad)
 	c.checkDatabase(bad)
 	c.checkAccess(bad)
 	c.checkAudit(bad)
 	return errors.Join(errs...)
-}
-
-func (c *Config) checkLabels(bad func(field, format string, args ...any)) {
-	seen := make(map[string]bool)
-	for i, l := range c.Labels {
-		field := fmt.Sprintf("labels[%d]", i)
-		if seen[l.Name] {
-			bad(field+".name", "%q is defined twice", l.Name)
-		}
-		seen[l.Name] = true
-		// RFC 7030, Section 3.2.2: a label must not be taken for an operation.
-		if !label.MatchString(l.Name) || slices.Contains(operations, l.Name) {
-			bad(field+".name", "%q must match %s and must not be the name of an EST operation", l.Name, label)
-		}
-		if p, ok := c.Profiles[l.Profile]; !ok {
-			bad(field+".profile", "there is no profile %q", l.Profile)
-		} else if !forDevices(p.Preset) {
-			bad(field+".profile", "%q has the preset %s and is not for devices: they could pose as one", l.Profile, p.Preset)
-		}
-		if l.Issuer == "" {
-			bad(field+".issuer", "must be set")
-		}
-		switch l.Authorize {
-		case "trusted", "inventory":
-			if len(l.Passwords) == 0 && len(l.Own) == 0 && l.Maker == nil {
-				bad(field, "nobody can enroll: set passwords, own or maker")
-			}
-		case "order":
-			// A second way in would be one past the quota.
-			if len(l.Passwords) > 0 || l.Maker != nil {
-				bad(field, "passwords and maker would enroll past every quota: with authorize order, the credentials are those of work orders")
-			}
-		default:
-			bad(field+".authorize", "%q is not a rule that this version knows; it knows trusted, inventory and order", l.Authorize)
-		}
-		users := make(map[string]bool)
-		for j, p := range l.Passwords {
-			if users[p.User] {
-				bad(fmt.Sprintf("%s.passwords[%d].user", field, j), "%q is listed twice", p.User)
-			}
-			users[p.User] = true
-			if strings.ContainsAny(p.User, ":\r\n") {
-				bad(fmt.Sprintf("%s.passwords[%d].user", field, j), "%q holds a character that HTTP Basic cannot carry in a name", p.User)
-			}
-			if b, err := hex.DecodeString(p.SHA256); err != nil || len(b) != 32 || strings.Trim(p.SHA256, "0") == "" {
-				bad(fmt.Sprintf("%s.passwords[%d].sha256", field, j), "is not the SHA-256 of a secret, in 64 hexadecimal digits: mintmark est secret makes one")
-			}
-		}
-		for _, own := range l.Own {
-			if p, ok := c.Profiles[own]; !ok || !forDevices(p.Preset) {
-				bad(field+".own", "%q is not a profile for devices", own)
-			}
-		}
-		if l.Maker != nil && l.Maker.Device != "commonName" && l.Maker.Device != "serialNumber" {
-			bad(field+".maker.device", "%q is neither commonName nor serialNumber", l.Maker.Device)
-		}
-	}
 }
 
 func (c *Config) checkAWS(bad func(field, format string, args ...any)) {

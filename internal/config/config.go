@@ -9,9 +9,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -272,7 +274,7 @@ func Parse(data []byte) (*Config, error) {
 		Access:   Access{ApprovalTTL: 72 * time.Hour, RevokeLimit: 10},
 		Audit:    Audit{Interval: 10 * time.Minute},
 		Refusals: Refusals{Keep: 100_000},
-		Limits:   Limits{Connections: 4096, ConnectionsPerAddress: 256, Handshakes: 32},
+		Limits:   Limits{Connections: 2048, ConnectionsPerAddress: 256, Handshakes: 32},
 		Approval: Approval{TTL: 7 * 24 * time.Hour, Most: 10_000},
 		Log:      Log{Format: "text", Level: "info"},
 	}
@@ -281,13 +283,39 @@ func Parse(data []byte) (*Config, error) {
 			*d, err = ParseDuration(strings.Trim(strings.TrimSpace(string(text)), `"'`))
 			return err
 		}))
+	if err := moved(data); err != nil {
+		return nil, err
+	}
 	if err := decoder.Decode(c); err != nil {
 		return nil, fmt.Errorf("reading the configuration:\n%s", yaml.FormatError(err, false, true))
+	}
+	for i := range c.Labels {
+		c.Labels[i].complete()
 	}
 	if err := c.check(); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// moved says of a key that an earlier version had elsewhere where it is now.
+func moved(data []byte) error {
+	if !bytes.Contains(data, []byte("second_key")) {
+		return nil
+	}
+	var old struct {
+		Profiles map[string]map[string]any `yaml:"profiles"`
+	}
+	// What is wrong beyond this is for the strict decoder to say.
+	if err := yaml.Unmarshal(data, &old); err != nil {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(old.Profiles)) {
+		if _, has := old.Profiles[name]["second_key"]; has {
+			return fmt.Errorf("profiles.%s.second_key: labels decide this now: remove it here, and set labels[].second_key to refuse, hold or allow", name)
+		}
+	}
+	return nil
 }
 
 // Path makes a path of the file absolute.

@@ -7,9 +7,14 @@ import (
 	"time"
 )
 
-// forDevices reports whether certificates of a preset are devices'.
+// forDevices reports whether certificates of a preset are devices'. Those of a
+// gateway are a device's, too, but CA certificates, which authenticate nobody.
 func forDevices(preset string) bool {
-	return preset != "server" && preset != "claim" && preset != "officer"
+	switch preset {
+	case "server", "claim", "officer", presetGateway, presetRA:
+		return false
+	}
+	return true
 }
 
 func (c *Config) checkDatabase(bad func(field, format string, args ...any)) {

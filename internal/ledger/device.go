@@ -10,7 +10,8 @@ import (
 type DeviceState string
 
 const (
-	// Expected: listed in the inventory, without a certificate yet.
+	// Expected: without a certificate of its own yet. It is listed in the
+	// inventory, or a gateway of which only the CA certificate is here.
 	Expected DeviceState = "expected"
 	// Enrolled: it has got at least one certificate.
 	Enrolled DeviceState = "enrolled"
@@ -42,7 +43,9 @@ type Device struct {
 	ChangedBy string
 	Note      string
 
-	FirstSeen    time.Time // first certificate, zero for none
+	FirstSeen time.Time // first certificate, of whatever purpose; zero for none
+	// Of purpose ForDevice only: what a gateway signs with does not stand for it.
+	// Whatever holds, retires or revokes a device takes all its certificates.
 	LastIssued   time.Time
 	Certificates int    // recorded with a certificate, revoked ones included
 	Current      Serial // the newest valid one, empty for none

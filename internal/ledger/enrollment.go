@@ -20,11 +20,14 @@ const (
 // (RFC 7030, Section 4.2.3). The same request is one of the same key and
 // subject, over whatever connection and under whatever label it comes.
 type Enrollment struct {
-	ID      string
+	ID      string   // set by the ledger
 	Key     [32]byte // SHA-256 of the SubjectPublicKeyInfo
 	Subject string   // RFC 4514 text of the request's subject
 	Label   string   // where it came first: that label's rules go on to hold
 	Profile string
+	// Purpose is what the certificate is for; empty is ForDevice where Device is
+	// set. Other keys of a device are those of the same purpose.
+	Purpose Purpose
 	Device  string
 	// Cause says why it waits: label (the label wants every request approved),
 	// webhook (which asked for it) or second-key.
@@ -40,7 +43,7 @@ type Enrollment struct {
 	DecidedAt time.Time
 	DecidedBy string
 	Note      string
-	Serial    Serial // of the certificate, or of the intent to issue it
+	Serial    Serial // of the certificate, or of the intent to issue it; set by the ledger
 }
 
 // EnrollmentQuery selects enrollments; zero fields do not restrict.
@@ -66,14 +69,19 @@ func (e *EnrollmentError) Error() string { return fmt.Sprintf("enrollment %q: %s
 //
 // An intent with Intent.Enrollment takes the approval in the transaction of
 // Begin: it must be approved and not over, and becomes issued with the intent's serial
-// number; a void intent makes it approved again. If the entry has Other, the
-// second key is approved with it.
+// number; a void intent makes it approved again. If the entry has Other, or the
+// cause second-key, the second key is approved with it. An entry for another key,
+// profile, purpose or device is unknown to the intent.
+//
+// Entries that have been over for 90 days are forgotten; the issuance log keeps
+// them.
 type Enrollments interface {
 	// QueueEnrollment returns the newest entry for the same key and subject that
 	// is pending, approved or rejected and not over at e.At; otherwise it records e as
 	// pending. An approved entry without Other whose device by now holds a
 	// certificate under another key goes back to pending, with Other. *TooManyError if
-	// more than most entries would wait. IDs ascend with time.
+	// more than most entries would wait: those that are over do not count. IDs
+	// ascend with time.
 	QueueEnrollment(ctx context.Context, e Enrollment, most int) (Enrollment, error)
 
 	// FindEnrollment returns the newest entry for the key and subject that is not
@@ -89,6 +97,7 @@ type Enrollments interface {
 	// DecideEnrollment approves or rejects and returns the entry. A pending one
 	// can become either, a rejected one can still be approved and an approved
 	// one rejected; of one that is issued or over it returns
-	// *EnrollmentError. A decision lasts until expires.
+	// *EnrollmentError. The same decision again takes the place of the first. A
+	// decision lasts until expires. ErrNotFound for an unknown one.
 	DecideEnrollment(ctx context.Context, id string, approve bool, actor, note string, now, expires time.Time) (Enrollment, error)
 }

@@ -52,9 +52,16 @@ func (e *CloneError) Error() string {
 	return fmt.Sprintf("device %q already holds certificate %s under another key", e.Device, e.Serial)
 }
 
-// TooManyError says that a selector names more certificates than it may revoke.
-type TooManyError struct{ Count, Most int }
+// TooManyError says that a selector names more certificates than it may revoke,
+// or that more enrollments would wait than may.
+type TooManyError struct {
+	Count, Most int
+	Waiting     bool // enrollments
+}
 
 func (e *TooManyError) Error() string {
+	if e.Waiting {
+		return fmt.Sprintf("%d enrollments would wait for an approval, at most %d may", e.Count, e.Most)
+	}
 	return fmt.Sprintf("%d certificates would be revoked, at most %d may be", e.Count, e.Most)
 }

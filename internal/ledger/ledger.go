@@ -54,7 +54,8 @@ type Issuance interface {
 	// *DeviceError, *OrderError, *EnrollmentError, *SecretError, ErrInFlight,
 	// ErrRevoked or ErrTaken; one intent's refusal never fails another's. An intent for a device under a
 	// work order takes one unit of the order's quota in the same transaction; a
-	// void intent gives it back, and *PriorError costs none. The second result
+	// void intent gives it back, and *PriorError costs none. The same holds for
+	// the approval and the one-time secret that it takes. The second result
 	// fails the whole call, and then no intent of it may be signed. ErrLapsed if
 	// the epoch is not in force. Whoever leaves before the answer must not sign
 	// either: the ledger voids what it has recorded for nobody.

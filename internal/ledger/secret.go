@@ -34,10 +34,12 @@ func (e *SecretError) Error() string {
 //
 // An intent with Intent.Secret takes the secret of its device in the transaction
 // of Begin; a void intent gives it back. *PriorError costs none: a repeated
-// request gets its certificate again.
+// request gets its certificate again. While the intent that took it is open, another one
+// gets ErrInFlight. Secrets that have expired 90 days ago are forgotten.
 type Secrets interface {
 	// PutSecrets records at most 1000 secrets, all or none. A device's secret
-	// replaces its earlier one.
+	// replaces its earlier one; the same one again only changes when it expires,
+	// and stays used: whoever imports a list twice revives nothing.
 	PutSecrets(ctx context.Context, secrets []DeviceSecret) error
 
 	// DeviceSecret returns ErrNotFound for a device without one.

@@ -25,15 +25,18 @@ func CheckConfig(_ context.Context, dir string) ([]string, error) {
 	}
 	var findings []string
 	for i, l := range c.Labels {
+		if err := checkFiles(c, l); err != nil {
+			return nil, fmt.Errorf("%s: labels[%d].%w", filepath.Join(c.Dir, config.File), i, err)
+		}
 		if l.Maker != nil {
-			if _, err := os.Stat(c.Path(l.Maker.Anchors)); err != nil {
-				return nil, fmt.Errorf("%s: labels[%d].maker.anchors: %w", filepath.Join(c.Dir, config.File), i, err)
+			for _, file := range l.Maker.CRLs {
+				if _, err := readCRL(c.Path(file)); err != nil {
+					findings = append(findings, fmt.Sprintf("label %q: devices whose issuer is asked for in the maker's CRL %s are refused: %v", l.Name, file, err))
+				}
 			}
 		}
-		if p := c.Profiles[l.Profile]; p.SecondKey {
-			findings = append(findings, fmt.Sprintf("label %q: second_key lets whoever has a credential take over the name of an enrolled device", l.Name))
-		}
 	}
+	findings = append(findings, risks(c)...)
 	if err := checkPassphrase(c); err != nil {
 		return nil, err
 	}
@@ -66,6 +69,20 @@ func CheckConfig(_ context.Context, dir string) ([]string, error) {
 		findings = append(findings, fmt.Sprintf("crl.lifetime is %v: if the server stops for a weekend, relying parties that check CRLs refuse every device", c.CRL.Lifetime))
 	}
 	return findings, nil
+}
+
+// checkFiles reads what a label names, as the start of a server does.
+func checkFiles(c *config.Config, l config.Label) error {
+	if _, key, err := makerOf(c, l.Maker); err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	if _, key, err := keygenOf(c, l.Keygen); err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	if _, key, err := webhookOf(c, l.Webhook); err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	return nil
 }
 
 // CheckAuthorities holds a configuration against the authorities that exist, as

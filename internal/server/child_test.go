@@ -40,6 +40,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if arguments := os.Getenv(attackEnv); arguments != "" {
+		if err := attack(arguments); err != nil {
+			fmt.Fprintln(os.Stderr, "attack:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	code := m.Run()
 	if prototype.dir != "" {
 		os.RemoveAll(prototype.dir)

@@ -2,11 +2,9 @@ package server
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"mintmark/admin/adminhttp"
@@ -27,24 +25,9 @@ func (s *Server) labels() ([]est.Label, error) {
 		if _, err := s.ra.Authority(l.Issuer); err != nil {
 			return nil, fmt.Errorf("%s: %w: create it with mintmark ca create", field("issuer"), err)
 		}
-		label := est.Label{Name: l.Name, Profile: l.Profile, Issuer: l.Issuer, Authorize: issuer.Rule(l.Authorize), Own: l.Own}
-		for j, p := range l.Passwords {
-			hash, err := hex.DecodeString(p.SHA256)
-			if err != nil || len(hash) != len(est.Password{}.SHA256) {
-				return nil, fmt.Errorf("%s: not a SHA-256", field(fmt.Sprintf("passwords[%d].sha256", j)))
-			}
-			label.Passwords = append(label.Passwords, est.Password{User: p.User, SHA256: [32]byte(hash)})
-		}
-		if l.Maker != nil {
-			path := s.config.Path(l.Maker.Anchors)
-			data, err := os.ReadFile(path)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", field("maker.anchors"), err)
-			}
-			label.Maker = &est.Maker{Roots: x509.NewCertPool(), Device: l.Maker.Device}
-			if !label.Maker.Roots.AppendCertsFromPEM(data) {
-				return nil, fmt.Errorf("%s: %s holds no certificate", field("maker.anchors"), path)
-			}
+		label, key, err := s.label(l)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", field(key), err)
 		}
 		label.Disabled = func() string {
 			if err := s.ra.Usable(l.Profile, l.Issuer); err != nil {
@@ -60,11 +43,72 @@ func (s *Server) labels() ([]est.Label, error) {
 	return list, nil
 }
 
+// label builds one label. With an error comes the key that it is about.
+func (s *Server) label(l config.Label) (label est.Label, key string, err error) {
+	label = est.Label{
+		Name: l.Name, Profile: l.Profile, Issuer: l.Issuer, Gateway: l.Gateway,
+		Authorize: issuer.Rule(l.Authorize), OneTime: l.OneTime, Own: l.Own, RAs: l.RegistrationAuthorities, Both: l.Both,
+		Renewal: est.Renewal{
+			Authorize: issuer.Rule(l.Renewal.Authorize), Grace: l.Renewal.Grace, Password: l.Renewal.Password,
+			Approval: l.Renewal.Approval, ChangeNames: l.Renewal.ChangeNames,
+		},
+		ProofOfPossession: est.Proof(l.ProofOfPossession), Approval: l.Approval, Retry: l.Retry,
+		SecondKey: issuer.SecondKey(l.SecondKey), ChangeNames: l.ChangeNames, CACerts: est.CACerts(l.CACerts),
+		Limits: est.Limits{Identity: or(l.Limits.Identity, identityLimit), Address: or(l.Limits.Address, addressLimit), Label: l.Limits.Label},
+	}
+	for j, p := range l.Passwords {
+		hash, err := hex.DecodeString(p.SHA256)
+		if err != nil || len(hash) != len(est.Password{}.SHA256) {
+			return label, fmt.Sprintf("passwords[%d].sha256", j), errors.New("not a SHA-256")
+		}
+		label.Passwords = append(label.Passwords, est.Password{User: p.User, SHA256: [32]byte(hash)})
+	}
+	if label.Maker, key, err = makerOf(s.config, l.Maker); err != nil {
+		return label, key, err
+	}
+	if l.Maker != nil && len(l.Maker.CRLs) > 0 {
+		var paths []string
+		for _, file := range l.Maker.CRLs {
+			paths = append(paths, s.config.Path(file))
+		}
+		label.Maker.Revoked = newMakerCRLs(paths, s.log.With("label", l.Name)).revoked
+	}
+	if label.Keygen, key, err = keygenOf(s.config, l.Keygen); err != nil {
+		return label, key, err
+	}
+	client, key, err := webhookOf(s.config, l.Webhook)
+	if err != nil {
+		return label, key, err
+	}
+	if client != nil { // a nil *webhook.Client is not a nil Webhook
+		label.Webhook = client
+	}
+	if l.Gateway != "" {
+		if err := s.gatewayIssuer(l.Issuer); err != nil {
+			return label, "issuer", err
+		}
+	}
+	return label, "", nil
+}
+
+// Requests for certificates in a minute, where a label does not say its own.
+const (
+	identityLimit = 60
+	addressLimit  = 6000
+)
+
+func or(value *int, fallback int) int {
+	if value != nil {
+		return *value
+	}
+	return fallback
+}
+
 // orderLabels is what work orders must know of the labels.
 func (s *Server) orderLabels() map[string]adminhttp.Label {
 	list := make(map[string]adminhttp.Label)
 	for _, l := range s.config.Labels {
-		list[l.Name] = adminhttp.Label{Profile: l.Profile, Issuer: l.Issuer, Orders: issuer.Rule(l.Authorize) == issuer.ByOrder}
+		list[l.Name] = adminhttp.Label{Profile: l.Profile, Issuer: l.Issuer, Orders: issuer.Rule(l.Authorize) == issuer.ByOrder, RegistrationAuthorities: l.RegistrationAuthorities}
 	}
 	return list
 }

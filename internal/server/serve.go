@@ -22,9 +22,9 @@ import (
 )
 
 const (
-	// maxConnections bounds the connections of a listener: about 55 kB of
-	// memory each with TLS.
-	maxConnections = 8192
+	// maxMonitoring bounds the connections of the metrics listener, which is on a
+	// network of its own.
+	maxMonitoring = 256
 	// drain is how long requests in flight may take at shutdown.
 	drain = 30 * time.Second
 
@@ -48,7 +48,10 @@ func (s *Server) Serve(ctx context.Context) error {
 	if err := s.aws.check(); err != nil {
 		return err
 	}
-	handler, err := est.NewHandler(est.Config{Authority: s.ra, Labels: labels, Logger: s.log, Now: s.ra.Now})
+	own := newOwnTLS(s)
+	handler, err := est.NewHandler(est.Config{
+		Authority: s.ra, Labels: labels, Logger: s.log, Now: s.ra.Now, Signer: own.signer, Stations: s.config.Limits.Prefixes(),
+	})
 	if err != nil {
 		return err
 	}
@@ -63,8 +66,10 @@ func (s *Server) Serve(ctx context.Context) error {
 	} else if words != "" {
 		s.log.Warn("operations that need two persons are not protected", "reason", words)
 	}
+	for _, words := range risks(s.config) {
+		s.log.Warn("the configuration takes a risk", "risk", words)
+	}
 
-	own := newOwnTLS(s)
 	if err := own.refresh(ctx); err != nil {
 		// Without a signature there is no certificate to serve EST with; CRLs
 		// and health are served all the same.
@@ -102,15 +107,24 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	servers = append(servers, &http.Server{Handler: s.admin(s.peer), ErrorLog: errorLog, ConnContext: withPeer})
 	for _, server := range servers {
-		server.ReadHeaderTimeout = 10 * time.Second
-		server.ReadTimeout = 30 * time.Second
-		server.WriteTimeout = 2 * time.Minute
-		server.IdleTimeout = 5 * time.Minute
-		server.MaxHeaderBytes = 32 << 10
+		limitTimes(server)
 	}
 	for _, server := range servers[3:] {
-		server.WriteTimeout = 0 // aws apply streams for as long as the cloud takes
+		server.ReadTimeout = 30 * time.Second // a part of a device list
+		server.WriteTimeout = 0               // aws apply streams for as long as the cloud takes
 	}
+	bounds := newGateMetrics()
+	s.register(bounds.all...)
+	limits := s.config.Limits
+	for i, name := range map[int]string{0: "est", 1: "http", 3: "admin"} {
+		if i < len(listeners) {
+			g := newGate(listeners[i], name, limits.Connections, limits.ConnectionsPerAddress, limits.Handshakes, limits.Prefixes(), bounds)
+			g.track(servers[i])
+			listeners[i] = g
+		}
+	}
+	listeners[2] = netutil.LimitListener(listeners[2], maxMonitoring)
+	limitMemory()
 
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var wait sync.WaitGroup
@@ -135,10 +149,6 @@ func (s *Server) Serve(ctx context.Context) error {
 		}
 	}
 	for i, l := range append(listeners, socket) {
-		// Only whom the state directory admits reaches the socket.
-		if l != socket {
-			l = netutil.LimitListener(l, maxConnections)
-		}
 		go serve(i, l)
 	}
 	fmt.Fprintf(s.options.Out, "http listening on %s\n", listeners[1].Addr())

@@ -110,7 +110,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	s.ra, err = issuer.New(ctx, issuer.Config{
 		Ledger: s.ledger, Keys: s.keys, Server: s.config.Server, Profiles: profiles, Logger: s.log,
 		PublicURL: s.config.PublicURL, Tasks: s.tasks, Recorded: s.wakeOutbox, Revoked: s.poke.Set, Step: s.options.Step,
-		KeepRefusals: s.config.Refusals.Keep,
+		KeepRefusals: s.config.Refusals.Keep, ApprovalTTL: s.config.Approval.TTL, MostPending: s.config.Approval.Most,
 	})
 	if err != nil {
 		return err

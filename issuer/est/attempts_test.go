@@ -52,11 +52,11 @@ func TestAttemptsBounded(t *testing.T) {
 	for range 2 * attemptBurst {
 		a.failed(now, away, one)
 	}
-	for i := range 2 * attemptBuckets {
+	for i := range 2 * maxBuckets {
 		a.failed(now, sourceKey(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})), attemptKey{label: "a"})
 	}
-	if len(a.buckets) > attemptBuckets {
-		t.Errorf("%d buckets", len(a.buckets))
+	if len(a.m) > maxBuckets {
+		t.Errorf("%d buckets", len(a.m))
 	}
 	if !a.locked(now, sourceKey(netip.MustParseAddr("192.0.2.1")), one) {
 		t.Error("a flood of addresses unlocked a user")

@@ -50,7 +50,7 @@ func TestPasswords(t *testing.T) {
 	f := newFixture(t)
 	with := func(header ...string) message {
 		r := enroll(t, "by-password")
-		r.header = append([]string{pkcs10}, header...)
+		r.header = append([]string{typePKCS10}, header...)
 		return f.raw(t, r)
 	}
 	t.Run("26 27 28 87 88 89 nothing gets the challenge", func(t *testing.T) {
@@ -85,11 +85,11 @@ func TestPasswords(t *testing.T) {
 	})
 	t.Run("29 empty user name", func(t *testing.T) {
 		r := enroll(t, "by-pin")
-		r.path, r.header = "/.well-known/est/pin/simpleenroll", []string{pkcs10, basic("", lonelySecret)}
+		r.path, r.header = "/.well-known/est/pin/simpleenroll", []string{typePKCS10, basic("", lonelySecret)}
 		if m := f.raw(t, r); m.status != 200 {
 			t.Errorf("status %d: %s", m.status, m.body)
 		}
-		r.header = []string{pkcs10, basic(goodUser, goodSecret)}
+		r.header = []string{typePKCS10, basic(goodUser, goodSecret)}
 		challenged(t, f.raw(t, r))
 	})
 	t.Run("no passwords here", func(t *testing.T) {
@@ -122,7 +122,7 @@ func TestLocked(t *testing.T) {
 	r := enroll(t, "locked")
 	good := r.header[1]
 	try := func(header string) message {
-		r.header = []string{pkcs10, header}
+		r.header = []string{typePKCS10, header}
 		return f.raw(t, r)
 	}
 	var first message
@@ -215,14 +215,14 @@ func TestOwnCertificates(t *testing.T) {
 			if got := f.authority.last(t).Requester.Kind; got != "password" {
 				t.Errorf("requester is a %s", got)
 			}
-			r.header = []string{pkcs10, basic(goodUser, "wrong")}
+			r.header = []string{typePKCS10, basic(goodUser, "wrong")}
 			challenged(t, f.raw(t, r))
-			r.header = []string{pkcs10}
+			r.header = []string{typePKCS10}
 			if m := f.raw(t, r); m.status != 403 {
 				t.Errorf("status %d: %s", m.status, m.body)
 			}
 			// Renewals take no password.
-			r.path, r.header = "/.well-known/est/simplereenroll", []string{pkcs10, basic(goodUser, goodSecret)}
+			r.path, r.header = "/.well-known/est/simplereenroll", []string{typePKCS10, basic(goodUser, goodSecret)}
 			if m := f.raw(t, r); m.status != 403 {
 				t.Errorf("status %d: %s", m.status, m.body)
 			}
@@ -253,7 +253,7 @@ func TestMakerCertificates(t *testing.T) {
 	})
 	post := func(label, op, name string, certificate *tls.Certificate) message {
 		r := enroll(t, name)
-		r.path, r.header, r.certificate = "/.well-known/est/"+label+"/"+op, []string{pkcs10}, certificate
+		r.path, r.header, r.certificate = "/.well-known/est/"+label+"/"+op, []string{typePKCS10}, certificate
 		return f.raw(t, r)
 	}
 	t.Run("30 enrolls as the device that it names", func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -21,8 +22,8 @@ import (
 	"mintmark/issuer"
 )
 
-// ca is a certification authority for the tests.
-type ca struct {
+// testCA is a certification authority for the tests.
+type testCA struct {
 	certificate *x509.Certificate
 	key         crypto.Signer
 }
@@ -37,7 +38,7 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 }
 
 // newCA returns a CA under parent, or a root if parent is nil.
-func newCA(t testing.TB, name string, parent *ca) *ca {
+func newCA(t testing.TB, name string, parent *testCA) *testCA {
 	t.Helper()
 	key := newKey(t)
 	template := &x509.Certificate{
@@ -50,9 +51,9 @@ func newCA(t testing.TB, name string, parent *ca) *ca {
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	if parent == nil {
-		parent = &ca{template, key}
+		parent = &testCA{template, key}
 	}
-	return &ca{sign(t, parent, template, key.Public()), key}
+	return &testCA{sign(t, parent, template, key.Public()), key}
 }
 
 func newSerial() *big.Int {
@@ -62,7 +63,7 @@ func newSerial() *big.Int {
 	return new(big.Int).SetBytes(b)
 }
 
-func sign(t testing.TB, issuer *ca, template *x509.Certificate, key crypto.PublicKey) *x509.Certificate {
+func sign(t testing.TB, issuer *testCA, template *x509.Certificate, key crypto.PublicKey) *x509.Certificate {
 	t.Helper()
 	der, err := x509.CreateCertificate(rand.Reader, template, issuer.certificate, key, issuer.key)
 	if err != nil {
@@ -76,7 +77,7 @@ func sign(t testing.TB, issuer *ca, template *x509.Certificate, key crypto.Publi
 }
 
 // device returns a certificate that the CA issued for a client, with its key.
-func (c *ca) device(t testing.TB, subject pkix.Name, edit func(*x509.Certificate)) *tls.Certificate {
+func (c *testCA) device(t testing.TB, subject pkix.Name, edit func(*x509.Certificate)) *tls.Certificate {
 	t.Helper()
 	key := newKey(t)
 	template := &x509.Certificate{
@@ -95,7 +96,7 @@ func (c *ca) device(t testing.TB, subject pkix.Name, edit func(*x509.Certificate
 }
 
 // server returns a certificate for the EST server itself.
-func (c *ca) server(t testing.TB) *tls.Certificate {
+func (c *testCA) server(t testing.TB) *tls.Certificate {
 	t.Helper()
 	leaf := c.device(t, pkix.Name{CommonName: "est.test"}, func(template *x509.Certificate) {
 		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
@@ -108,8 +109,8 @@ func (c *ca) server(t testing.TB) *tls.Certificate {
 
 // authority is an Authority that really signs, and remembers in a map.
 type authority struct {
-	root    *ca
-	issuing *ca
+	root    *testCA
+	issuing *testCA
 
 	mu       sync.Mutex
 	records  map[string]ledger.Certificate // by the certificate's DER
@@ -117,12 +118,22 @@ type authority struct {
 	enrolled error                         // what Enroll answers, if set
 	holder   error                         // what Holder answers, if set
 	extra    []*x509.Certificate           // more anchors
+	between  *x509.Certificate             // an anchor between root and issuing CA
 	refused  []ledger.Refused              // what Refused was told
+
+	secrets   map[string]string // one-time secrets by device
+	secretErr error             // what DeviceSecret answers, if set
+	queued    map[string]string // labels by the DER of requests that wait
+	queuedErr error             // what Queued answers, if set
+	asked     int               // how often Queued was asked
+	bridges   []*x509.Certificate
+	withdrawn bool // the issuing CA is revoked
 }
 
 func newAuthority(t testing.TB) *authority {
 	root := newCA(t, "Test Root", nil)
-	return &authority{root: root, issuing: newCA(t, "Test Issuing CA", root), records: make(map[string]ledger.Certificate)}
+	return &authority{root: root, issuing: newCA(t, "Test Issuing CA", root), records: make(map[string]ledger.Certificate),
+		secrets: make(map[string]string), queued: make(map[string]string)}
 }
 
 // remember puts a certificate into the ledger.
@@ -169,7 +180,11 @@ func (a *authority) Anchors(name string) []*x509.Certificate {
 	if name != "issuing" {
 		return nil
 	}
-	return append([]*x509.Certificate{a.root.certificate, a.issuing.certificate}, a.extra...)
+	list := []*x509.Certificate{a.root.certificate}
+	if a.between != nil {
+		list = append(list, a.between)
+	}
+	return append(append(list, a.issuing.certificate), a.extra...)
 }
 
 func (a *authority) Holder(_ context.Context, c *x509.Certificate) (ledger.Certificate, error) {
@@ -223,7 +238,11 @@ func (a *authority) Enroll(ctx context.Context, r issuer.Request) (issuer.Answer
 	if err != nil {
 		return refuse(issuer.Malformed, "csr-syntax", "the certification request cannot be parsed")
 	}
-	if csr.CheckSignature() != nil {
+	key := r.Generated
+	if key == nil {
+		key = csr.PublicKey
+	}
+	if r.Generated == nil && csr.CheckSignature() != nil {
 		return refuse(issuer.Malformed, "csr-signature", "the signature of the certification request does not verify")
 	}
 	if old := r.Renews; old != nil {
@@ -242,7 +261,7 @@ func (a *authority) Enroll(ctx context.Context, r issuer.Request) (issuer.Answer
 		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.issuing.certificate, csr.PublicKey, a.issuing.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, a.issuing.certificate, key, a.issuing.key)
 	if err != nil {
 		return issuer.Answer{}, err
 	}
@@ -280,16 +299,44 @@ func brokenCSR(t testing.TB, name string) []byte {
 	return der
 }
 
-func (a *authority) DeviceSecret(context.Context, string, string) (ledger.DeviceSecret, error) {
-	return ledger.DeviceSecret{}, &issuer.Refusal{Kind: issuer.Unauthenticated, Rule: "credential", Err: ledger.ErrNotFound}
+func (a *authority) DeviceSecret(_ context.Context, device, secret string) (ledger.DeviceSecret, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	want, ok := a.secrets[device]
+	if a.secretErr != nil {
+		return ledger.DeviceSecret{}, a.secretErr
+	}
+	if !ok {
+		return ledger.DeviceSecret{}, &issuer.Refusal{Kind: issuer.Unauthenticated, Rule: ruleCredential, Text: "unknown", Err: ledger.ErrNotFound}
+	}
+	if want != secret {
+		return ledger.DeviceSecret{}, &issuer.Refusal{Kind: issuer.Unauthenticated, Rule: ruleCredential, Text: "wrong"}
+	}
+	return ledger.DeviceSecret{Device: device, SHA256: sha256.Sum256([]byte(secret))}, nil
 }
 
-func (a *authority) Queued(context.Context, []byte) (string, bool, error) { return "", false, nil }
+func (a *authority) Queued(_ context.Context, csr []byte) (string, bool, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.asked++
+	label, ok := a.queued[string(csr)]
+	return label, ok, a.queuedErr
+}
 
 func (a *authority) Wants(string) issuer.Wants { return issuer.Wants{} }
 
 func (a *authority) GenerateKey(context.Context, string, crypto.PublicKey) (crypto.Signer, error) {
-	return nil, &issuer.Refusal{Kind: issuer.Unavailable, Rule: "keygen"}
+	return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 }
 
-func (a *authority) Bridges(string) []*x509.Certificate { return nil }
+func (a *authority) Bridges(string) []*x509.Certificate {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.bridges
+}
+
+func (a *authority) Withdrawn(string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.withdrawn
+}

@@ -17,6 +17,16 @@ const maxBody = 64 << 10
 
 const mediaTypePKCS10 = "application/pkcs10"
 
+// request reads the certification request of an exchange: once, however often
+// it is asked for.
+func (x *exchange) request() ([]byte, error) {
+	if !x.read {
+		x.read = true
+		x.csr, x.unread = readRequest(x.w, x.r)
+	}
+	return x.csr, x.unread
+}
+
 // readRequest returns the DER of the certification request in a body.
 func readRequest(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	// RFC 7030, Section 4.2.1. Parameters and case do not matter, and a

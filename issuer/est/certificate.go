@@ -39,26 +39,88 @@ func (h *Handler) byCertificate(x *exchange) (identity, error) {
 		return identity{}, h.notHolder(x, err)
 	}
 	x.device = record.Device
-	now := h.now()
-	claim := record.Purpose == ledger.ForClaim
-	switch {
-	// A record without a device would vouch for any.
-	case !claim && (record.Purpose != ledger.ForDevice || record.Device == "" || !slices.Contains(x.label.Own, record.Profile)):
-		return identity{}, reject(ruleOwnProfile, "certificates of profile %q do not authenticate here", record.Profile)
-	case now.Before(record.NotBefore):
-		return identity{}, reject(ruleNotYetValid, "the TLS client certificate %s is valid from %s", record.Serial, record.NotBefore.UTC().Format(time.RFC3339))
-	case now.After(record.NotAfter):
-		return identity{}, reject(ruleExpired, "the TLS client certificate %s expired at %s: enroll again as for the first time", record.Serial, record.NotAfter.UTC().Format(time.RFC3339))
+	switch record.Purpose {
+	case ledger.ForRA:
+		x.who.Kind = "ra"
+	case ledger.ForClaim:
+		x.who.Kind = "claim"
 	}
-	if claim {
+	if err := h.admitted(x, record); err != nil {
+		return identity{}, err
+	}
+	who := identity{requester: x.who}
+	if err := h.inForce(x, record); err != nil {
+		return identity{}, err
+	}
+	switch record.Purpose {
+	case ledger.ForClaim:
 		return h.byClaim(x, record)
+	case ledger.ForRA:
+		who.ra = true
+	default:
+		who.device, who.own, who.profile = record.Device, x.client, record.Profile
 	}
-	return identity{
-		requester: ledger.Requester{Kind: "certificate", Name: string(record.Serial), Address: x.peer},
-		device:    record.Device,
-		own:       x.client,
-		profile:   record.Profile,
-	}, nil
+	return who, nil
+}
+
+// oidCMCRA is id-kp-cmcRA of RFC 6402, Section 2.10.
+var oidCMCRA = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 28}
+
+// admitted checks that the label takes such certificates at all.
+func (h *Handler) admitted(x *exchange, record ledger.Certificate) error {
+	switch record.Purpose {
+	case ledger.ForClaim:
+		return nil // byClaim asks its order
+	case ledger.ForRA:
+		// RFC 7030, Section 3.7: a registration authority shows that it is one,
+		// and the label says which it takes.
+		if !slices.Contains(x.label.RAs, record.Profile) {
+			return reject(ruleRA, "certificates of profile %q are no registration authority's here", record.Profile)
+		}
+		if !slices.ContainsFunc(x.client.UnknownExtKeyUsage, oidCMCRA.Equal) {
+			return reject(ruleRA, "the TLS client certificate %s lacks the extended key usage id-kp-cmcRA", record.Serial)
+		}
+		return nil
+	case ledger.ForDevice:
+		// A record without a device would vouch for any.
+		if record.Device != "" && slices.Contains(x.label.Own, record.Profile) {
+			return nil
+		}
+	}
+	return reject(ruleOwnProfile, "certificates of profile %q do not authenticate here", record.Profile)
+}
+
+// inForce checks the validity of a certificate of ours, and that of the path
+// above it (RFC 5280, Section 6.1.3). An expired one may renew itself for as long as
+// the label grants it: Renewal.Grace.
+func (h *Handler) inForce(x *exchange, record ledger.Certificate) error {
+	now := h.now()
+	grace := x.label.Renewal.Grace
+	if x.op == "serverkeygen" || !x.renews(identity{own: x.client, profile: record.Profile}) || record.Purpose != ledger.ForDevice {
+		grace = 0
+	}
+	switch {
+	case now.Before(record.NotBefore):
+		return reject(ruleNotYetValid, "the TLS client certificate %s is valid from %s", record.Serial, record.NotBefore.UTC().Format(time.RFC3339))
+	case now.After(record.NotAfter.Add(grace)):
+		return reject(ruleExpired, "the TLS client certificate %s expired at %s: enroll again as for the first time", record.Serial, record.NotAfter.UTC().Format(time.RFC3339))
+	}
+	expired := now.After(record.NotAfter)
+	if h.authority.Withdrawn(record.Issuer) {
+		return reject(ruleIssuer, "the CA that issued the TLS client certificate %s is revoked: enroll again as for the first time", record.Serial)
+	}
+	// A certificate without an end may outlive its CA, and is then good for as
+	// long as it says itself. Grace is ours to give, and ends with the CA.
+	for _, c := range h.authority.Anchors(record.Issuer) {
+		if expired && (now.Before(c.NotBefore) || now.After(c.NotAfter)) {
+			return reject(ruleIssuer, "the TLS client certificate %s expired at %s, and %q above it is not in force: enroll again as for the first time",
+				record.Serial, record.NotAfter.UTC().Format(time.RFC3339), c.Subject.String())
+		}
+	}
+	if expired {
+		x.note(slog.Bool("grace", true))
+	}
+	return nil
 }
 
 // notHolder turns the refusal of a certificate of ours into an answer, and
@@ -85,57 +147,6 @@ func (h *Handler) notHolder(x *exchange, err error) error {
 		slog.String("issuer", x.client.Issuer.String()),
 		slog.String("sha256", hex.EncodeToString(sum[:])))
 	return f
-}
-
-// makerAttributes are the subject attributes that may identify a device.
-var makerAttributes = map[string]asn1.ObjectIdentifier{
-	"commonName":   {2, 5, 4, 3},
-	"serialNumber": {2, 5, 4, 5},
-}
-
-// byMaker authenticates by a certificate of a device maker.
-func (h *Handler) byMaker(x *exchange) (identity, error) {
-	if x.label.Maker == nil {
-		return identity{}, reject(ruleForeign, "the TLS client certificate is not one of ours")
-	}
-	intermediates := x509.NewCertPool()
-	for _, c := range x.r.TLS.PeerCertificates[1:] {
-		intermediates.AddCert(c)
-	}
-	_, err := x.client.Verify(x509.VerifyOptions{
-		Roots:         x.label.Maker.Roots,
-		Intermediates: intermediates,
-		CurrentTime:   h.now(),
-		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	})
-	if err != nil {
-		f := fail(http.StatusForbidden, ruleMaker, "the TLS client certificate is neither one of ours nor a valid one of a maker that this label trusts")
-		f.err = err
-		return identity{}, &unacceptable{f}
-	}
-	device, ok := attribute(x.client, makerAttributes[x.label.Maker.Device])
-	if !ok {
-		return identity{}, reject(ruleMakerDevice, "the subject of the maker's certificate must hold exactly one %s", x.label.Maker.Device)
-	}
-	return identity{
-		requester: ledger.Requester{Kind: "maker", Name: serial(x.client), Address: x.peer},
-		device:    device,
-	}, nil
-}
-
-// attribute returns the only value of a subject attribute.
-func attribute(c *x509.Certificate, id asn1.ObjectIdentifier) (string, bool) {
-	var values []string
-	for _, a := range c.Subject.Names {
-		if a.Type.Equal(id) {
-			v, _ := a.Value.(string)
-			values = append(values, v)
-		}
-	}
-	if len(values) != 1 || values[0] == "" {
-		return "", false
-	}
-	return values[0], true
 }
 
 // serial writes a certificate's serial number as everywhere else.

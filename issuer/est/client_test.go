@@ -42,7 +42,7 @@ func TestClient(t *testing.T) {
 	if !errors.As(err, &status) || status.Code != 403 || !strings.HasPrefix(status.Text, "refused by rule no-certificate: ") {
 		t.Errorf("no certificate: %v", err)
 	}
-	if _, err := f.client("line b/../x", nil, false).CACerts(t.Context()); !errors.As(err, &status) || status.Code != 404 {
+	if _, err := f.client("line b/x?", nil, false).CACerts(t.Context()); !errors.As(err, &status) || status.Code != 404 {
 		t.Errorf("odd label: %v", err)
 	}
 	stranger := f.client("", nil, true)
@@ -50,7 +50,7 @@ func TestClient(t *testing.T) {
 	if _, err := stranger.Enroll(t.Context(), newCSR(t, newKey(t), "client")); err == nil || errors.As(err, new(*StatusError)) {
 		t.Errorf("server of nobody: %v", err)
 	}
-	for _, url := range []string{"", "http://" + f.address, "https://" + f.address + "/x", "https://", ":"} {
+	for _, url := range []string{"", "http://" + f.address, "https://", ":"} {
 		if _, err := (&Client{URL: url}).CACerts(t.Context()); err == nil {
 			t.Errorf("URL %q: accepted", url)
 		}

@@ -21,8 +21,6 @@ import (
 	"net/http"
 	"net/netip"
 	"regexp"
-	"slices"
-	"strings"
 	"time"
 
 	"mintmark/internal/ledger"
@@ -38,8 +36,9 @@ type Authority interface {
 
 	// Holder authenticates a TLS client certificate as one of our own: under
 	// one of our issuing CAs, its exact bytes in the ledger, not revoked, a
-	// device's or the claim of a work order, as its purpose says. It does not fail because the certificate
-	// has expired or is not valid yet; the handler decides that by the record.
+	// device's, the claim of a work order or a registration authority's, as its
+	// purpose says. It does not fail because the certificate has expired or is not
+	// valid yet; the handler decides that by the record.
 	//
 	// It returns issuer.ErrForeign for a certificate that is not under any of
 	// our CAs and *issuer.Refusal for one of ours that does not authenticate.
@@ -81,6 +80,9 @@ type Authority interface {
 	// cannot.
 	GenerateKey(ctx context.Context, profile string, like crypto.PublicKey) (crypto.Signer, error)
 
+	// Withdrawn reports whether an issuing CA, or one above it, is revoked.
+	Withdrawn(issuerName string) bool
+
 	// Bridges returns what cacerts holds beyond Anchors while a rollover of the
 	// issuing CA's root runs (RFC 7030, Section 4.1.3), or nil.
 	Bridges(issuerName string) []*x509.Certificate
@@ -114,16 +116,6 @@ var (
 	validRealm = regexp.MustCompile(`^[ !#-\[\]-~]{1,64}$`) // printable ASCII without quote and backslash
 )
 
-// label is a Label made ready for requests.
-type label struct {
-	Label
-	secrets map[string][][32]byte
-	anchors anchorCache
-}
-
-// basic reports whether the label takes HTTP Basic credentials.
-func (l *label) basic() bool { return len(l.secrets) > 0 || l.Authorize == issuer.ByOrder }
-
 // Handler serves EST. It is safe for concurrent use.
 type Handler struct {
 	authority Authority
@@ -132,6 +124,9 @@ type Handler struct {
 	logger    *slog.Logger
 	now       func() time.Time
 	attempts  *attempts
+	limits    limits
+	queues    bool // a request may have to wait for a person
+	signer    func() (*tls.Certificate, error)
 	metrics   metrics
 	mux       *http.ServeMux
 }
@@ -162,6 +157,8 @@ func NewHandler(c Config) (*Handler, error) {
 		logger:    c.Logger,
 		now:       c.Now,
 		attempts:  newAttempts(),
+		limits:    newLimits(c.Stations),
+		signer:    c.Signer,
 		metrics:   newMetrics(),
 	}
 	for _, config := range c.Labels {
@@ -172,49 +169,13 @@ func NewHandler(c Config) (*Handler, error) {
 		if h.labels[l.Name] != nil {
 			return nil, fmt.Errorf("est: label %q: configured twice", l.Name)
 		}
+		if l.Keygen != nil && c.Signer == nil {
+			return nil, fmt.Errorf("est: label %q: keygen needs a signer, to sign the keys that it hands out", l.Name)
+		}
 		h.labels[l.Name] = l
+		h.queues = h.queues || l.queues()
 		h.metrics.alarms.WithLabelValues(l.Name) // from the start, so that its first rise is seen
 	}
 	h.mux = h.routes()
 	return h, nil
-}
-
-func newLabel(c Label) (*label, error) {
-	if c.Name != "" && !validLabel.MatchString(c.Name) {
-		return nil, errors.New("name must be 1 to 32 characters of a-z, 0-9 and hyphen")
-	}
-	// RFC 7030, Section 3.2.2: a label must not be an operation path segment.
-	if slices.Contains(operations, c.Name) {
-		return nil, errors.New("name is that of an EST operation")
-	}
-	if c.Profile == "" || c.Issuer == "" {
-		return nil, errors.New("profile and issuer must be set")
-	}
-	switch c.Authorize {
-	case issuer.Trusted, issuer.Inventory:
-	case issuer.ByOrder:
-		if len(c.Passwords) > 0 || c.Maker != nil {
-			return nil, errors.New("passwords and makers would enroll past every quota: authorised by work orders, a label takes only their credentials")
-		}
-	default:
-		return nil, fmt.Errorf("authorize %q is none of trusted, inventory, order", c.Authorize)
-	}
-	switch {
-	case c.Maker != nil && c.Maker.Roots == nil:
-		return nil, errors.New("maker without roots")
-	case c.Maker != nil && makerAttributes[c.Maker.Device] == nil:
-		return nil, fmt.Errorf("maker device %q is neither commonName nor serialNumber", c.Maker.Device)
-	}
-	l := &label{Label: c, secrets: make(map[string][][32]byte)}
-	for _, p := range c.Passwords {
-		// RFC 7617, Section 2: neither a colon nor control characters.
-		if strings.ContainsFunc(p.User, func(r rune) bool { return r == ':' || r < ' ' || r == 0x7f }) {
-			return nil, fmt.Errorf("user %q holds a colon or a control character", p.User)
-		}
-		if p.SHA256 == [32]byte{} {
-			return nil, fmt.Errorf("user %q has no secret", p.User)
-		}
-		l.secrets[p.User] = append(l.secrets[p.User], p.SHA256)
-	}
-	return l, nil
 }

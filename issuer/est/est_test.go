@@ -51,7 +51,7 @@ func TestConfig(t *testing.T) {
 		"by order":                 {labels: with(func(l *Label) { l.Authorize = issuer.ByOrder })},
 		"by inventory":             {labels: with(func(l *Label) { l.Authorize = issuer.Inventory })},
 		"no rule":                  {labels: with(func(l *Label) { l.Authorize = "" }), err: "none of trusted"},
-		"unknown rule":             {labels: with(func(l *Label) { l.Authorize = "webhook" }), err: "none of trusted"},
+		"unknown rule":             {labels: with(func(l *Label) { l.Authorize = "everybody" }), err: "none of trusted"},
 		"password past the quota":  {labels: with(func(l *Label) { l.Authorize, l.Passwords = issuer.ByOrder, []Password{{"a", [32]byte{1}}} }), err: "past every quota"},
 		"maker past the quota": {labels: with(func(l *Label) {
 			l.Authorize, l.Maker = issuer.ByOrder, &Maker{Roots: pool, Device: "commonName"}
@@ -135,7 +135,7 @@ func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	f.authority.enrolled = fmt.Errorf("waiting: %w", context.Canceled)
-	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "https://est.test/.well-known/est/simpleenroll", strings.NewReader("AAAA"))
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "https://est.test/.well-known/est/simpleenroll", strings.NewReader(enroll(t, "gone").body))
 	r.Header.Set("Content-Type", mediaTypePKCS10)
 	r.SetBasicAuth(goodUser, goodSecret)
 	f.handler.ServeHTTP(httptest.NewRecorder(), r)

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"mintmark/internal/ledger"
 )
@@ -53,6 +54,11 @@ func FuzzDecodeBody(f *testing.F) {
 func (f *fixture) states(t testing.TB) []*tls.Certificate {
 	revoked := f.authority.own(t, "revoked", nil)
 	f.authority.revoke(revoked)
+	ended := f.authority.own(t, "fuzzed", func(c *x509.Certificate) {
+		c.NotBefore, c.NotAfter = time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour)
+	})
+	other := f.authority.issuing.device(t, named("fuzzed"), nil)
+	f.authority.remember(other.Leaf, "other", nil)
 	claim := f.authority.issuing.device(t, named("WO-1"), nil)
 	f.authority.remember(claim.Leaf, "claim", func(r *ledger.Certificate) { r.Purpose, r.Device, r.Order = ledger.ForClaim, "", "WO-1" })
 	return []*tls.Certificate{
@@ -63,21 +69,40 @@ func (f *fixture) states(t testing.TB) []*tls.Certificate {
 		f.maker.device(t, pkix.Name{SerialNumber: "fuzzed", CommonName: "fuzzed"}, nil),
 		newCA(t, "Stranger", nil).device(t, named("fuzzed"), nil),
 		claim,
+		f.authority.registration(t, "ra"),
+		f.authority.registration(t, "ra-2"),
+		ended,
+		other,
+		f.authority.root.device(t, named("fuzzed"), nil),
 	}
+}
+
+// fuzzLabels have a rule each beside those of the fixture.
+func fuzzLabels() func(*fixture, *Config) {
+	return withLabels(
+		Label{Name: "once", OneTime: true, Own: []string{"device"}},
+		Label{Name: "both", Both: true, OneTime: true, Passwords: goodPasswords(), Own: []string{"device"}, RAs: []string{"ra"}, Maker: &Maker{Device: "commonName"}},
+		Label{Name: "ra", RAs: []string{"ra"}, Own: []string{"device", "other"}, Gateway: "edge", Renewal: Renewal{Grace: 1000 * time.Hour}},
+		Label{Name: "proof", Passwords: goodPasswords(), Own: []string{"device"}, ProofOfPossession: ProofRequired},
+		Label{Name: "wait", Passwords: goodPasswords(), Own: []string{"device"}, Approval: true},
+	)
 }
 
 // Whatever comes, in whatever state, gets an answer that keeps the rules of
 // the wire; and nobody gets a certificate who may not.
 func FuzzHandler(f *testing.F) {
-	x := newHandler(f)
+	x := newHandler(f, fuzzLabels())
+	x.authority.secrets["fuzzed"] = goodSecret
 	states := x.states(f)
 	der := newCSR(f, newKey(f), "fuzzed")
 	text := base64.StdEncoding.EncodeToString(der)
 	good := strings.TrimPrefix(basic(goodUser, goodSecret), "Authorization: ")
 	for state := range states {
 		for _, op := range operations {
-			for _, path := range []string{"/.well-known/est/" + op, "/.well-known/est/makers/" + op, "/.well-known/est/order/" + op, "/line-a/.well-known/est/" + op} {
+			for _, path := range []string{"/.well-known/est/" + op, "/.well-known/est/makers/" + op, "/.well-known/est/order/" + op, "/line-a/.well-known/est/" + op,
+				"/.well-known/est/once/" + op, "/.well-known/est/both/" + op, "/.well-known/est/ra/" + op, "/.well-known/est/proof/" + op, "/.well-known/est/wait/" + op} {
 				f.Add(byte(state), "POST", path, mediaTypePKCS10, good, "libest", []byte(text))
+				f.Add(byte(state), "POST", path, mediaTypePKCS10, strings.TrimPrefix(basic("fuzzed", goodSecret), "Authorization: "), "", []byte(text))
 				f.Add(byte(state), "GET", path, "", "", "", []byte(nil))
 			}
 		}
@@ -105,7 +130,7 @@ func FuzzHandler(f *testing.F) {
 		// The lock would hide the password's part of the code after a while.
 		x.clock.advance(attemptBurst * attemptLeak)
 
-		if !slices.Contains([]int{200, 204, 400, 401, 403, 404, 405, 413, 415, 501, 503}, w.Code) {
+		if !slices.Contains([]int{200, 202, 204, 400, 401, 403, 404, 405, 413, 415, 501, 503}, w.Code) {
 			t.Fatalf("status %d: %s", w.Code, w.Body)
 		}
 		if length := w.Header().Get("Content-Length"); w.Code != 204 && method != http.MethodHead && length != strconv.Itoa(w.Body.Len()) {
@@ -120,16 +145,38 @@ func FuzzHandler(f *testing.F) {
 		if w.Code != 200 || strings.HasSuffix(path, "cacerts") {
 			return
 		}
+		if strings.HasSuffix(path, "csrattrs") {
+			return
+		}
 		user, secret, basic := r.BasicAuth()
-		password := basic && user == goodUser && secret == goodSecret && !strings.HasSuffix(path, "reenroll")
-		switch certificate {
-		case states[1]:
-		case states[4]:
-			if !password && !strings.Contains(path, "makers") {
+		renewal := strings.HasSuffix(path, "reenroll")
+		shared, once := basic && user == goodUser && secret == goodSecret, basic && user == "fuzzed" && secret == goodSecret
+		// Only where one alone is taken.
+		password := (shared && !strings.Contains(path, "both") || once && strings.Contains(path, "once")) && !renewal
+		at := func(names ...string) bool {
+			return slices.ContainsFunc(names, func(n string) bool { return strings.Contains(path, n) })
+		}
+		switch state := int(state) % len(states); state {
+		case 1: // our own
+			if at("proof") {
+				t.Fatal("a request that is not linked enrolled")
+			}
+		case 3:
+			t.Fatal("a forged certificate enrolled")
+		case 4: // a maker's
+			both := at("both") && (shared || once)
+			if renewal || !password && !at("makers") && !both {
 				t.Fatalf("a maker's certificate enrolled at %s", path)
 			}
-		case states[3]:
-			t.Fatal("a forged certificate enrolled")
+		case 7: // a registration authority
+			both := at("both") && (shared || once || renewal)
+			if !password && !at("/ra/") && !both {
+				t.Fatalf("a registration authority enrolled at %s", path)
+			}
+		case 9, 10: // in grace, and of another profile
+			if !password && !at("/ra/") {
+				t.Fatalf("state %d enrolled at %s", state, path)
+			}
 		default:
 			if !password {
 				t.Fatalf("state %d enrolled at %s", state, path)

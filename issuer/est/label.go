@@ -160,12 +160,12 @@ type Keygen struct {
 	SymmetricKeys map[string][]byte
 }
 
-// Limits bounds requests for certificates, per minute; zero for no limit. What
-// is beyond gets 429 and Retry-After.
+// Limits bounds requests, per minute; zero for no limit. What is beyond gets
+// 429 and Retry-After. As many as a minute takes may come at once.
 type Limits struct {
-	Identity int // by one device
-	Address  int // from one address that is no station's
-	Label    int // in all
+	Identity int // for certificates, by one device that has authenticated itself
+	Address  int // of every kind, from one address (IPv6: one /64) that is no station's
+	Label    int // for certificates, in all, by whoever has authenticated itself
 }
 
 // Password is one HTTP Basic credential.

@@ -52,7 +52,7 @@ func (h *Handler) byClaim(x *exchange, record ledger.Certificate) (identity, err
 	if x.label.Authorize != issuer.ByOrder {
 		return identity{}, reject(ruleClaimLabel, "the claim certificate of a work order authenticates only at the label of that order")
 	}
-	if x.op != "simpleenroll" {
+	if x.op == "simplereenroll" {
 		return identity{}, reject(ruleClaimRenewal, "a claim certificate enrolls and cannot renew: use simpleenroll, or the certificate that was enrolled")
 	}
 	order, err := h.authority.ClaimOrder(x.r.Context(), x.label.Name, record)
@@ -65,6 +65,5 @@ func (h *Handler) byClaim(x *exchange, record ledger.Certificate) (identity, err
 	if err != nil {
 		return identity{}, err
 	}
-	x.who.Kind = "claim"
 	return identity{requester: x.who, order: order.ID}, nil
 }

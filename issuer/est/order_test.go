@@ -38,9 +38,22 @@ type orderFixture struct {
 	*fixture
 	ra     *issuer.RA
 	ledger ledger.Ledger
+	keys   map[string]crypto.Signer // of the authorities
 }
 
 func newOrderFixture(t *testing.T) *orderFixture {
+	t.Helper()
+	return newLedgerFixture(t, map[string]string{"device": "device", "claim": "claim", "other": "device"}, time.Now(), []Label{
+		{Name: "line", Profile: "device", Issuer: "issuing", Authorize: issuer.ByOrder, Own: []string{"device"}},
+		{Name: "line-2", Profile: "device", Issuer: "issuing", Authorize: issuer.ByOrder},
+		{Name: "trusted", Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted, Own: []string{"device", "claim"}, Passwords: goodPasswords()},
+	})
+}
+
+// newLedgerFixture serves labels over the real registration authority, with
+// profiles by preset whose certificates live for a day, and with an hierarchy that
+// begins at a time.
+func newLedgerFixture(t *testing.T, presets map[string]string, start time.Time, labels []Label) *orderFixture {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "log"), 0o700); err != nil {
@@ -56,15 +69,22 @@ func newOrderFixture(t *testing.T) *orderFixture {
 	}
 	t.Cleanup(func() { store.Close(); log.Close() })
 	profiles := make(map[string]*issuer.Profile)
-	for name, preset := range map[string]string{"device": "device", "claim": "claim", "other": "device"} {
-		if profiles[name], err = issuer.NewProfile(name, issuer.ProfileConfig{Preset: preset}, ""); err != nil {
+	for name, preset := range presets {
+		c := issuer.ProfileConfig{Preset: preset}
+		if preset == "device" {
+			c.Validity = 24 * time.Hour
+		}
+		if profiles[name], err = issuer.NewProfile(name, c, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
-	f := &orderFixture{fixture: &fixture{authority: newAuthority(t), log: new(logBuffer), clock: &clock{at: time.Now()}}, ledger: store}
+	f := &orderFixture{fixture: &fixture{authority: newAuthority(t), log: new(logBuffer), clock: &clock{at: start}}, ledger: store, keys: make(map[string]crypto.Signer)}
+	for _, name := range []string{"root", "claims", "issuing"} {
+		f.keys[name] = newKey(t)
+	}
 	f.ra, err = issuer.New(t.Context(), issuer.Config{
-		Ledger: store, Keys: keys{map[string]crypto.Signer{"root": newKey(t), "claims": newKey(t), "issuing": newKey(t)}}, Server: "test",
-		Profiles: profiles, Logger: slog.New(slog.DiscardHandler), EpochTTL: time.Hour, Now: f.clock.now,
+		Ledger: store, Keys: keys{f.keys}, Server: "test",
+		Profiles: profiles, Logger: slog.New(slog.DiscardHandler), EpochTTL: 365 * 24 * time.Hour, Now: f.clock.now,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -80,12 +100,7 @@ func newOrderFixture(t *testing.T) *orderFixture {
 	}
 	f.handler, err = NewHandler(Config{
 		Authority: f.ra,
-		Labels: []Label{
-			{Name: "line", Profile: "device", Issuer: "issuing", Authorize: issuer.ByOrder, Own: []string{"device"}},
-			{Name: "line-2", Profile: "device", Issuer: "issuing", Authorize: issuer.ByOrder},
-			{Name: "trusted", Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted, Own: []string{"device", "claim"},
-				Passwords: []Password{{goodUser, sha256.Sum256([]byte(goodSecret))}}},
-		},
+		Labels:    labels, Signer: func() (*tls.Certificate, error) { return f.fixture.authority.root.server(t), nil },
 		Realm: "factory", Logger: slog.New(slog.NewTextHandler(f.log, nil)), Now: f.clock.now,
 	})
 	if err != nil {
@@ -134,7 +149,7 @@ func (f *orderFixture) claim(t *testing.T, o ledger.Order) *tls.Certificate {
 func (f *orderFixture) ask(t *testing.T, label, op, device string, key crypto.Signer, certificate *tls.Certificate, header ...string) message {
 	t.Helper()
 	return f.raw(t, rawRequest{
-		method: http.MethodPost, path: "/.well-known/est/" + label + "/" + op, header: append([]string{pkcs10}, header...),
+		method: http.MethodPost, path: "/.well-known/est/" + label + "/" + op, header: append([]string{typePKCS10}, header...),
 		certificate: certificate, body: base64.StdEncoding.EncodeToString(newCSR(t, key, device)),
 	})
 }

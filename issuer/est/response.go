@@ -22,6 +22,7 @@ type response struct {
 	contentType string
 	der         []byte
 	body        []byte
+	secret      bool // the body is overwritten once it is sent
 }
 
 // send writes an answer with its length and in one write. Chunked answers, and
@@ -48,6 +49,9 @@ func (x *exchange) send(a response) {
 	if len(a.body) > 0 && x.r.Method != http.MethodHead {
 		// An error means that the client has gone: nobody is left to tell.
 		_, _ = x.w.Write(a.body)
+	}
+	if a.secret {
+		clear(a.body)
 	}
 }
 

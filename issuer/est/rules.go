@@ -36,7 +36,22 @@ const (
 	ruleDisabled      = "label-disabled"
 	ruleAnchors       = "anchors"
 	ruleCancelled     = "cancelled"
-	ruleInternal      = "internal"
+
+	ruleIssuer         = "certificate-issuer"
+	ruleRA             = "registration-authority"
+	ruleMakerSubject   = "maker-subject"
+	ruleMakerRevoked   = "maker-revoked"
+	ruleMakerStanding  = "maker-standing"
+	ruleBoth           = "both"
+	ruleAttributes     = "csr-attributes"
+	ruleProof          = "proof-of-possession"
+	ruleProofMissing   = "proof-missing"
+	ruleProofTLS       = "proof-connection"
+	ruleKeygenApproval = "keygen-approval"
+	ruleLimitIdentity  = "limit-identity"
+	ruleLimitAddress   = "limit-address"
+	ruleLimitLabel     = "limit-label"
+	ruleInternal       = "internal"
 )
 
 // ruleUnknown is the issuer's rule that a certificate under our own CA must be
@@ -49,7 +64,7 @@ type failure struct {
 	rule   string
 	text   string
 	allow  string        // Allow header of a 405
-	retry  time.Duration // Retry-After of a 503
+	retry  time.Duration // Retry-After of a 202, 429 or 503
 	err    error         // cause for the log
 
 	recorded bool // the issuer has put it on record
@@ -92,6 +107,9 @@ func toFailure(err error) *failure {
 		f.status = http.StatusForbidden
 	case issuer.Conflict:
 		f.status = http.StatusConflict
+	case issuer.Pending:
+		f.status = http.StatusAccepted
+		f.retry = r.RetryAfter
 	case issuer.Unavailable:
 		f.status = http.StatusServiceUnavailable
 		f.retry = r.RetryAfter

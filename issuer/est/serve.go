@@ -30,6 +30,10 @@ type exchange struct {
 	client *x509.Certificate // the TLS client's certificate, not verified; nil for none
 	attrs  []slog.Attr       // for the log line, gathered on the way
 
+	read   bool   // the certification request: see request
+	csr    []byte // DER
+	unread error  // why there is none
+
 	// For the record of a refusal, as far as they are known.
 	who    ledger.Requester // as authenticated, or as claimed
 	device string
@@ -54,11 +58,11 @@ func (h *Handler) routes() *http.ServeMux {
 		{"cacerts", get, h.caCerts},
 		{"simpleenroll", post, h.simpleEnroll},
 		{"simplereenroll", post, h.simpleReenroll},
-		{"csrattrs", get, csrAttrs},
+		{"csrattrs", get, h.csrAttrs},
 		// RFC 7030, Sections 4.3 and 4.4: optional operations that a server
 		// does not implement answer 404 or 501.
-		{"fullcmc", post, notImplemented},
-		{"serverkeygen", post, notImplemented},
+		{"fullcmc", post, h.fullCMC},
+		{"serverkeygen", post, h.serverKeygen},
 	} {
 		mux.Handle("/.well-known/est/"+op.name, h.serve(op))
 		mux.Handle("/.well-known/est/{label}/"+op.name, h.serve(op))
@@ -119,6 +123,9 @@ func (h *Handler) run(op operation, x *exchange) (response, error) {
 		f.allow = strings.Join(op.methods, ", ")
 		return response{}, f
 	}
+	if err := h.limitAddress(x); err != nil {
+		return response{}, err
+	}
 	return op.run(x)
 }
 
@@ -146,6 +153,14 @@ func (h *Handler) refuse(x *exchange, err error) *failure {
 		// does not recognise. The body stays empty for BouncyCastle.
 		header["WWW-Authenticate"] = []string{h.challenge}
 		a.contentType = ""
+	case http.StatusAccepted:
+		// RFC 7030, Section 4.2.3. Without a body, too.
+		a.contentType = ""
+		if x.label.Retry > 0 {
+			f.retry = x.label.Retry
+		} else if f.retry <= 0 {
+			f.retry = time.Minute
+		}
 	case http.StatusInternalServerError:
 		id := requestID()
 		x.note(slog.String("request", id))
@@ -157,7 +172,8 @@ func (h *Handler) refuse(x *exchange, err error) *failure {
 	if f.allow != "" {
 		header.Set("Allow", f.allow)
 	}
-	if f.status == http.StatusServiceUnavailable {
+	switch f.status {
+	case http.StatusAccepted, http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		header.Set("Retry-After", strconv.Itoa(retryAfter(f.retry)))
 	}
 	x.send(a)
@@ -178,9 +194,12 @@ func (h *Handler) record(x *exchange, f *failure, took time.Duration) {
 	attrs = append(attrs, x.attrs...)
 	attrs = append(attrs, slog.Int("status", f.status))
 	if f.rule != "" {
-		level = slog.LevelWarn
-		if f.status == http.StatusInternalServerError {
+		switch f.status {
+		case http.StatusAccepted: // no refusal
+		case http.StatusInternalServerError:
 			level = slog.LevelError
+		default:
+			level = slog.LevelWarn
 		}
 		attrs = append(attrs, slog.String("rule", f.rule), slog.String("refusal", f.text))
 	}
@@ -195,9 +214,9 @@ func (h *Handler) record(x *exchange, f *failure, took time.Duration) {
 }
 
 // refused puts a refusal on record, unless the issuer has. What failed inside
-// is none, nor is a client that went away.
+// is none, nor is a client that went away or one that waits.
 func (h *Handler) refused(x *exchange, f *failure) {
-	if f.rule == "" || f.recorded || f.status == http.StatusInternalServerError || f.rule == ruleCancelled {
+	if f.rule == "" || f.recorded || f.status == http.StatusInternalServerError || f.status == http.StatusAccepted || f.rule == ruleCancelled {
 		return
 	}
 	r := ledger.Refused{Operation: operationName(x), Rule: f.rule, Text: f.text, Device: x.device, Order: x.order, Requester: x.who}

@@ -34,7 +34,7 @@ const (
 // fixture is a server with labels of every kind.
 type fixture struct {
 	authority *authority
-	maker     *ca
+	maker     *testCA
 	handler   *Handler
 	address   string // host:port
 	roots     *x509.CertPool
@@ -79,16 +79,15 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-// newHandler returns the fixture without a server.
-func newHandler(t testing.TB) *fixture {
+// newHandler returns the fixture without a server. More labels can be added.
+func newHandler(t testing.TB, edits ...func(*fixture, *Config)) *fixture {
 	t.Helper()
 	f := &fixture{authority: newAuthority(t), maker: newCA(t, "Maker CA", nil), log: new(logBuffer), clock: &clock{at: time.Now()}, disabled: new(string)}
-	makers := x509.NewCertPool()
-	makers.AddCert(f.maker.certificate)
-	password := []Password{{goodUser, sha256.Sum256([]byte(goodSecret))}}
+	makers := f.makers()
+	password := goodPasswords()
 	own := []string{"device"}
 	var err error
-	f.handler, err = NewHandler(Config{
+	config := Config{
 		Authority: f.authority,
 		Labels: []Label{
 			{Profile: "device", Issuer: "issuing", Authorize: issuer.Trusted, Passwords: password, Own: own},
@@ -105,17 +104,50 @@ func newHandler(t testing.TB) *fixture {
 		Realm:  "factory",
 		Logger: slog.New(slog.NewTextHandler(f.log, nil)),
 		Now:    f.clock.now,
-	})
+	}
+	for _, edit := range edits {
+		edit(f, &config)
+	}
+	f.handler, err = NewHandler(config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return f
 }
 
+// makers is the trust in the fixture's maker.
+func (f *fixture) makers() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(f.maker.certificate)
+	return pool
+}
+
+// withLabels adds labels for the profile device, from trusted and own on.
+func withLabels(labels ...Label) func(*fixture, *Config) {
+	return func(f *fixture, c *Config) {
+		for _, l := range labels {
+			l.Issuer = "issuing"
+			if l.Profile == "" {
+				l.Profile = "device"
+			}
+			if l.Authorize == "" {
+				l.Authorize = issuer.Trusted
+			}
+			if l.Maker != nil && l.Maker.Roots == nil {
+				l.Maker.Roots = f.makers()
+			}
+			c.Labels = append(c.Labels, l)
+		}
+	}
+}
+
+// goodPasswords is the password that the fixture's labels take.
+func goodPasswords() []Password { return []Password{{goodUser, sha256.Sum256([]byte(goodSecret))}} }
+
 // newFixture serves the fixture until the test ends.
-func newFixture(t testing.TB) *fixture {
+func newFixture(t testing.TB, edits ...func(*fixture, *Config)) *fixture {
 	t.Helper()
-	f := newHandler(t)
+	f := newHandler(t, edits...)
 	f.serve(t)
 	return f
 }
@@ -218,7 +250,12 @@ func (f *fixture) dial(t testing.TB, r rawRequest) *tls.Conn {
 // end of the connection, without any HTTP library on this side.
 func (f *fixture) raw(t testing.TB, r rawRequest) message {
 	t.Helper()
-	conn := f.dial(t, r)
+	return over(t, f.dial(t, r), r)
+}
+
+// over is raw on a connection that is there already.
+func over(t testing.TB, conn *tls.Conn, r rawRequest) message {
+	t.Helper()
 	if _, err := io.WriteString(conn, r.text("Connection: close")); err != nil {
 		t.Fatal(err)
 	}
@@ -283,14 +320,14 @@ func basic(user, secret string) string {
 	return "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+secret))
 }
 
-const pkcs10 = "Content-Type: application/pkcs10"
+const typePKCS10 = "Content-Type: application/pkcs10"
 
 // enroll returns a good request for a device name, by password.
 func enroll(t testing.TB, name string) rawRequest {
 	t.Helper()
 	return rawRequest{
 		method: http.MethodPost, path: "/.well-known/est/simpleenroll",
-		header: []string{pkcs10, basic(goodUser, goodSecret)},
+		header: []string{typePKCS10, basic(goodUser, goodSecret)},
 		body:   base64.StdEncoding.EncodeToString(newCSR(t, newKey(t), name)),
 	}
 }
@@ -300,7 +337,7 @@ func reenroll(t testing.TB, c *tls.Certificate) rawRequest {
 	t.Helper()
 	return rawRequest{
 		method: http.MethodPost, path: "/.well-known/est/simplereenroll",
-		header: []string{pkcs10}, certificate: c,
+		header: []string{typePKCS10}, certificate: c,
 		body: base64.StdEncoding.EncodeToString(newCSR(t, c.PrivateKey.(crypto.Signer), c.Leaf.Subject.CommonName, c.Leaf.DNSNames...)),
 	}
 }

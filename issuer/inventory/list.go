@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"mintmark/internal/ledger"
@@ -202,29 +201,6 @@ func checkValue(value string) error {
 		return fmt.Errorf("has %d bytes; %d are allowed", len(value), MaxValue)
 	}
 	return checkText(value)
-}
-
-// columns are the names with a meaning of their own.
-var columns = []string{"device", "order", "product", "key_sha256", "public_key"}
-
-// checkColumn says why a name cannot be a column's, or nil. One that is nearly
-// a column with a meaning would be lost among the fields.
-func checkColumn(name string) error {
-	if slices.Contains(columns, name) {
-		return nil
-	}
-	switch near := strings.ToLower(strings.TrimSpace(name)); {
-	case near == "":
-		return fmt.Errorf("a column has no name")
-	case slices.Contains(columns, near):
-		return fmt.Errorf("column %q: did you mean %q?", shorten(name), near)
-	case len(name) > MaxName:
-		return fmt.Errorf("column %q: its name has %d bytes; %d are allowed", shorten(name), len(name), MaxName)
-	}
-	if err := checkText(name); err != nil {
-		return fmt.Errorf("column %q: its name %w", name, err)
-	}
-	return nil
 }
 
 func deviceOf(cells []cell) string {

@@ -21,6 +21,9 @@ type openIntent struct {
 	tbs    [32]byte // SHA-256
 	issuer string
 	order  string // that pays for it
+	// What else it has taken.
+	enrollment string
+	secret     uint64 // short form, 0 for none
 }
 
 // fate is what became of a serial number that is not open.
@@ -105,6 +108,14 @@ func (v *verification) event(at place, server string, e *ledger.Event) {
 		v.people.put(e.Principal)
 	case ledger.EventApproval:
 		v.approval(at, e.Approval)
+	case ledger.EventEnrollment:
+		v.enrollment(at, e.Enrollment)
+	case ledger.EventSecrets:
+		v.recorded(e.Secrets)
+	case ledger.EventRollover:
+		if len(v.rollovers) < maxWaiting {
+			v.rollovers = append(v.rollovers, lateRollover{at, *e.Rollover})
+		}
 	}
 }
 
@@ -133,6 +144,12 @@ func (v *verification) intent(at place, server string, i *ledger.Intent) {
 			a.first = at
 		}
 		a.taken++
+	}
+	if o.enrollment = i.Enrollment; o.enrollment != "" {
+		v.takesEnrollment(at, i)
+	}
+	if i.Secret != [32]byte{} {
+		v.takesSecret(at, o, i)
 	}
 	v.open[string(i.Serial)] = o
 }
@@ -166,14 +183,12 @@ func (v *verification) voided(at place, serial ledger.Serial) {
 	v.outcome(at, serial, voided)
 }
 
-// void ends an intent, which gives its unit back.
+// void ends an intent, which gives back what it has taken.
 func (v *verification) void(serial ledger.Serial, o *openIntent) {
 	delete(v.open, string(serial))
 	v.known[mark(serial)] = voided
 	v.report.Voided++
-	if o.order != "" {
-		v.orders[o.order].taken--
-	}
+	v.giveBack(o)
 }
 
 func (v *verification) revocation(at place, r *ledger.Revocation) {

@@ -4,7 +4,8 @@
 //
 // It needs the files of the logs, signed heads and the keys to verify those by,
 // and nothing of the server. Its memory does not grow with the certificates,
-// but for some twenty bytes each: to see a serial number twice.
+// but for some twenty bytes each: to see a serial number twice. One-time secrets
+// and approvals are kept as well, to see one of them used twice.
 package auditor
 
 import (
@@ -154,12 +155,18 @@ type verification struct {
 	orders      map[string]*account
 	people      people
 	crls        map[crlKey]int64
+	enrollments map[string]*entry
+	waiting     int                 // intents that were read before their enrollment
+	secrets     map[uint64]*oneTime // by the short form of device and secret
+	current     map[uint64]uint64   // the secret that a device has, both in their short form
+	rollovers   []lateRollover
 }
 
 func newVerification(c Config) *verification {
 	v := &verification{
 		Config: c, open: map[string]*openIntent{}, known: map[uint64]fate{}, authorities: map[string]*authority{},
 		orders: map[string]*account{}, people: newPeople(), crls: map[crlKey]int64{},
+		enrollments: map[string]*entry{}, secrets: map[uint64]*oneTime{}, current: map[uint64]uint64{},
 	}
 	v.report.Kinds = map[string]int64{}
 	for _, dir := range c.Logs {
@@ -182,6 +189,8 @@ func (v *verification) end() {
 	v.settle()
 	v.settleAuthorities()
 	v.settleApprovals()
+	v.settleTaken()
+	v.settleRollovers()
 	found, count := v.pool.finish()
 	for _, f := range found {
 		v.find(f.file, f.line, "%s", f.text)

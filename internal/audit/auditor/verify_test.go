@@ -39,6 +39,7 @@ func eventful(t testing.TB, server string) *world {
 	a = w.approve(a, ledger.Running, "", nil)
 	w.approve(a, ledger.Done, "", nil)
 	w.approve(w.proposal("ap-2", "anna"), ledger.Rejected, "", nil)
+	w.takes(line)
 	for i := range devices {
 		c := w.device(line, fmt.Sprintf("dev-%d", i))
 		other := w.sign("void", line, newKey(t), false)
@@ -64,7 +65,7 @@ func eventful(t testing.TB, server string) *world {
 func TestSoundLog(t *testing.T) {
 	w := eventful(t, "alpha")
 	report := clean(t, w.config())
-	if report.Certificates != devices+2 || report.Imported != 1 || report.Revoked != devices+1 || report.Voided != devices || report.Open != 1 ||
+	if report.Certificates != devices+4 || report.Imported != 1 || report.Revoked != devices+1 || report.Voided != devices+2 || report.Open != 1 ||
 		report.Authorities != 2 || report.Approvals != 5 || report.Found != 0 {
 		t.Errorf("report %+v", report)
 	}

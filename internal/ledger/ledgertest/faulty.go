@@ -148,6 +148,28 @@ func (f *Faulty) ChangeOrder(ctx context.Context, id string, change ledger.Order
 	return injectValue(f, "ChangeOrder", func() (ledger.Order, error) { return f.Ledger.ChangeOrder(ctx, id, change, actor, now) })
 }
 
+func (f *Faulty) QueueEnrollment(ctx context.Context, e ledger.Enrollment, most int) (ledger.Enrollment, error) {
+	return injectValue(f, "QueueEnrollment", func() (ledger.Enrollment, error) { return f.Ledger.QueueEnrollment(ctx, e, most) })
+}
+
+func (f *Faulty) DecideEnrollment(ctx context.Context, id string, approve bool, actor, note string, now, expires time.Time) (ledger.Enrollment, error) {
+	return injectValue(f, "DecideEnrollment", func() (ledger.Enrollment, error) {
+		return f.Ledger.DecideEnrollment(ctx, id, approve, actor, note, now, expires)
+	})
+}
+
+func (f *Faulty) PutSecrets(ctx context.Context, secrets []ledger.DeviceSecret) error {
+	return f.inject("PutSecrets", func() error { return f.Ledger.PutSecrets(ctx, secrets) })
+}
+
+func (f *Faulty) DropSecret(ctx context.Context, device, actor string, now time.Time) error {
+	return f.inject("DropSecret", func() error { return f.Ledger.DropSecret(ctx, device, actor, now) })
+}
+
+func (f *Faulty) PutRollover(ctx context.Context, rollover ledger.Rollover) error {
+	return f.inject("PutRollover", func() error { return f.Ledger.PutRollover(ctx, rollover) })
+}
+
 func (f *Faulty) Refuse(ctx context.Context, refused []ledger.Refused, keep int) error {
 	return f.inject("Refuse", func() error { return f.Ledger.Refuse(ctx, refused, keep) })
 }

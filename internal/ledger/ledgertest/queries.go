@@ -1,6 +1,7 @@
 package ledgertest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -144,6 +145,28 @@ var hierarchyChecks = []check{
 		all, err = b.Authorities(b.ctx)
 		b.ok(err)
 		b.equal("authorities after replacing one", all, []ledger.Authority{root, line})
+	}},
+	{"rollovers are listed in the order in which they began", func(t *testing.T, b *bench) {
+		second := ledger.Rollover{Old: "root-2", New: "root-3", OldWithNew: []byte("a"), At: b.now.Add(time.Hour), Actor: "anna"}
+		first := ledger.Rollover{Old: "root", New: "root-2", OldWithNew: []byte("b"), NewWithOld: []byte("c"), At: b.now, Actor: "otto"}
+		b.ok(b.PutRollover(b.ctx, second))
+		b.ok(b.PutRollover(b.ctx, first))
+		all, err := b.Rollovers(b.ctx)
+		b.ok(err)
+		b.equal("rollovers", all, []ledger.Rollover{first, second})
+		first.EndedAt, first.EndedBy = b.now.Add(time.Minute), "anna"
+		b.ok(b.PutRollover(b.ctx, first))
+		all, err = b.Rollovers(b.ctx)
+		b.ok(err)
+		b.equal("rollovers after one has ended", all, []ledger.Rollover{first, second})
+		for _, bad := range []ledger.Rollover{
+			{New: "x", OldWithNew: []byte("a"), At: b.now}, {Old: "x", New: "x", OldWithNew: []byte("a"), At: b.now},
+			{Old: "x", New: "y", At: b.now}, {Old: "x", New: "y", OldWithNew: []byte("a")}, {Old: "x", New: "y\x00", OldWithNew: []byte("a"), At: b.now},
+		} {
+			if err := b.PutRollover(b.ctx, bad); err == nil || errors.Is(err, ledger.ErrUnavailable) {
+				t.Errorf("%+v: %v", bad, err)
+			}
+		}
 	}},
 }
 

@@ -96,6 +96,35 @@ func RunReopen(t *testing.T, open func(t testing.TB) (l ledger.Ledger, reopen fu
 			b.ok(err)
 			b.equal("devices", b.found(ledger.DeviceQuery{}), []string{"dev-1", "dev-3", "dev-4"})
 		}},
+		{"approvals, secrets, what is taken of them, and rollovers", func(t *testing.T, b *bench, reopen func()) {
+			b.queue("dev-9", "k9")
+			intent, holds := b.both()
+			i := intent()
+			b.ok(b.begin(i))
+			b.ok(b.PutRollover(b.ctx, ledger.Rollover{Old: "a", New: "b", OldWithNew: []byte("x"), At: b.now}))
+			all := func() []any {
+				entries, err := b.Enrollments(b.ctx, ledger.EnrollmentQuery{})
+				b.ok(err)
+				secret, err := b.DeviceSecret(b.ctx, "dev-1")
+				b.ok(err)
+				rollovers, err := b.Rollovers(b.ctx)
+				b.ok(err)
+				return []any{entries, secret, rollovers}
+			}
+			before := all()
+			reopen()
+			b.equal("after reopening", all(), before)
+			holds(i.Serial)
+			epoch, err := b.Join(b.ctx, "alpha", b.now, time.Hour)
+			b.ok(err)
+			b.epoch = epoch
+			_, err = b.VoidLapsed(b.ctx, b.now)
+			b.ok(err)
+			holds("")
+			serial := b.issue(intent())
+			reopen()
+			holds(serial)
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l, reopen := open(t)

@@ -31,10 +31,11 @@ const (
 	sqlSameKey = `SELECT serial, device, state, profile, issuer, not_before, issued_at, state = 'valid' OR ` + sqlInForce + ` FROM certificates c
 	WHERE spki = $1 AND not_after >= $2 AND state IN ('open', 'valid')`
 	// Whether the device has another key, in force or on its way, and here
-	// rather than at another server.
+	// rather than at another server. What a gateway signs with is no other key of
+	// the device itself, nor the other way round: each of the two has one.
 	sqlOtherKey = `SELECT serial, state = 'valid' OR ` + sqlInForce + `,
 	CASE WHEN state = 'valid' OR (epoch_server = $4 AND epoch_number = $5) THEN 1 ELSE 0 END AS here FROM certificates c
-	WHERE device = $1 AND device <> '' AND not_after >= $2 AND spki <> $3 AND state IN ('open', 'valid') ORDER BY here DESC LIMIT 1`
+	WHERE device = $1 AND device <> '' AND not_after >= $2 AND spki <> $3 AND purpose = $6 AND state IN ('open', 'valid') ORDER BY here DESC LIMIT 1`
 )
 
 // Announce implements ledger.Issuance.
@@ -53,7 +54,7 @@ func (s *Store) Begin(ctx context.Context, intents []ledger.Intent) ([]error, er
 			return nil, fmt.Errorf("recording intent: %w", err)
 		}
 		i := &intents[i]
-		if err := checkNames(i.Issuer, i.Profile, i.Label, i.Device, i.Order, i.Requester.Kind, i.Requester.Name); err != nil {
+		if err := checkNames(i.Issuer, i.Profile, i.Label, i.Device, i.Order, i.Requester.Kind, i.Requester.Name, i.Enrollment); err != nil {
 			return nil, fmt.Errorf("recording intent: %w", err)
 		}
 	}
@@ -114,21 +115,24 @@ func locksOf(intents []ledger.Intent) []string {
 
 func checkIntent(i *ledger.Intent) ([]byte, error) {
 	serial, err := serialBytes(i.Serial)
+	ofDevice := i.Purpose == ledger.ForDevice || i.Purpose == ledger.ForGateway
 	switch {
 	case err != nil:
 		return nil, err
 	case i.Epoch.Server == "" || i.Epoch.Number == 0:
 		return nil, errors.New("intent has no epoch")
-	case i.Purpose == ledger.ForDevice && i.Device == "":
-		return nil, errors.New("intent for a device names no device")
-	case i.Purpose != ledger.ForDevice && i.Device != "":
+	case ofDevice && i.Device == "":
+		return nil, fmt.Errorf("intent for a %s names no device", i.Purpose)
+	case !ofDevice && i.Device != "":
 		return nil, fmt.Errorf("intent for purpose %q names a device", i.Purpose)
 	case i.Order != "" && i.Purpose != ledger.ForDevice && i.Purpose != ledger.ForClaim:
 		return nil, fmt.Errorf("intent for purpose %q names a work order", i.Purpose)
 	case i.Purpose == ledger.ForClaim && i.Order == "":
 		return nil, errors.New("intent for a claim names no work order")
-	case i.Listed && i.Purpose != ledger.ForDevice:
+	case i.Listed && !ofDevice:
 		return nil, fmt.Errorf("intent for purpose %q asks for the inventory", i.Purpose)
+	case i.Secret != [32]byte{} && !ofDevice:
+		return nil, fmt.Errorf("intent for purpose %q takes a device's secret", i.Purpose)
 	case i.At.IsZero():
 		return nil, errors.New("intent has no time")
 	case len(i.TBS) == 0 || len(i.TBS) > maxDER:
@@ -184,6 +188,9 @@ func (t *tx) begin(i *ledger.Intent, serial []byte) (refusal, err error) {
 		}
 		return fmt.Errorf("%s: %w", i.Serial, ledger.ErrTaken), nil
 	}
+	if err := t.take(i, serial); err != nil {
+		return nil, err
+	}
 	t.record(ledger.Event{Kind: ledger.EventIntent, At: i.At, Intent: i})
 	return nil, nil
 }
@@ -200,16 +207,29 @@ func (t *tx) rival(i *ledger.Intent) (refusal, err error) {
 			return refusal, err
 		}
 	}
-	if i.Device == "" {
-		return nil, nil
+	// Whose secret is worth nothing learns nothing of the device.
+	if i.Secret != [32]byte{} {
+		if refusal, err = t.spends(i); refusal != nil || err != nil {
+			return refusal, err
+		}
 	}
-	if refusal, err = t.admits(i); refusal != nil || err != nil {
-		return refusal, err
+	if i.Device != "" {
+		if refusal, err = t.admits(i); refusal != nil || err != nil {
+			return refusal, err
+		}
 	}
 	if shared != nil {
 		return shared, nil
 	}
-	if i.SecondKey || !i.Requester.Bootstrap() {
+	second := i.SecondKey
+	if i.Enrollment != "" {
+		approved, refusal, err := t.approved(i)
+		if refusal != nil || err != nil {
+			return refusal, err
+		}
+		second = second || approved
+	}
+	if i.Device == "" || second || !i.Requester.Bootstrap() {
 		return nil, nil
 	}
 	return t.otherKey(i)
@@ -220,7 +240,7 @@ func (t *tx) otherKey(i *ledger.Intent) (refusal, err error) {
 	for {
 		var other []byte
 		live, here := false, 0
-		err := t.query(sqlOtherKey, scanInto(&other, &live, &here), i.Device, micros(i.At), i.Key[:], i.Epoch.Server, i.Epoch.Number)
+		err := t.query(sqlOtherKey, scanInto(&other, &live, &here), i.Device, micros(i.At), i.Key[:], i.Epoch.Server, i.Epoch.Number, string(i.Purpose))
 		switch {
 		case err != nil || other == nil:
 			return nil, err
@@ -240,9 +260,11 @@ func (t *tx) otherKey(i *ledger.Intent) (refusal, err error) {
 // stillValid refuses a certificate that was revoked after it was authenticated:
 // a client that sends its request slowly decides how long that takes. It
 // returns when a requester's certificate was issued, which is nothing to a
-// claim: that is not the device's.
+// claim or a registration authority: theirs is not the device's.
 func (t *tx) stillValid(r ledger.Requester) (issuedAt int64, refusal, err error) {
-	if r.Kind != "certificate" && r.Kind != "claim" {
+	switch r.Kind {
+	case "certificate", "claim", "ra":
+	default:
 		return 0, nil, nil
 	}
 	serial, err := serialBytes(ledger.Serial(r.Name))
@@ -252,7 +274,7 @@ func (t *tx) stillValid(r ledger.Requester) (issuedAt int64, refusal, err error)
 	var state string
 	err = t.query(`SELECT state, issued_at FROM certificates WHERE serial = $1`+t.forShare, scanInto(&state, &issuedAt), serial)
 	switch {
-	case err != nil || r.Kind == "claim" && state == string(ledger.Valid):
+	case err != nil || r.Kind != "certificate" && state == string(ledger.Valid):
 		return 0, nil, err
 	case state == "" || state == string(ledger.Valid):
 		return issuedAt, nil, nil

@@ -17,7 +17,7 @@ const (
 	d.import_id, d.order_id, d.product, d.spki, d.fields, COALESCE(i.committed_at, 0)
 	FROM devices d LEFT JOIN imports i ON i.id = d.import_id`
 	// What a list that is not in force has staged is no device yet.
-	sqlThere  = `(d.certificates > 0 OR d.held <> '' OR i.committed_at > 0)`
+	sqlThere  = `(d.first_seen <> 0 OR d.certificates > 0 OR d.held <> '' OR i.committed_at > 0)`
 	sqlDevice = deviceColumns + ` WHERE d.id = $1 AND ` + sqlThere
 
 	// All that an intent needs to know of its device.

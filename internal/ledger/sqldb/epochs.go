@@ -120,8 +120,8 @@ func (t *tx) voidAll(now time.Time, text string, args ...any) (count int, err er
 	return len(serials), err
 }
 
-// void makes an open serial void, gives its unit back to its work order and
-// reports whether it was open.
+// void makes an open serial void, gives back what it has taken, a unit of its
+// work order, an approval, a one-time secret, and reports whether it was open.
 func (t *tx) void(serial []byte, now time.Time) (bool, error) {
 	n, err := t.exec(sqlVoid, serial, micros(now))
 	if n == 0 || err != nil {
@@ -130,8 +130,10 @@ func (t *tx) void(serial []byte, now time.Time) (bool, error) {
 	if _, err := t.exec(sqlChanged, serial); err != nil {
 		return false, err
 	}
-	if _, err := t.exec(sqlReturnUnitOf, serial); err != nil {
-		return false, err
+	for _, text := range []string{sqlReturnUnitOf, sqlReturnEnrollment, sqlReturnSecret} {
+		if _, err := t.exec(text, serial); err != nil {
+			return false, err
+		}
 	}
 	s := serialOf(serial)
 	t.record(ledger.Event{Kind: ledger.EventVoided, At: now, Voided: &s})

@@ -207,8 +207,8 @@ func TestUnitsReturn(t *testing.T) {
 	}
 }
 
-// TestSchema1 opens a database of the version before, with what it holds, and
-// lets that version's statements run on it afterwards.
+// TestSchema1 opens a database of the first version, with what it holds, and lets
+// that version's statements run on it afterwards, as a server's that ran already.
 func TestSchema1(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "ledger.db")

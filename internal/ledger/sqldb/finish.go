@@ -14,10 +14,14 @@ import (
 const (
 	sqlFinish = `UPDATE certificates SET state = 'valid', tbs = NULL, der = $2, issued_at = $3 WHERE serial = $1 AND state = 'open'`
 
+	// A gateway's CA certificate makes the device known, so that it can be held,
+	// and is not counted: it does not stand for the device.
 	sqlPutDevice = `INSERT INTO devices (id, first_seen, last_issued, certificates, current_serial)
-	SELECT device, CAST($2 AS BIGINT), CAST($2 AS BIGINT), 1, serial FROM certificates WHERE serial = $1 AND purpose = 'device'
+	SELECT device, CAST($2 AS BIGINT), CASE WHEN purpose = 'device' THEN CAST($2 AS BIGINT) ELSE 0 END, CASE WHEN purpose = 'device' THEN 1 ELSE 0 END,
+	CASE WHEN purpose = 'device' THEN serial ELSE NULL END FROM certificates WHERE serial = $1 AND device <> ''
 	ON CONFLICT (id) DO UPDATE SET first_seen = CASE WHEN devices.first_seen = 0 THEN excluded.first_seen ELSE devices.first_seen END,
-	last_issued = excluded.last_issued, certificates = devices.certificates + 1, current_serial = excluded.current_serial`
+	last_issued = CASE WHEN excluded.certificates = 0 THEN devices.last_issued ELSE excluded.last_issued END,
+	certificates = devices.certificates + excluded.certificates, current_serial = COALESCE(excluded.current_serial, devices.current_serial)`
 
 	sqlDropTask   = `DELETE FROM outbox WHERE kind = $1 AND task_key = $2 AND task_key <> ''`
 	sqlInsertTask = `INSERT INTO outbox (kind, task_key, payload, due) VALUES ($1, $2, $3, $4)`

@@ -20,11 +20,11 @@ const (
 
 	// Unlike a certificate that is being issued, an imported one may be older
 	// than what the device has.
-	sqlPutOldDevice = `INSERT INTO devices (id, first_seen, last_issued, certificates) VALUES ($1, $2, $2, 1)
+	sqlPutOldDevice = `INSERT INTO devices (id, first_seen, last_issued, certificates) VALUES ($1, $2, CASE WHEN $3 = 0 THEN 0 ELSE CAST($2 AS BIGINT) END, $3)
 	ON CONFLICT (id) DO UPDATE SET
 	first_seen = CASE WHEN devices.first_seen = 0 OR devices.first_seen > excluded.first_seen THEN excluded.first_seen ELSE devices.first_seen END,
 	last_issued = CASE WHEN devices.last_issued < excluded.last_issued THEN excluded.last_issued ELSE devices.last_issued END,
-	certificates = devices.certificates + 1`
+	certificates = devices.certificates + excluded.certificates`
 )
 
 // ImportCertificates implements ledger.Certificates. They are recorded as
@@ -83,7 +83,7 @@ func checkImported(c *ledger.Certificate) ([]byte, error) {
 		return nil, fmt.Errorf("%s has %d bytes", c.Serial, len(c.DER))
 	case c.Issuer == "" || c.Purpose == "":
 		return nil, fmt.Errorf("%s has no issuer or no purpose", c.Serial)
-	case (c.Purpose == ledger.ForDevice) != (c.Device != ""):
+	case (c.Purpose == ledger.ForDevice || c.Purpose == ledger.ForGateway) != (c.Device != ""):
 		return nil, fmt.Errorf("%s is for purpose %q and device %q", c.Serial, c.Purpose, c.Device)
 	case c.NotBefore.IsZero() || c.NotAfter.Before(c.NotBefore):
 		return nil, fmt.Errorf("%s has no validity period", c.Serial)
@@ -112,7 +112,7 @@ func (t *tx) importCertificate(c *ledger.Certificate, serial []byte, now time.Ti
 		return fmt.Errorf("%s is %s with other bytes: %w", c.Serial, known.State, ledger.ErrTaken), nil
 	}
 	if c.Device != "" {
-		if _, err := t.exec(sqlPutOldDevice, c.Device, micros(c.IssuedAt)); err != nil {
+		if _, err := t.exec(sqlPutOldDevice, c.Device, micros(c.IssuedAt), zeroOrOne(c.Purpose == ledger.ForDevice)); err != nil {
 			return nil, err
 		}
 		if _, err := t.exec(sqlSetCurrent, c.Device); err != nil {

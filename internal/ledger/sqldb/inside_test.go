@@ -169,7 +169,30 @@ func TestQueriesUseIndexes(t *testing.T) {
 	check("all approvals", approvalColumns+` ORDER BY at DESC, id DESC LIMIT $1`, "approvals_at", 1)
 	check("orders of a station", orderColumns+` WHERE id > $1 AND station = $2 ORDER BY id LIMIT $3`, "orders_station (station=? AND id>?)", "", "s", 1)
 	check("what a key has", sqlSameKey, "certificates_spki (spki=?)", []byte{1}, 1)
-	check("another key of a device", sqlOtherKey, "certificates_device (device=? AND not_after>?)", "d", 1, []byte{1}, "s", 1)
+	check("another key of a device", sqlOtherKey, "certificates_device (device=? AND not_after>?)", "d", 1, []byte{1}, "s", 1, "device")
+	for name, c := range map[string]struct {
+		query ledger.EnrollmentQuery
+		want  string
+	}{
+		"enrollments":             {ledger.EnrollmentQuery{After: "e"}, "sqlite_autoindex_enrollments_1 (id>?)"},
+		"pending enrollments":     {ledger.EnrollmentQuery{State: ledger.EnrollmentPending, After: "e", Now: time.Unix(9, 0)}, "enrollments_state (state=? AND id>?)"},
+		"issued enrollments":      {ledger.EnrollmentQuery{State: ledger.EnrollmentIssued, After: "e"}, "enrollments_issued (id>?)"},
+		"enrollments of a device": {ledger.EnrollmentQuery{Device: "d", After: "e"}, "enrollments_device (device=? AND id>?)"},
+		"enrollments of a label":  {ledger.EnrollmentQuery{Label: "l", After: "e"}, "enrollments_label (label=? AND id>?)"},
+	} {
+		text, args := selectEnrollments(c.query)
+		check(name, text, c.want, args...)
+	}
+	check("newest enrollment", sqlNewestEnrollment, "enrollments_spki (spki=?)", []byte{1}, "s", 1)
+	check("newest enrollment that nobody has taken", sqlNewestUntaken, "enrollments_spki (spki=?)", []byte{1}, "s", 1)
+	check("enrollments that wait", sqlCountWaiting, "enrollments_waiting (expires_at>?)", 1, 1)
+	check("enrollments long over", sqlSweepEnrollments, "enrollments_over (expires_at<?)", 1)
+	check("last enrollment", sqlLastEnrollment, "sqlite_autoindex_enrollments_1")
+	check("key that a device holds", sqlHeldKey, "certificates_device (device=? AND not_after>?)", "d", 1, []byte{1}, "device")
+	check("giving an approval back", sqlReturnEnrollment, "enrollments_serial (serial=?)", []byte{1})
+	check("giving a secret back", sqlReturnSecret, "device_secrets_serial (serial=?)", []byte{1})
+	check("secrets long over", sqlSweepSecrets, "device_secrets_over (expires_at<?)", 1)
+	check("who has taken something", sqlTaker, "sqlite_autoindex_certificates_1 (serial=?)", []byte{1}, 1)
 	check("lapsed intents", sqlLapsed, "certificates_state (state=?)", 1)
 	check("entries of a CRL", sqlEntries, "certificates_crl (issuer=? AND not_after>?)", "i", 1)
 	check("certificates of a device", sqlDeviceValid, "certificates_device (device=?)", "d")

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"mintmark/internal/audit"
+	"mintmark/internal/audit/auditor"
 	"mintmark/internal/ledger"
 	"mintmark/internal/ledger/ledgertest"
 	"mintmark/internal/ledger/sqldb"
@@ -50,7 +51,7 @@ const crowdOrders, crowdDevices = 3, 12
 func (c *crowd) one(ctx context.Context) error {
 	now := time.Now()
 	device, order := fmt.Sprint("dev-", rand.N(crowdDevices)), fmt.Sprint("WO-", rand.N(crowdOrders))
-	switch rand.N(14) {
+	switch rand.N(17) {
 	case 0:
 		_, err := c.VoidLapsed(ctx, now)
 		return err
@@ -80,11 +81,30 @@ func (c *crowd) one(ctx context.Context) error {
 		n := 200 + rand.N(200)
 		_, err := c.ChangeOrder(ctx, order, ledger.OrderChange{Quantity: &n}, "anna", now)
 		return err
+	case 8:
+		return c.PutSecrets(ctx, []ledger.DeviceSecret{{Device: device, SHA256: ledgertest.Key(fmt.Sprint(rand.N(3))), At: now, ExpiresAt: now.Add(time.Hour)}})
+	case 9:
+		e, err := c.QueueEnrollment(ctx, ledger.Enrollment{
+			Key: ledgertest.Key(fmt.Sprint("key-", rand.N(4))), Subject: "CN=" + device, Profile: "gateway", Device: device, Cause: "label", At: now, ExpiresAt: now.Add(time.Hour),
+		}, 1000)
+		if err == nil {
+			_, err = c.DecideEnrollment(ctx, e.ID, rand.N(4) > 0, "anna", "", now, now.Add(time.Hour))
+		}
+		return err
 	}
 	i := ledgertest.NewIntent(c.epoch, now, device, fmt.Sprint("key-", rand.N(40)))
 	i.Order, i.SecondKey = order, true
 	if len(c.mine) > 0 && rand.N(3) == 0 {
 		i.Requester = ledger.Requester{Kind: "certificate", Name: string(c.mine[rand.N(len(c.mine))])}
+	}
+	switch rand.N(6) {
+	case 0, 1:
+		i.Secret = ledgertest.Key(fmt.Sprint(rand.N(3)))
+	case 2, 3:
+		i.Key, i.Repeat = ledgertest.Key(fmt.Sprint("key-", rand.N(4))), 0
+		if e, err := c.FindEnrollment(ctx, i.Key, i.Subject, now); err == nil {
+			i.Enrollment = e.ID
+		}
 	}
 	if rand.N(5) == 0 { // whoever leaves before the answer
 		var leave context.CancelFunc
@@ -116,7 +136,7 @@ func first(results []error, err error) error { return errors.Join(append(results
 // logs fail and callers leave. No unit is lost or given twice, and all counts
 // agree with the rows.
 func TestInvariants(t *testing.T) {
-	run := func(t *testing.T, db func() *sql.DB, open ...func(change func(*sqldb.Config)) (*sqldb.Store, *audit.Log)) {
+	run := func(t *testing.T, dirs *[]string, db func() *sql.DB, open ...func(change func(*sqldb.Config)) (*sqldb.Store, *audit.Log)) {
 		var logs []*flakyLog
 		var stores []*sqldb.Store
 		for _, open := range open {
@@ -138,7 +158,7 @@ func TestInvariants(t *testing.T) {
 		}
 		var wg sync.WaitGroup
 		for n, s := range stores {
-			epoch, err := s.Join(t.Context(), fmt.Sprint("server-", n), now, time.Hour)
+			epoch, err := s.Join(t.Context(), logs[n].Server(), now, time.Hour)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -169,24 +189,38 @@ func TestInvariants(t *testing.T) {
 			s.Close()
 		}
 		sound(t, db())
+		report, err := auditor.Verify(t.Context(), auditor.Config{Logs: *dirs, Unread: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range report.Findings {
+			t.Error(f)
+		}
+		for _, kind := range []string{ledger.EventEnrollment, ledger.EventSecrets} {
+			if report.Kinds[kind] == 0 {
+				t.Errorf("nothing of kind %q was done", kind)
+			}
+		}
 	}
 	t.Run("sqlite", func(t *testing.T) {
 		dir := t.TempDir()
 		file := filepath.Join(dir, "ledger.db")
-		run(t, func() *sql.DB { return openFile(t, file) }, func(change func(*sqldb.Config)) (*sqldb.Store, *audit.Log) { return open(t, dir, change) })
+		run(t, &[]string{dir}, func() *sql.DB { return openFile(t, file) }, func(change func(*sqldb.Config)) (*sqldb.Store, *audit.Log) { return open(t, dir, change) })
 		settleHead(t, dir)
 		rebuilt, _ := replay(t, dir)
 		same(t, openFile(t, file), openFile(t, rebuilt), "epochs")
 		sound(t, openFile(t, rebuilt))
 	})
 	isolations(t, func(t *testing.T, url string) {
+		var dirs []string
 		member := func(server string) func(change func(*sqldb.Config)) (*sqldb.Store, *audit.Log) {
 			dir := t.TempDir()
+			dirs = append(dirs, dir)
 			return func(change func(*sqldb.Config)) (*sqldb.Store, *audit.Log) {
 				return openPostgres(t, url, server, dir, change)
 			}
 		}
-		run(t, func() *sql.DB {
+		run(t, &dirs, func() *sql.DB {
 			db, err := sql.Open("pgx", url)
 			if err != nil {
 				t.Fatal(err)
@@ -204,11 +238,15 @@ func sound(t *testing.T, db *sql.DB) {
 		"taken": `SELECT o.id, o.taken, count(c.serial) FROM orders o LEFT JOIN certificates c ON c.order_id = o.id AND c.purpose = 'device'
 	AND c.state <> 'void' AND c.requester_kind <> 'import' GROUP BY o.id, o.taken`,
 		"certificates of a device": `SELECT d.id, d.certificates, count(c.serial) FROM devices d LEFT JOIN certificates c ON c.device = d.id
-	AND c.state IN ('valid', 'revoked') GROUP BY d.id, d.certificates`,
+	AND c.purpose = 'device' AND c.state IN ('valid', 'revoked') GROUP BY d.id, d.certificates`,
 		"a current certificate": `SELECT d.id, CASE WHEN d.current_serial IS NULL THEN 0 ELSE 1 END, count(DISTINCT c.device) FROM devices d
 	LEFT JOIN certificates c ON c.device = d.id AND c.state = 'valid' GROUP BY d.id, d.current_serial`,
 		"the state of the current certificate": `SELECT d.id, 1, CASE WHEN c.state = 'valid' AND c.device = d.id THEN 1 ELSE 0 END FROM devices d
 	JOIN certificates c ON c.serial = d.current_serial`,
+		"what has taken an approval": `SELECT e.id, 1, CASE WHEN c.state <> 'void' AND c.spki = e.spki AND c.device = e.device AND e.state = 'approved' THEN 1 ELSE 0 END
+	FROM enrollments e LEFT JOIN certificates c ON c.serial = e.serial WHERE e.serial IS NOT NULL`,
+		"what has taken a secret": `SELECT s.device, 1, CASE WHEN c.state <> 'void' AND c.device = s.device THEN 1 ELSE 0 END
+	FROM device_secrets s LEFT JOIN certificates c ON c.serial = s.serial WHERE s.serial IS NOT NULL`,
 		"changes of an issuer":   `SELECT r.issuer, r.changes, (SELECT count(*) FROM certificates c WHERE c.issuer = r.issuer AND c.state IN ('void', 'revoked')) FROM crls r`,
 		"more than its quantity": `SELECT id, 0, 1 FROM orders WHERE taken > quantity OR taken < 0`,
 	} {

@@ -29,6 +29,8 @@ type random struct {
 	devices      []string
 	orders       []string
 	approvals    []ledger.Approval
+	entries      []ledger.Enrollment
+	secrets      []ledger.DeviceSecret
 	imports      []string
 	n            int
 }
@@ -56,6 +58,8 @@ func (x *random) one(ctx context.Context) {
 		{"import", 3, x.openImport}, {"stage", 6, x.stage}, {"commit", 2, x.commit}, {"drop", 1, x.drop},
 		{"principal", 2, x.principal}, {"propose", 2, x.propose}, {"move approval", 4, x.moveApproval}, {"authority", 1, x.authority},
 		{"crl", 1, x.crl}, {"join", 1, x.join},
+		{"queue", 6, x.queue}, {"decide", 6, x.decide}, {"take approval", 10, x.takeApproval}, {"put secrets", 5, x.putSecrets},
+		{"drop secret", 1, x.dropSecret}, {"take secret", 10, x.takeSecret}, {"rollover", 2, x.rollover}, {"gateway", 3, x.gateway},
 	}
 	total := 0
 	for _, thing := range things {
@@ -102,12 +106,18 @@ func (x *random) begin(ctx context.Context) error {
 	if x.r.IntN(10) == 0 {
 		i.Purpose, i.Device = ledger.ForServer, ""
 	}
+	return x.beginOne(ctx, i)
+}
+
+func (x *random) beginOne(ctx context.Context, i ledger.Intent) error {
 	refused, err := x.s.Begin(ctx, []ledger.Intent{i})
 	if err = errors.Join(append(refused, err)...); err != nil {
 		return err
 	}
 	x.open, x.intents[i.Serial] = append(x.open, i.Serial), i
-	x.devices = append(x.devices, device)
+	if i.Device != "" {
+		x.devices = append(x.devices, i.Device)
+	}
 	return nil
 }
 

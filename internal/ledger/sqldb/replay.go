@@ -81,7 +81,8 @@ func replayInto(ctx context.Context, d *dialect, dirs []string, progress func(re
 	}
 	r := &replay{
 		tx: &tx{writer: w, ends: map[ledger.Epoch]int64{}}, progress: progress, waiting: map[string][]waitingEvent{},
-		epochs: map[string]int64{}, blocked: map[string]bool{}, moved: map[string]int{}, people: map[string]string{}, report: Replayed{Kinds: map[string]int64{}, Heads: map[string]ledger.Head{}},
+		epochs: map[string]int64{}, blocked: map[string]bool{}, moved: map[string]int{}, people: map[string]string{},
+		secrets: map[uint64]bool{}, rivals: map[string][]rival{}, report: Replayed{Kinds: map[string]int64{}, Heads: map[string]ledger.Head{}},
 	}
 	if err := r.run(ctx, dirs); err != nil {
 		return Replayed{}, err
@@ -91,7 +92,7 @@ func replayInto(ctx context.Context, d *dialect, dirs []string, progress func(re
 
 // unused refuses a database in which anything was ever recorded.
 func (w *writer) unused() error {
-	for _, table := range []string{"certificates", "authorities", "devices", "orders", "imports", "principals", "approvals", "epochs", "crls"} {
+	for _, table := range []string{"certificates", "authorities", "devices", "orders", "imports", "principals", "approvals", "enrollments", "device_secrets", "rollovers", "epochs", "crls"} {
 		n := 0
 		if err := w.query(`SELECT count(*) FROM (SELECT 1 FROM `+table+` LIMIT 1) AS one`, scanInto(&n)); err != nil {
 			return err
@@ -119,6 +120,8 @@ type replay struct {
 	epochs  map[string]int64  // the newest number of each server
 	moved   map[string]int    // the log with the last step of each approval
 	people  map[string]string // what principals wait for, by name
+	secrets map[uint64]bool   // one-time secrets that were recorded
+	rivals  map[string][]rival
 }
 
 // waitingEvent is an event and where it stands.
@@ -221,6 +224,10 @@ func anOrder(id string) string            { return fmt.Sprintf("work order %q", 
 func anImport(id string) string           { return fmt.Sprintf("import %q", id) }
 func aPrincipal(name string) string       { return fmt.Sprintf("a change of principal %q", name) }
 func anApproval(id string) string         { return fmt.Sprintf("approval %q", id) }
+func anEnrollment(id string) string       { return fmt.Sprintf("enrollment %q", id) }
+func aSecret(d string, h [32]byte) string {
+	return fmt.Sprintf("one-time secret %x of device %q", h[:4], d)
+}
 
 // makes says what an event gives to those that wait.
 func (r *replay) makes(e *ledger.Event) ([]string, error) {
@@ -252,6 +259,14 @@ func (r *replay) makes(e *ledger.Event) ([]string, error) {
 		return []string{aPrincipal(e.Principal.Name)}, nil
 	case ledger.EventApproval:
 		return []string{anApproval(e.Approval.ID)}, nil
+	case ledger.EventEnrollment:
+		return []string{anEnrollment(e.Enrollment.ID)}, nil
+	case ledger.EventSecrets:
+		var all []string
+		for _, d := range e.Secrets {
+			all = append(all, aSecret(d.Device, d.SHA256))
+		}
+		return all, nil
 	}
 	return nil, nil
 }
@@ -266,6 +281,9 @@ func (r *replay) finishAll() error {
 		slices.Sort(needs)
 		first := r.waiting[needs[0]][0]
 		return fmt.Errorf("%d records follow from something that none of the given logs holds, the first of them from %s (%s, line %d): give the logs of all servers", r.waits, needs[0], first.file, first.line)
+	}
+	if err := r.settleRivals(); err != nil {
+		return err
 	}
 	for server, number := range r.epochs {
 		// In force for nobody: what it left open is void at the next Join.

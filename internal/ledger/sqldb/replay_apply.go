@@ -56,6 +56,15 @@ func (r *replay) apply(e waitingEvent) (needs string, err error) {
 		return r.principal(e.Principal)
 	case ledger.EventApproval:
 		return r.approval(e.log, e.Approval)
+	case ledger.EventEnrollment:
+		return "", r.enrollment(e.Event)
+	case ledger.EventSecrets:
+		return "", r.putSecrets(e.Event)
+	case ledger.EventRollover:
+		if err := checkRollover(e.Rollover); err != nil {
+			return "", err
+		}
+		return "", r.putRollover(e.Rollover, now)
 	}
 	return "", errors.New("this kind is not known to the ledger")
 }
@@ -77,6 +86,9 @@ func (r *replay) intent(i *ledger.Intent) (string, error) {
 	serial, err := checkIntent(i)
 	if err != nil {
 		return "", err
+	}
+	if needs, err := r.takes(i, serial); needs != "" || err != nil {
+		return needs, err
 	}
 	if i.Order != "" && i.Purpose == ledger.ForDevice {
 		n, err := r.exec(`UPDATE orders SET taken = taken + 1 WHERE id = $1`, i.Order)

@@ -31,19 +31,22 @@ import (
 //   - the rows of meta but for schema and position in the log
 //   - locks: its rows are the migration's
 var restored = map[string]string{
-	"certificates":  "",
-	"devices":       "",
-	"device_fields": "",
-	"field_runs":    "",
-	"imports":       "",
-	"listings":      "",
-	"orders":        "",
-	"principals":    "",
-	"approvals":     "",
-	"authorities":   "",
-	"epochs":        "ends_at",
-	"crls":          "taken number shown this_update next_update der",
-	"meta":          "",
+	"certificates":   "",
+	"devices":        "",
+	"device_fields":  "",
+	"field_runs":     "",
+	"imports":        "",
+	"listings":       "",
+	"orders":         "",
+	"principals":     "",
+	"approvals":      "",
+	"enrollments":    "",
+	"device_secrets": "",
+	"rollovers":      "",
+	"authorities":    "",
+	"epochs":         "ends_at",
+	"crls":           "taken number shown this_update next_update der",
+	"meta":           "",
 }
 
 var lost = []string{"outbox", "leases", "refusals", "sqlite_sequence"}
@@ -204,6 +207,7 @@ func testReplay(t *testing.T, seed uint64) {
 	for _, kind := range []string{
 		"begin", "finish", "void", "revoke", "revoke device", "import certificate", "hold", "create order", "change order", "import", "stage",
 		"commit", "drop", "principal", "propose", "move approval", "authority", "crl", "join",
+		"queue", "decide", "take approval", "put secrets", "drop secret", "take secret", "rollover", "gateway",
 	} {
 		if x.done[kind] == 0 {
 			t.Errorf("nothing of kind %q was done", kind)
@@ -402,6 +406,10 @@ func replayInTwo(t *testing.T, dir string, skew time.Duration) (string, error) {
 			return true
 		case ledger.EventApproval:
 			return e.Approval.State != ledger.Pending
+		case ledger.EventEnrollment:
+			return e.Enrollment.State != ledger.EnrollmentPending
+		case ledger.EventSecrets:
+			return e.Secrets[0].SHA256 == [32]byte{}
 		}
 		return false
 	}

@@ -17,10 +17,10 @@ const (
 	sqlOrderValid  = `SELECT serial FROM certificates WHERE order_id = $1 AND order_id <> '' AND state = 'valid' ORDER BY serial`
 	sqlLockDevice  = `SELECT id FROM devices WHERE id = $1`
 
-	sqlAskedFor = `SELECT serial FROM certificates WHERE requester = $1 AND requester_kind IN ('certificate', 'claim') AND state = 'open'`
+	sqlAskedFor = `SELECT serial FROM certificates WHERE requester = $1 AND requester_kind IN ('certificate', 'claim', 'ra') AND state = 'open'`
 
 	sqlSetCurrent = `UPDATE devices SET current_serial = (SELECT serial FROM certificates
-	WHERE device = $1 AND device <> '' AND state = 'valid' ORDER BY issued_at DESC, serial DESC LIMIT 1) WHERE id = $1`
+	WHERE device = $1 AND device <> '' AND purpose = 'device' AND state = 'valid' ORDER BY issued_at DESC, serial DESC LIMIT 1) WHERE id = $1`
 )
 
 // Revoke implements ledger.Revocations. A void serial counts as revoked

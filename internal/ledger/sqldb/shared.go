@@ -37,7 +37,12 @@ import (
 //     imports a certificate: the same locks.
 //   - Whatever stages, commits or drops a device list locks "imports". Issuance
 //     does not: a device is listed from the moment that the import's row says so.
-//   - PutPrincipal locks "principals", MoveApproval "approval:ID".
+//   - QueueEnrollment and DecideEnrollment lock key and device of the entry, as
+//     Begin does that takes it; PutSecrets and DropSecret lock the devices. Only
+//     Void gives back without these locks: it changes the row that still has its serial
+//     number, and to whoever reads before it that one is not void yet.
+//     QueueEnrollment locks "enrollments", too, for it counts those that wait.
+//   - PutPrincipal locks "principals", PutRollover "rollovers", MoveApproval "approval:ID".
 //   - Finish, Void and VoidLapsed of one serial: each is an UPDATE of the row
 //     while it is open, of which one changes it.
 //   - Finish and Revoke of a device: a certificate that is recorded before

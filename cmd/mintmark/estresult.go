@@ -1,0 +1,118 @@
+package main
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func bindResult(c *cobra.Command, out *string, chain *bool) {
+	c.Flags().StringVar(out, "out", "", "`file` for the certificate")
+	c.Flags().BoolVar(chain, "chain", false, "add the issuing CAs that the server's cacerts hold, for TLS clients")
+	require(c, "out")
+}
+
+// enrolled describes a certificate to a program.
+type enrolled struct {
+	Serial   string    `json:"serial"`
+	Subject  string    `json:"subject"`
+	Issuer   string    `json:"issuer"`
+	NotAfter time.Time `json:"not_after"`
+	PEM      string    `json:"pem"`
+}
+
+func describeEnrolled(c *x509.Certificate) enrolled {
+	return enrolled{hex.EncodeToString(c.SerialNumber.Bytes()), c.Subject.String(), c.Issuer.String(), c.NotAfter.UTC(), string(certificatePEM(c))}
+}
+
+// writeEnrolled writes what the server answered.
+func (a *app) writeEnrolled(c *cobra.Command, f *estFlags, certificate *x509.Certificate, out string, chain bool) error {
+	list := []*x509.Certificate{certificate}
+	var chainErr error
+	if chain {
+		// The certificate is written even if its chain cannot be had.
+		above, err := f.client.CACerts(c.Context())
+		if err == nil {
+			list = append(list, issuersOf(certificate, above)...)
+		}
+		chainErr = err
+	}
+	if err := replaceFile(out, certificatePEM(list...), 0o644); err != nil {
+		return errors.Join(err, chainErr)
+	}
+	one := describeEnrolled(certificate)
+	a.say("certificate %s for %s in %s, valid until %s", one.Serial, printable(one.Subject), out, date(one.NotAfter))
+	if chainErr != nil {
+		return chainErr
+	}
+	if a.json {
+		return a.printJSON(one)
+	}
+	return nil
+}
+
+// issuersOf finds the path above a certificate, without the root.
+func issuersOf(certificate *x509.Certificate, list []*x509.Certificate) []*x509.Certificate {
+	var path []*x509.Certificate
+	for child := certificate; len(path) < len(list); {
+		var parent *x509.Certificate
+		for _, c := range list {
+			if child.CheckSignatureFrom(c) == nil {
+				parent = c
+				break
+			}
+		}
+		if parent == nil || parent.CheckSignatureFrom(parent) == nil {
+			return path
+		}
+		path = append(path, parent)
+		child = parent
+	}
+	return path
+}
+
+// certificateWith reads the certificate of a key, and its chain.
+func certificateWith(certFile, keyFile string, key crypto.Signer) (*tls.Certificate, error) {
+	chain, err := readCertificates(certFile)
+	if err != nil {
+		return nil, err
+	}
+	if !samePublicKey(chain[0].PublicKey, key.Public()) {
+		return nil, fmt.Errorf("%s is not the key of the first certificate in %s", keyFile, certFile)
+	}
+	certificate := &tls.Certificate{PrivateKey: key, Leaf: chain[0]}
+	for _, c := range chain {
+		certificate.Certificate = append(certificate.Certificate, c.Raw)
+	}
+	return certificate, nil
+}
+
+// samePublicKey compares two keys of the kinds that certificates hold here.
+func samePublicKey(a, b crypto.PublicKey) bool {
+	switch a := a.(type) {
+	case *ecdsa.PublicKey:
+		return a.Equal(b)
+	case *rsa.PublicKey:
+		return a.Equal(b)
+	}
+	return false
+}
+
+// keyKind is the type of a key as --key-type names it.
+func keyKind(key crypto.PublicKey) (string, error) {
+	switch key := key.(type) {
+	case *ecdsa.PublicKey:
+		return key.Curve.Params().Name, nil
+	case *rsa.PublicKey:
+		return fmt.Sprintf("RSA-%d", key.N.BitLen()), nil
+	}
+	return "", fmt.Errorf("a %T is no key of a device", key)
+}

@@ -1,0 +1,150 @@
+package issuer
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"mintmark/ca"
+)
+
+// RolloverPlan is what BeginRollover will sign.
+type RolloverPlan struct {
+	Old, New *ca.Authority
+	// The certificates as they will be, except for serial numbers. NewWithOld is
+	// nil after a compromise of the old key.
+	OldWithNew, NewWithOld *x509.Certificate
+
+	first, second *ca.Prepared
+}
+
+// PlanRollover checks whether a rollover from one root to another can begin, and
+// prepares its certificates. It opens no key. ErrNoAuthority or *Refusal if it
+// cannot.
+func (ra *RA) PlanRollover(ctx context.Context, old, new string, compromised bool) (*RolloverPlan, error) {
+	var plan RolloverPlan
+	var err error
+	if plan.Old, err = ra.root(old); err != nil {
+		return nil, err
+	}
+	if plan.New, err = ra.root(new); err != nil {
+		return nil, err
+	}
+	from, to := plan.Old.Certificate(), plan.New.Certificate()
+	switch {
+	case bytes.Equal(from.RawSubjectPublicKeyInfo, to.RawSubjectPublicKeyInfo):
+		return nil, refuse(Conflict, "rollover-roots", "%q and %q are the same key: a rollover leads to another one", old, new)
+	// RFC 7030, Section 4.1.3: clients take the self-signed certificate with the
+	// latest notAfter for the most recent one.
+	case !to.NotAfter.After(from.NotAfter):
+		return nil, refuse(Conflict, "rollover-roots", "root %q ends on %s, not after %q (%s), and devices take the one that lasts longest for the new one: make a root that lasts longer",
+			new, to.NotAfter.UTC().Format(time.DateOnly), old, from.NotAfter.UTC().Format(time.DateOnly))
+	}
+	list, err := ra.Rollovers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range list {
+		if r.EndedAt.IsZero() && (r.Old == old && r.New == new || r.Old == new && r.New == old) {
+			return nil, refuse(Conflict, "rollover-runs", "a rollover from %q to %q runs already: end it first", r.Old, r.New)
+		}
+	}
+	if plan.first, err = ra.bridge(plan.New, plan.Old); err != nil {
+		return nil, err
+	}
+	plan.OldWithNew = plan.first.Certificate()
+	if compromised {
+		return &plan, nil
+	}
+	if plan.second, err = ra.bridge(plan.Old, plan.New); err != nil {
+		return nil, err
+	}
+	plan.NewWithOld = plan.second.Certificate()
+	return &plan, nil
+}
+
+// root returns a root of ours that may certify.
+func (ra *RA) root(name string) (*ca.Authority, error) {
+	a, err := ra.Authority(name)
+	if err != nil {
+		return nil, err
+	}
+	if len(a.Chain()) > 0 {
+		return nil, refuse(Conflict, "rollover-roots", "%q is no root but a CA under %q: a rollover leads from one root to another", name, a.Root().Subject)
+	}
+	if err := ra.inForce(a); err != nil {
+		return nil, err
+	}
+	ra.mu.RLock()
+	defer ra.mu.RUnlock()
+	if ra.known.records[name].KeyURI == "" {
+		return nil, refuse(Conflict, "rollover-roots", "the key of root %q is elsewhere, and it could certify nothing here", name)
+	}
+	return a, nil
+}
+
+// bridge prepares the certificate of one root's key by another root: subject,
+// key, key identifier and constraints are those of the subject's own, so that
+// whatever is below it stands under either (RFC 4210, Section 4.4).
+func (ra *RA) bridge(by, of *ca.Authority) (*ca.Prepared, error) {
+	own, limit := of.Certificate(), by.Certificate()
+	now := ra.Now()
+	t := &x509.Certificate{
+		SerialNumber: ra.Serial(now), RawSubject: own.RawSubject, SubjectKeyId: own.SubjectKeyId,
+		NotBefore: own.NotBefore, NotAfter: own.NotAfter, KeyUsage: own.KeyUsage,
+		BasicConstraintsValid: true, IsCA: true, MaxPathLen: own.MaxPathLen, MaxPathLenZero: own.MaxPathLenZero,
+		PermittedDNSDomainsCritical: own.PermittedDNSDomainsCritical,
+		PermittedDNSDomains:         own.PermittedDNSDomains, ExcludedDNSDomains: own.ExcludedDNSDomains,
+		PermittedIPRanges: own.PermittedIPRanges, ExcludedIPRanges: own.ExcludedIPRanges,
+		PermittedEmailAddresses: own.PermittedEmailAddresses, ExcludedEmailAddresses: own.ExcludedEmailAddresses,
+		PermittedURIDomains: own.PermittedURIDomains, ExcludedURIDomains: own.ExcludedURIDomains,
+	}
+	if limit.NotBefore.After(t.NotBefore) {
+		t.NotBefore = limit.NotBefore
+	}
+	if limit.NotAfter.Before(t.NotAfter) {
+		t.NotAfter = limit.NotAfter
+	}
+	if !t.NotAfter.After(now) || t.NotBefore.After(now) {
+		return nil, refuse(Conflict, "rollover-roots", "roots %q and %q are not in force at the same time", by.Name(), of.Name())
+	}
+	// A self-issued certificate does not count (RFC 5280, Section 6.1.4 (l)); one
+	// between two names does, and takes a step of the path that is allowed.
+	if room, limited := pathLen(limit); limited && !bytes.Equal(own.RawSubject, limit.RawSubject) {
+		if need := ra.below(of); room-1 < need {
+			return nil, refuse(Conflict, "rollover-roots", "root %q allows a path length of %d, and what is below %q needs %d under it: make the new root with exactly the subject of the old one, whose certificates for each other do not count",
+				by.Name(), room, of.Name(), need+1)
+		}
+		if given, ok := pathLen(own); !ok || given > room-1 {
+			t.MaxPathLen, t.MaxPathLenZero = room-1, room == 1
+		}
+	}
+	if ra.PublicURL != "" {
+		t.CRLDistributionPoints = []string{ra.PublicURL + "/crl/" + by.Name() + ".crl"}
+		t.IssuingCertificateURL = []string{ra.PublicURL + "/ca/" + by.Name() + ".crt"}
+	}
+	prepared, err := by.Prepare(t, own.PublicKey, ca.Rules{CA: true})
+	if err != nil {
+		return nil, fmt.Errorf("preparing the certificate of root %q by %q: %w", of.Name(), by.Name(), err)
+	}
+	return prepared, nil
+}
+
+// pathLen returns the path length constraint of a certificate, if it has one.
+func pathLen(c *x509.Certificate) (int, bool) {
+	return c.MaxPathLen, c.MaxPathLen > 0 || c.MaxPathLen == 0 && c.MaxPathLenZero
+}
+
+// below is how many CA certificates a path under a root has, and one for a root
+// that has none yet.
+func (ra *RA) below(root *ca.Authority) int {
+	most := 1
+	for _, a := range ra.Authorities() {
+		if a.Root().Equal(root.Certificate()) {
+			most = max(most, len(a.Chain()))
+		}
+	}
+	return most
+}
