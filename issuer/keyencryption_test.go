@@ -2,28 +2,25 @@ package issuer_test
 
 import (
 	"crypto/x509"
+	"strings"
 	"testing"
 
 	"mintmark/internal/pkitest"
 	"mintmark/issuer"
 )
 
-// TestKeyEncryption lets others encrypt for a key in the way that its type
-// knows: RFC 5280, Section 4.2.1.3.
+// TestKeyEncryption lets others encrypt for an EC key.
 func TestKeyEncryption(t *testing.T) {
-	for kind, want := range map[string]x509.KeyUsage{"P-256": x509.KeyUsageKeyAgreement, "RSA-2048": x509.KeyUsageKeyEncipherment} {
-		for _, on := range []bool{false, true} {
-			ra := withHierarchy(t, newRA(t, newLedger(t), func(c *issuer.Config) {
-				c.Profiles["device"] = profile(t, "device", issuer.ProfileConfig{Preset: "device", KeyEncryption: on})
-			}))
-			answer := mustEnroll(t, ra, pkitest.Key(t, kind), "dev-1")
-			usage := x509.KeyUsageDigitalSignature
-			if on {
-				usage |= want
-			}
-			if answer.Certificate.KeyUsage != usage {
-				t.Errorf("%s, %v: key usage %b, want %b", kind, on, answer.Certificate.KeyUsage, usage)
-			}
+	for on, want := range map[bool]x509.KeyUsage{false: x509.KeyUsageDigitalSignature, true: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyAgreement} {
+		ra := withHierarchy(t, newRA(t, newLedger(t), func(c *issuer.Config) {
+			c.Profiles["device"] = profile(t, "device", issuer.ProfileConfig{Preset: "device", Keys: []string{"P-256", "P-384"}, KeyEncryption: on})
+		}))
+		if got := mustEnroll(t, ra, pkitest.Key(t, "P-256"), "dev-1").Certificate.KeyUsage; got != want {
+			t.Errorf("%v: key usage %b, want %b", on, got, want)
 		}
+	}
+	_, err := issuer.NewProfile("device", issuer.ProfileConfig{Preset: "device", KeyEncryption: true}, "")
+	if err == nil || !strings.Contains(err.Error(), "key_encryption: needs EC keys") {
+		t.Errorf("with RSA keys: %v", err)
 	}
 }

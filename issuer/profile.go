@@ -42,8 +42,9 @@ type ProfileConfig struct {
 	// ExtendedKeyUsage lists clientAuth, serverAuth.
 	ExtendedKeyUsage []string `yaml:"extended_key_usage"`
 	// KeyEncryption lets others encrypt for the key: it adds the key usage
-	// keyEncipherment (RSA) or keyAgreement (EC). A device needs it to have a key
-	// that the server makes encrypted for the one it has.
+	// keyAgreement. A device needs it to have a key that the server makes encrypted
+	// for the one it has. Not with RSA keys, whose keyEncipherment has no place beside
+	// clientAuth (RFC 5280, Section 4.2.1.12).
 	KeyEncryption bool `yaml:"key_encryption"`
 	// Repeat is the window in which a repeated request (same key, same
 	// device) gets the same certificate.
@@ -232,7 +233,13 @@ func NewProfile(name string, c ProfileConfig, base string) (*Profile, error) {
 		}
 		p.usages = append(p.usages, usage)
 	}
-	p.encryption = c.KeyEncryption
+	if p.encryption = c.KeyEncryption; p.encryption {
+		for _, k := range p.keys {
+			if strings.HasPrefix(string(k), "RSA") {
+				return fail("key_encryption", "needs EC keys, and keys has %s: list the curves there", k)
+			}
+		}
+	}
 	if p.Purpose == ledger.ForRA {
 		p.more = []asn1.ObjectIdentifier{oidCMCRA}
 	}

@@ -1,7 +1,6 @@
 package issuer
 
 import (
-	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
@@ -111,12 +110,7 @@ func (p *Profile) template(csr *request, id identity, issuer string, serial *big
 		t.NotAfter = noExpiry
 	}
 	if p.encryption {
-		// RFC 5280, Section 4.2.1.3.
-		if _, ok := csr.public.(*rsa.PublicKey); ok {
-			t.KeyUsage |= x509.KeyUsageKeyEncipherment
-		} else {
-			t.KeyUsage |= x509.KeyUsageKeyAgreement
-		}
+		t.KeyUsage |= x509.KeyUsageKeyAgreement
 	}
 	if p.Purpose == ledger.ForGateway {
 		// It certifies modules on its gateway and no CA below, and signs no CRLs.

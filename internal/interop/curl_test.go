@@ -45,6 +45,7 @@ openssl x509 -in $NAME.pem -noout -pubkey | cmp - public.pem
 // Algorithms that a client can decrypt with (RFC 8551, Section 2.5.2).
 var (
 	aes256CBC  = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 42}
+	ecdhSHA256 = asn1.ObjectIdentifier{1, 3, 132, 1, 11, 1}
 	aes256Wrap = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 45}
 )
 
@@ -155,7 +156,7 @@ openssl x509 -in $NAME.pem -noout -pubkey | cmp - public.pem
 			name := s.name("curl")
 			s.shell(t, dir, basic+"mv $NAME.pem old.pem; mv $NAME.key old.key", "TLS="+version.flags, "NAME="+name, "LABEL=keygen", "OP=simpleenroll")
 			old := certificates(t, filepath.Join(dir, "old.pem"))[0]
-			request(t, filepath.Join(dir, name+".b64"), name, pkcs10.Attributes{AsymmetricDecryptKeyIdentifier: old.SubjectKeyId, Capabilities: capabilities(aes256CBC)})
+			request(t, filepath.Join(dir, name+".b64"), name, pkcs10.Attributes{AsymmetricDecryptKeyIdentifier: old.SubjectKeyId, Capabilities: capabilities(aes256CBC, aes256Wrap, ecdhSHA256)})
 			s.shell(t, dir, `AUTH="--cert old.pem --key old.key"; KEY="-recip old.pem -inkey old.key"
 `+curlKeygen+curlDecrypt, "TLS="+version.flags, "NAME="+name, "LABEL=keygen", "OP=serverkeygen")
 			wrap(t, filepath.Join(dir, "signed"))

@@ -29,7 +29,7 @@ func ours(t *testing.T, s *site) []cell {
 				t.Errorf("%d certificates", n)
 			}
 		})
-		add("csrattrs", "none", "line-a", `$MINTMARK est csrattrs --url $BASE $TLS --label $LABEL --ca $ROOT --json | grep -q P-256`, func(*testing.T, *site, string, string) {})
+		add("csrattrs", "none", "keygen", `$MINTMARK est csrattrs --url $BASE $TLS --label $LABEL --ca $ROOT --json | grep -q P-256`, func(*testing.T, *site, string, string) {})
 		add("simpleenroll", "Basic", "line-a", password+enroll, good)
 		add("simpleenroll, linked to TLS", "Basic", "linked", password+enroll, good)
 		add("simpleenroll 202", "Basic", "waiting", password+enroll, good)

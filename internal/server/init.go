@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509/pkix"
-	_ "embed"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
@@ -17,7 +16,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/template"
 	"time"
 
 	"mintmark/ca"
@@ -51,9 +49,6 @@ type InitOptions struct {
 	// is written.
 	Bare bool
 }
-
-//go:embed mintmark.yaml.tmpl
-var configTemplate string
 
 const (
 	rootLife    = 25 * 365 * 24 * time.Hour
@@ -110,15 +105,8 @@ func Init(ctx context.Context, o InitOptions, log *slog.Logger, out io.Writer) (
 		return err
 	}
 	hash := sha256.Sum256([]byte(secret))
-	var text strings.Builder
-	err = template.Must(template.New("").Parse(configTemplate)).Execute(&text, struct {
-		InitOptions
-		SecretHash string
-	}{o, hex.EncodeToString(hash[:])})
-	if err != nil {
-		return err
-	}
-	if err := writeFile(filepath.Join(o.Dir, config.File), []byte(text.String()), 0o600); err != nil {
+	text := o.configuration(hex.EncodeToString(hash[:]))
+	if err := writeFile(filepath.Join(o.Dir, config.File), []byte(text), 0o600); err != nil {
 		return err
 	}
 	if !o.Bare {
