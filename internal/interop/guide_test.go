@@ -17,13 +17,16 @@ var fence = regexp.MustCompile("(?s)```(yaml|sh)\n(.*?)```")
 // prints.
 const placeholder = "5a7a6e0b7ba90b33d1d7cfa6ef8a4cc0b3a0b9e3f3e3b7c39b6e4e1e1c2f7d11"
 
-// maker makes the device maker of the guide: a CA, a device's certificate and a
-// CRL.
+// maker makes the device maker of the guide: a CA, the certificates of two
+// devices and a CRL.
 const maker = `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout maker.key -subj "/O=Example Sensors/CN=Maker" -days 30 -out maker-root.pem \
 	-addext keyUsage=critical,keyCertSign,cRLSign 2>/dev/null
-openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout idevid.key -subj "/O=Example Sensors/serialNumber=SN-000042" -out idevid.csr 2>/dev/null
 printf 'extendedKeyUsage=clientAuth\n' > idevid.ext
-openssl x509 -req -in idevid.csr -CA maker-root.pem -CAkey maker.key -CAcreateserial -days 30 -extfile idevid.ext -out idevid.pem 2>/dev/null
+for n in 42 43; do
+	openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout idevid-$n.key -subj "/O=Example Sensors/serialNumber=SN-0000$n" -out idevid.csr 2>/dev/null
+	openssl x509 -req -in idevid.csr -CA maker-root.pem -CAkey maker.key -CAcreateserial -days 30 -extfile idevid.ext -out idevid-$n.pem 2>/dev/null
+done
+cp idevid-42.pem idevid.pem; cp idevid-42.key idevid.key
 : > index.txt; echo 01 > crlnumber
 printf '[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\ncrlnumber=crlnumber\ndefault_md=sha256\ndefault_crl_days=7\n' > ca.conf
 openssl ca -config ca.conf -gencrl -cert maker-root.pem -keyfile maker.key -out maker.crl 2>/dev/null
@@ -62,7 +65,7 @@ func TestGuide(t *testing.T) {
 	script.WriteString("ls *.pem\n")
 	out := s.shell(t, dir, script.String(), "URL="+"https://"+s.address, "PATH="+filepath.Dir(s.binary)+":"+os.Getenv("PATH"))
 	t.Log(out)
-	for _, name := range []string{"press-0001", "valve-1", "press-0100", "SN-000042", "meter-1", "press-0002", "pump-1", "tag-1"} {
+	for _, name := range []string{"press-0001", "valve-1", "press-0100", "SN-000042", "SN-000043", "meter-1", "press-0002", "pump-1", "tag-1"} {
 		if !strings.Contains(s.mintmark(t, "device", "show", name, "--dir", s.dir), "enrolled") {
 			t.Errorf("%s has no certificate", name)
 		}
