@@ -71,6 +71,9 @@ func checkRule(l Label, bad report) {
 		if byPassword || l.Maker != nil {
 			bad("", "passwords, one_time and maker would enroll past every quota: with authorize order, the credentials are those of work orders")
 		}
+		if len(l.RegistrationAuthorities) > 0 {
+			bad(".registration_authorities", "has no credential of a work order: give it a label of its own")
+		}
 		byPassword, byCertificate = true, true
 	case !byPassword && !byCertificate:
 		bad("", "nobody can enroll: set passwords, one_time, own, registration_authorities or maker")

@@ -118,6 +118,7 @@ func TestLabelRefused(t *testing.T) {
 		{"webhook without credential", ", key_file: secrets/mes", "", "labels[0].webhook: exactly one"},
 		{"webhook with both credentials", "key_file: secrets/mes", "key_file: secrets/mes, cert: c.pem, key: k.pem", "labels[0].webhook: exactly one"},
 		{"webhook with half a credential", "key_file: secrets/mes", "cert: c.pem", "labels[0].webhook.cert"},
+		{"RA with order", "authorize: webhook\n    webhook: " + webhook, "authorize: order", "labels[0].registration_authorities: has no credential of a work order"},
 		{"passwords with order", "authorize: webhook\n    webhook: " + webhook, "authorize: order", "labels[0]: passwords, one_time and maker would enroll past every quota"},
 		{"one_time with order", "authorize: inventory\n    one_time: true\n    own: [edge]\n  - name: edge-ca", "authorize: order\n    one_time: true\n    own: [edge]\n  - name: edge-ca", "labels[1]: passwords, one_time and maker would enroll past every quota"},
 		{"both without a password", "authorize: inventory\n    one_time: true\n    own: [edge]\n  - name: edge-ca", "authorize: inventory\n    both: true\n    own: [edge]\n  - name: edge-ca", "labels[1].both: demands a password"},

@@ -23,8 +23,8 @@ type Label struct {
 
 	// Authorize is the rule that decides whether an authenticated requester may
 	// have the certificate; must be set. With issuer.ByOrder the credentials of
-	// simpleenroll are those of work orders (secret or claim certificate), RAs and
-	// Own, and there must be no others.
+	// simpleenroll are those of work orders (secret or claim certificate) and Own,
+	// and there must be no others.
 	Authorize issuer.Rule
 	// Webhook is asked when Authorize, or that of Renewal, is issuer.ByWebhook.
 	Webhook issuer.Webhook

@@ -43,7 +43,7 @@ var matrixLabels = []matrixLabel{
 	{name: "ras", ras: true, rule: "trusted"},
 	{name: "one-time", oneTime: true, own: true, rule: "trusted"},
 	{name: "inventory", passwords: true, own: true, maker: true, grace: true, rule: "inventory"},
-	{name: "order", own: true, ras: true, rule: "order"},
+	{name: "order", own: true, rule: "order"},
 	{name: "order-both", own: true, both: true, rule: "order"},
 	{name: "allow", passwords: true, own: true, maker: true, rule: "allow"},
 	{name: "deny", passwords: true, own: true, maker: true, ras: true, rule: "deny"},

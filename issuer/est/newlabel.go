@@ -78,6 +78,9 @@ func (l *label) checkRules() error {
 		if len(l.Passwords) > 0 || l.OneTime || l.Maker != nil {
 			return errors.New("passwords, one-time secrets and makers would enroll past every quota: authorised by work orders, a label takes only their credentials")
 		}
+		if len(l.RAs) > 0 {
+			return errors.New("a registration authority has no credential of a work order: give it a label of its own")
+		}
 	default:
 		return fmt.Errorf("authorize %q is none of trusted, inventory, order, webhook", l.Authorize)
 	}

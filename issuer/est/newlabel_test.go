@@ -54,6 +54,7 @@ func TestLabelOptions(t *testing.T) {
 	bad("both without a certificate", "takes none: set own", func(l *Label) { l.Both, l.Passwords = true, password })
 	bad("both without a password", "takes none: set passwords", func(l *Label) { l.Both, l.Own = true, []string{"device"} })
 	bad("renewal password without one", "renewals demand", func(l *Label) { l.Renewal.Password, l.Own = true, []string{"device"} })
+	bad("registration authority under work orders", "label of its own", func(l *Label) { l.Authorize, l.RAs = issuer.ByOrder, []string{"ra"} })
 	bad("registration authority with the label's profile", "registration authority", func(l *Label) { l.RAs = []string{"device"} })
 	bad("registration authority that is a device", "registration authority", func(l *Label) { l.RAs, l.Own = []string{"ra"}, []string{"ra"} })
 	bad("registration authority that is a gateway", "registration authority", func(l *Label) { l.RAs, l.Gateway = []string{"edge"}, "edge" })

@@ -131,7 +131,6 @@ var oracle = []struct {
 	// The rule of the label.
 	{"a one-time secret is used once", func(c cell) bool { return c.asked() && c.way == "one-time-used" }, 403, "secret-used"},
 	{"the inventory does not list it", func(c cell) bool { return c.rule() == "inventory" && !slices.Contains(matrixListed, c.state) }, 403, "device-unlisted"},
-	{"a registration authority has no work order", func(c cell) bool { return c.rule() == "order" && c.in("ra") && c.good() }, 403, "authorize"},
 	{"the webhook denies", func(c cell) bool { return c.rule() == "deny" }, 403, "webhook-denied"},
 	{"nothing speaks against it", func(cell) bool { return true }, 200, ""},
 }
