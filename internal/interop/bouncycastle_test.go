@@ -2,8 +2,10 @@ package interop
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -32,13 +34,26 @@ func bouncyCastle(t *testing.T, s *site) []cell {
 		t.Fatal(err)
 	}
 	s.run(t, dir, javac, "-nowarn", "-cp", path, "-d", dir, driver)
-	var cells []cell
-	for _, version := range []string{"1.2", "1.3"} {
+	// One Java machine for each version, both at once.
+	versions := []string{"1.2", "1.3"}
+	printed := make([]string, len(versions))
+	var wait sync.WaitGroup
+	for i, version := range versions {
 		prefix := s.name("bouncy")
 		approved := s.approving(t, prefix+"-wait")
-		out := s.run(t, dir, java, "-XX:TieredStopAtLevel=1", "-cp", path, "Est", s.address, s.root, "TLSv"+version, s.user, s.secret, prefix)
-		approved()
-		for line := range strings.Lines(out) {
+		wait.Go(func() {
+			cmd := exec.CommandContext(t.Context(), java, "-XX:TieredStopAtLevel=1", "-cp", path, "Est", s.address, s.root, "TLSv"+version, s.user, s.secret, prefix)
+			out, err := cmd.Output()
+			if printed[i] = string(out); err != nil {
+				t.Errorf("the driver for TLS %s: %v", version, err)
+			}
+			approved()
+		})
+	}
+	wait.Wait()
+	var cells []cell
+	for i, version := range versions {
+		for line := range strings.Lines(printed[i]) {
 			field := strings.SplitN(strings.TrimSpace(line), "\t", 3)
 			if len(field) != 3 {
 				t.Fatalf("the driver printed %q", line)

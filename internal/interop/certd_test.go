@@ -71,6 +71,8 @@ func certd(t *testing.T, s *site) []cell {
 `+certdDevice+certdRequests, identity("device-id"))
 		add("renewal of the EST identity", "certificate", "iotedge", "", certdBootstrap+`cp est-id.key old.key; AUTH="--cert est-id.pem --key old.key"
 `+certdESTID+certdRequests, identity("est-id"))
+		add("EST identity beside a password", "certificate", "iotedge", "", certdBootstrap+`cp est-id.key old.key; AUTH="--cert est-id.pem --key old.key -u $USERPASS"
+`+certdESTID+certdRequests, identity("est-id"))
 		add("Edge CA", "certificate", "iotedge-ca", "aziot-edge CA ", certdBootstrap+`NAME=edge-ca
 `+certdEdgeCA+certdRequests, func(t *testing.T, s *site, dir, name string) {
 			chain := certificates(t, filepath.Join(dir, "edge-ca.chain.pem"))

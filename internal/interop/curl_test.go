@@ -92,12 +92,14 @@ func curl(t *testing.T, s *site) []cell {
 		return nil
 	}
 	var cells []cell
-	for _, version := range []struct{ name, flags string }{
-		{"TLS1.2", "--tlsv1.2 --tls-max 1.2 --http1.1"},
-		{"TLS1.3", "--tlsv1.3 --http2"},
+	for _, version := range []struct{ client, name, flags string }{
+		{"curl, HTTP/1.1", "TLS1.2", "--tlsv1.2 --tls-max 1.2 --http1.1"},
+		{"curl, HTTP/2", "TLS1.2", "--tlsv1.2 --tls-max 1.2 --http2"},
+		{"curl, HTTP/1.1", "TLS1.3", "--tlsv1.3 --http1.1"},
+		{"curl, HTTP/2", "TLS1.3", "--tlsv1.3 --http2"},
 	} {
 		add := func(operation, auth, script string, check func(t *testing.T, s *site, dir, name string)) {
-			cells = append(cells, cell{"curl+openssl", operation, version.name, auth, func(t *testing.T, s *site, dir string) {
+			cells = append(cells, cell{version.client, operation, version.name, auth, func(t *testing.T, s *site, dir string) {
 				name := s.name("curl")
 				s.shell(t, dir, script, "TLS="+version.flags, "NAME="+name, "LABEL=line-a", "OP=simpleenroll")
 				check(t, s, dir, name)
@@ -124,6 +126,11 @@ openssl asn1parse -inform DER -in answer.der > attributes`,
 		basic := `AUTH="-u $USERPASS"
 ` + curlRequest + curlEnroll
 		add("simpleenroll", "Basic", basic, good)
+		add("simpleenroll, verified by cacerts", "Basic", basic+`mv answer.p7 mine.p7
+curl -sS --fail-with-body $TLS --cacert $ROOT -o answer $EST/$LABEL/cacerts
+openssl base64 -d -A -in answer | openssl pkcs7 -inform DER -print_certs -out anchors.pem
+openssl verify -CAfile $ROOT -untrusted anchors.pem $NAME.pem
+`, good)
 		add("simpleenroll, challenged", "Basic", `AUTH="--anyauth -u $USERPASS"
 `+curlRequest+curlEnroll, good)
 		add("simpleenroll, PEM", "Basic", `AUTH="-u $USERPASS"
@@ -143,7 +150,7 @@ openssl x509 -in $NAME.pem -noout -pubkey | cmp - public.pem
 		// The attributes that ask for encryption, which openssl req cannot write,
 		// stand in requests that were made before.
 		symmetric := pkcs10.Attributes{DecryptKeyIdentifier: []byte("line-7"), Capabilities: capabilities(aes256CBC, aes256Wrap)}
-		cells = append(cells, cell{"curl+openssl", "serverkeygen, shared key", version.name, "Basic", func(t *testing.T, s *site, dir string) {
+		cells = append(cells, cell{version.client, "serverkeygen, shared key", version.name, "Basic", func(t *testing.T, s *site, dir string) {
 			name := s.name("curl")
 			request(t, filepath.Join(dir, name+".b64"), name, symmetric)
 			s.shell(t, dir, `AUTH="-u $USERPASS"; KEY="-secretkey `+symmetricKey+` -secretkeyid $(printf line-7 | od -An -tx1 | tr -d ' ')"
@@ -152,7 +159,7 @@ openssl x509 -in $NAME.pem -noout -pubkey | cmp - public.pem
 			s.shell(t, dir, curlVerify, "NAME="+name)
 			good(t, s, dir, name)
 		}})
-		cells = append(cells, cell{"curl+openssl", "serverkeygen, ECDH", version.name, "certificate", func(t *testing.T, s *site, dir string) {
+		cells = append(cells, cell{version.client, "serverkeygen, ECDH", version.name, "certificate", func(t *testing.T, s *site, dir string) {
 			name := s.name("curl")
 			s.shell(t, dir, basic+"mv $NAME.pem old.pem; mv $NAME.key old.key", "TLS="+version.flags, "NAME="+name, "LABEL=keygen", "OP=simpleenroll")
 			old := certificates(t, filepath.Join(dir, "old.pem"))[0]
@@ -164,6 +171,9 @@ openssl x509 -in $NAME.pem -noout -pubkey | cmp - public.pem
 			good(t, s, dir, name)
 		}})
 		add("fullcmc", "Basic", `[ "$(curl -sS $TLS --cacert $ROOT -u $USERPASS -H 'Content-Type: application/pkcs7-mime; smime-type=CMC-request' --data-binary AAAA -o /dev/null -w '%{http_code}' $EST/line-a/fullcmc)" = 501 ]
+`, func(*testing.T, *site, string, string) {})
+		add("a refusal in words", "Basic", curlRequest+`curl -sS $TLS --cacert $ROOT -u $USERPASS --data-binary @$NAME.b64 -o answer $EST/line-a/simpleenroll
+grep -q '^refused by rule media-type: ' answer
 `, func(*testing.T, *site, string, string) {})
 		add("wrong password", "Basic", curlRequest+`[ "$(curl -sS $TLS --cacert $ROOT -u factory:wrong -H 'Content-Type: application/pkcs10' --data-binary @$NAME.b64 -o /dev/null -w '%{http_code}' $EST/line-a/simpleenroll)" = 401 ]
 `, func(*testing.T, *site, string, string) {})

@@ -117,9 +117,26 @@ func start(t *testing.T) *site {
 
 func build(t *testing.T, dir string) *site {
 	t.Helper()
-	s := &site{binary: filepath.Join(dir, "mintmark"), dir: filepath.Join(dir, "factory"), user: "factory"}
-	s.run(t, "", "go", "build", "-o", s.binary, "mintmark/cmd/mintmark")
+	s := &site{binary: filepath.Join(bin, "mintmark"), dir: filepath.Join(dir, "factory"), user: "factory"}
+	built.Do(func() { s.run(t, "", "go", "build", "-o", s.binary, "mintmark/cmd/mintmark") })
 	return s
+}
+
+// bin holds the binary, which is built once for all tests.
+var (
+	bin   string
+	built sync.Once
+)
+
+func TestMain(m *testing.M) {
+	var err error
+	if bin, err = os.MkdirTemp("", "interop"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	status := m.Run()
+	os.RemoveAll(bin)
+	os.Exit(status)
 }
 
 // init makes the state directory, with more profiles and labels than it is born

@@ -73,6 +73,7 @@ func strongSwan(t *testing.T, s *site) []cell {
 			csr := pkitest.CSR(t, pkitest.NewKey(t), pkix.Name{CommonName: name})
 			write(t, filepath.Join(dir, name+".csr"), string(pkitest.PEM("CERTIFICATE REQUEST", csr)))
 			run(t, dir, "1.2", `LABEL=; NAME=`+name+`; `+enroll)
+			enrolled(t, s, filepath.Join(dir, name+".pem"), name)
 		}
 	}})
 	return cells
