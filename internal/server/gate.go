@@ -10,10 +10,12 @@ import (
 
 // gate is a listener that bounds what strangers can take of it: connections in
 // all, connections of one address, and handshakes that are computed at the same
-// time. Nothing on a connection is worth more than the chance of the next client,
-// until a request is complete: at the bound, the connection that has been longest
-// without a completed request makes room. A client that enrolls needs that room
-// for a moment only; one that sends a byte per second loses it.
+// time. Nothing on a connection is worth more than the chance of the next client
+// but a request that may change something: at the bound, the connection that has
+// been longest without success makes room. Success is what strangers cannot have:
+// a POST with an answer of 2xx. A client that enrolls needs its room for a moment
+// only; one that sends a byte per second loses it, and so does one that asks for
+// what anyone may read, again and again or without reading it.
 type gate struct {
 	net.Listener
 	most       int
@@ -24,17 +26,18 @@ type gate struct {
 	now        func() time.Time
 
 	mu      sync.Mutex
-	conns   list.List // of *gateConn, the longest without a completed request first
+	conns   list.List // of *gateConn, the longest without success first
 	address map[netip.Addr]int
 	freed   chan struct{} // told when a connection has ended
 	ended   chan struct{} // closed by Close
 	closing sync.Once
 }
 
-// patienceWithPeer is how long a connection has for its next complete request
-// before it may be evicted, as long as it can be avoided: a new connection waits
-// at most that long for one that is older. Without it, clients that connect faster
-// than anyone can enroll would evict everyone else's handshakes.
+// patienceWithPeer is how long a connection has for its next success before it
+// may be evicted, as long as it can be avoided: a new connection waits at most that
+// long for one that is older. Without it, clients that connect faster than anyone
+// can enroll would evict everyone else's handshakes. Between requests there is
+// nothing to be patient with.
 const patienceWithPeer = 2 * time.Second
 
 func newGate(l net.Listener, name string, most, perAddress, handshakes int, stations []netip.Prefix, m *gateMetrics) *gate {
@@ -76,7 +79,7 @@ func (g *gate) Close() error {
 // Why a new connection is closed: a closed set.
 const (
 	refusedAddress = "address" // its address has its share, and all of it is in use
-	refusedBusy    = "busy"    // every connection is having a request answered
+	refusedBusy    = "busy"    // every connection has a request that may be on record
 	refusedClosing = "closing" // the server is shutting down
 )
 
@@ -152,10 +155,10 @@ func (g *gate) full(c *gateConn) bool {
 	return c.source.IsValid() && g.address[c.source] >= g.perAddress
 }
 
-// evict closes the connection that has been longest without a completed
-// request, if that is at least age: of one address, or of all for the zero address.
-// It reports whether there was one. A connection whose request is being answered
-// stays: what it asked for may be on record already.
+// evict closes the first connection that is between requests, or without success
+// for age at least: of one address, or of all for the zero address. It reports
+// whether there was one. A connection stays while what it asked for may be on
+// record already.
 func (g *gate) evict(of netip.Addr, age time.Duration) bool {
 	g.mu.Lock()
 	var victim *gateConn
@@ -164,10 +167,10 @@ func (g *gate) evict(of netip.Addr, age time.Duration) bool {
 		if c.state == answering || of.IsValid() && c.source != of {
 			continue
 		}
-		if g.now().Sub(c.since) >= age {
+		if c.state == idle || g.now().Sub(c.since) >= age {
 			victim = c
+			break
 		}
-		break
 	}
 	if victim != nil {
 		g.leave(victim)

@@ -18,8 +18,8 @@ type connState int
 
 const (
 	fresh     connState = iota // no request yet: in the handshake, or in the first header
-	reading                    // the body of a request
-	answering                  // at least one request that has arrived
+	reading                    // the body of a request, or one that changes nothing
+	answering                  // at least one request that has arrived and may be on record
 	idle                       // between requests
 	connStates
 )
@@ -36,9 +36,9 @@ type gateConn struct {
 
 	// Guarded by gate.mu.
 	state     connState
-	since     time.Time     // of the last completed request, or of the start
+	since     time.Time     // of the last success, or of the start
 	place     *list.Element // nil when it has left
-	answering int           // requests that have arrived and are not answered; several with HTTP/2
+	answering int           // requests that may be on record and are not answered; several with HTTP/2
 
 	computing atomic.Bool // holds one of gate.handshakes
 	closed    chan struct{}
@@ -164,22 +164,26 @@ func unwrap(n net.Conn) *gateConn {
 }
 
 // answer marks the connection of a request as answering from when the request has
-// arrived, body included, until it is answered.
+// arrived, body included, until it is answered. A request that changes nothing
+// (RFC 9110, Section 9.2.1) does not protect its connection: any number of
+// strangers could have such requests answered, and read the answers as slowly as
+// they like.
 func (g *gate) answer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, ok := r.Context().Value(gateKey{}).(*gateConn)
-		if !ok {
+		if !ok || r.Method != http.MethodPost {
 			next.ServeHTTP(w, r)
 			return
 		}
 		request := &arrival{conn: c, body: r.Body, left: r.ContentLength}
-		defer request.done()
+		answer := &outcome{ResponseWriter: w}
+		defer func() { request.done(answer.success()) }()
 		if r.Body == nil || r.ContentLength == 0 {
 			request.arrived()
 		} else {
 			r.Body = request
 		}
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(answer, r)
 	})
 }
 
@@ -218,8 +222,9 @@ func (a *arrival) arrived() {
 	})
 }
 
-// done puts the connection among the young ones: it has been of use.
-func (a *arrival) done() {
+// done ends the protection of a request. Success puts the connection among the
+// young ones: it has been of use.
+func (a *arrival) done(success bool) {
 	a.once.Do(func() {}) // not afterwards
 	c := a.conn
 	g := c.gate
@@ -231,8 +236,12 @@ func (a *arrival) done() {
 	if c.answering--; c.answering == 0 {
 		c.become(reading) // until net/http says that it is idle
 	}
+	if !success {
+		return
+	}
 	c.since = g.now()
 	if c.place != nil {
 		g.conns.MoveToBack(c.place)
 	}
 }
+

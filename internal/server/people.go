@@ -174,7 +174,7 @@ func (s *Server) holder(ctx context.Context, certificate *x509.Certificate) (led
 	}
 	foreign := func() (ledger.Principal, error) {
 		// A stranger has written it, and it goes into the log.
-		return refuse("certificate-foreign", "the client certificate (%.128q) was not issued by this server: mintmark officer enroll gets one", certificate.Subject.String())
+		return refuse("certificate-foreign", "the client certificate (%.128q) was not issued by this server: mintmark officer enroll gets one", issuer.NameText(certificate.Subject, certificate.RawSubject))
 	}
 	if certificate.SerialNumber.Sign() <= 0 {
 		return foreign() // we number from one

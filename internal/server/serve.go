@@ -1,20 +1,11 @@
 package server
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"log"
-	"log/slog"
-	"net"
-	"net/http"
-	"strings"
+	"slices"
 	"sync"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/net/netutil"
 
 	"mintmark/internal/jobs"
 	"mintmark/internal/ledger"
@@ -76,54 +67,10 @@ func (s *Server) Serve(ctx context.Context) error {
 		s.log.Error("the EST listener has no certificate and refuses handshakes until it has one", "error", err)
 	}
 
-	addresses := s.addresses()
-	tcp := []string{addresses.est, addresses.http, addresses.metrics}
-	if addresses.admin != "" {
-		tcp = append(tcp, addresses.admin)
-	}
-	listeners, err := listen(tcp...)
+	endpoints, err := s.endpoints(handler, own)
 	if err != nil {
 		return err
 	}
-	socket, err := listenAdmin(s.config.Dir)
-	if err != nil {
-		closeAll(listeners)
-		return err
-	}
-
-	monitoring := http.NewServeMux()
-	monitoring.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
-	monitoring.HandleFunc("GET /healthz", s.healthz)
-	monitoring.HandleFunc("GET /readyz", s.newReadiness().ServeHTTP)
-
-	errorLog := log.New(&serverLog{s.log}, "", 0)
-	servers := []*http.Server{
-		{Handler: handler, TLSConfig: est.TLSConfig(own.get), ErrorLog: errorLog},
-		{Handler: s.crls.Handler(), ErrorLog: errorLog},
-		{Handler: monitoring, ErrorLog: errorLog},
-	}
-	if addresses.admin != "" {
-		servers = append(servers, &http.Server{Handler: s.admin(s.certified), TLSConfig: adminTLS(own.get), ErrorLog: errorLog})
-	}
-	servers = append(servers, &http.Server{Handler: s.admin(s.peer), ErrorLog: errorLog, ConnContext: withPeer})
-	for _, server := range servers {
-		limitTimes(server)
-	}
-	for _, server := range servers[3:] {
-		server.ReadTimeout = 30 * time.Second // a part of a device list
-		server.WriteTimeout = 0               // aws apply streams for as long as the cloud takes
-	}
-	bounds := newGateMetrics()
-	s.register(bounds.all...)
-	limits := s.config.Limits
-	for i, name := range map[int]string{0: "est", 1: "http", 3: "admin"} {
-		if i < len(listeners) {
-			g := newGate(listeners[i], name, limits.Connections, limits.ConnectionsPerAddress, limits.Handshakes, limits.Prefixes(), bounds)
-			g.track(servers[i])
-			listeners[i] = g
-		}
-	}
-	listeners[2] = netutil.LimitListener(listeners[2], maxMonitoring)
 	limitMemory()
 
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
@@ -136,27 +83,17 @@ func (s *Server) Serve(ctx context.Context) error {
 	var recorded sync.WaitGroup
 	recorded.Go(func() { exporter.Run(recording) })
 
-	failed := make(chan error, len(servers))
-	serve := func(i int, l net.Listener) {
-		var err error
-		if servers[i].TLSConfig != nil {
-			err = servers[i].ServeTLS(l, "", "")
-		} else {
-			err = servers[i].Serve(l)
+	failed := make(chan error, len(endpoints))
+	for _, e := range endpoints {
+		go func() {
+			if err := e.serve(); err != nil {
+				failed <- err
+			}
+		}()
+		if e.name != "" {
+			fmt.Fprintf(s.options.Out, "%s listening on %s\n", e.name, e.listener.Addr())
 		}
-		if !errors.Is(err, http.ErrServerClosed) {
-			failed <- fmt.Errorf("serving %s: %w", l.Addr(), err)
-		}
 	}
-	for i, l := range append(listeners, socket) {
-		go serve(i, l)
-	}
-	fmt.Fprintf(s.options.Out, "http listening on %s\n", listeners[1].Addr())
-	fmt.Fprintf(s.options.Out, "metrics listening on %s\n", listeners[2].Addr())
-	if addresses.admin != "" {
-		fmt.Fprintf(s.options.Out, "admin listening on %s\n", listeners[3].Addr())
-	}
-	fmt.Fprintf(s.options.Out, "est listening on %s\n", listeners[0].Addr())
 
 	select {
 	case <-ctx.Done():
@@ -164,12 +101,12 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
-	for _, server := range servers {
+	for _, e := range slices.Backward(endpoints) {
 		// A client that reads slower than that is cut off: its request can be
 		// repeated, and what it was to get is on record.
-		if err := server.Shutdown(stopping); err != nil {
+		if err := e.server.Shutdown(stopping); err != nil {
 			s.log.Warn("cutting off requests in flight", "error", err)
-			server.Close()
+			e.server.Close()
 		}
 	}
 	stopWork()
@@ -177,19 +114,6 @@ func (s *Server) Serve(ctx context.Context) error {
 	stopRecording()
 	recorded.Wait()
 	return err
-}
-
-// serverLog takes what net/http has to say. Most of it is about clients that
-// went away in a handshake; a panic and a lack of file descriptors are ours.
-type serverLog struct{ log *slog.Logger }
-
-func (l *serverLog) Write(line []byte) (int, error) {
-	level := slog.LevelDebug
-	if bytes.Contains(line, []byte("panic serving")) || bytes.Contains(line, []byte("Accept error")) {
-		level = slog.LevelError
-	}
-	l.log.Log(context.Background(), level, strings.TrimSpace(string(line)))
-	return len(line), nil
 }
 
 // runCRLs publishes CRLs under a lease, when they are due and soon after a
@@ -201,45 +125,4 @@ func (s *Server) runCRLs(ctx context.Context) {
 	}, func(ctx context.Context, fence ledger.Fence) error {
 		return s.crls.PublishDue(ctx, fence)
 	})
-}
-
-// addresses are where to listen, after the command line.
-func (s *Server) addresses() (a struct{ est, http, metrics, admin string }) {
-	a.est, a.http, a.metrics, a.admin = s.config.Listen.EST, s.config.Listen.HTTP, s.config.Listen.Metrics, s.config.Listen.Admin
-	if s.options.Listen != "" {
-		a.est = s.options.Listen
-		if host, ok := strings.CutSuffix(a.est, ":0"); ok {
-			a.http, a.metrics = host+":0", host+":0"
-			if a.admin != "" {
-				a.admin = host + ":0"
-			}
-		}
-	}
-	if s.options.ListenHTTP != "" {
-		a.http = s.options.ListenHTTP
-	}
-	if s.options.ListenMetrics != "" {
-		a.metrics = s.options.ListenMetrics
-	}
-	return a
-}
-
-// listen opens all addresses or none.
-func listen(addresses ...string) ([]net.Listener, error) {
-	var list []net.Listener
-	for _, address := range addresses {
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			closeAll(list)
-			return nil, fmt.Errorf("listening: %w", err)
-		}
-		list = append(list, l)
-	}
-	return list, nil
-}
-
-func closeAll(list []net.Listener) {
-	for _, l := range list {
-		l.Close()
-	}
 }
