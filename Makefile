@@ -27,6 +27,7 @@ bin/bootstrap:
 test:
 	scripts/test-tools.sh
 	$(GO) test -timeout 15m ./...
+	scripts/fuzz.sh 2s internal/cms internal/pkcs10 issuer/est/*_test.go
 
 # The EST server against clients that others wrote: a matrix.
 interop:
