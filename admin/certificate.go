@@ -54,7 +54,7 @@ type Query struct {
 	Requester     string
 	Order         string
 	Purpose       string
-	State         string
+	State         string // expired is not valid here
 	Key           string
 	ExpiresBefore time.Time
 	After         string // the serial that the previous page ended with

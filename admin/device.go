@@ -42,9 +42,12 @@ type Device struct {
 	Count int `json:"certificate_count"`
 	// Current is the serial number of the newest valid one.
 	Current string `json:"current,omitempty"`
-	// Certificates and Refusals are left out of lists: the newest first, at
-	// most MaxPage certificates and the last 20 refusals.
+	// Certificates, Enrollments and Refusals are left out of lists: the newest
+	// certificates first, at most MaxPage of them, the requests that wait for a
+	// person or were approved, and the last 20 refusals. Who may not see requests
+	// or refusals gets none.
 	Certificates []Certificate `json:"certificates,omitempty"`
+	Enrollments  []Enrollment  `json:"enrollments,omitempty"`
 	Refusals     []Refusal     `json:"refusals,omitempty"`
 	// Secret is left out of lists, and of a device without a one-time secret.
 	Secret *SecretState `json:"one_time_secret,omitempty"`

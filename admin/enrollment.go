@@ -26,8 +26,14 @@ type Enrollment struct {
 	Profile string `json:"profile"`
 	Device  string `json:"device,omitempty"`
 	// Cause is why it waits: label, webhook or second-key.
-	Cause   string `json:"cause"`
-	Subject string `json:"subject"`
+	Cause string `json:"cause"`
+	// Subject is the request's own, by which it is found again. CertificateSubject
+	// and Names, the alternative names with their kinds, are what would be signed;
+	// empty if nothing would, because the profile has changed since or the
+	// certificate is issued.
+	Subject            string   `json:"subject"`
+	CertificateSubject string   `json:"certificate_subject,omitempty"`
+	Names              []string `json:"names,omitempty"`
 	// Key is the SHA-256 of the request's public key.
 	Key string `json:"key"`
 	// Other is the certificate that the device holds in force under another key.
@@ -42,11 +48,9 @@ type Enrollment struct {
 	Serial string `json:"serial,omitempty"`
 	// Next says what happens now, for people.
 	Next string `json:"next,omitempty"`
-	// The rest is left out of lists. Names are the alternative names that the
-	// request asks for, KeyType is as in P-256, CSR is PEM.
-	Names   []string `json:"names,omitempty"`
-	KeyType string   `json:"key_type,omitempty"`
-	CSR     string   `json:"csr,omitempty"`
+	// The rest is left out of lists. KeyType is as in P-256, CSR is PEM.
+	KeyType string `json:"key_type,omitempty"`
+	CSR     string `json:"csr,omitempty"`
 }
 
 // EnrollmentQuery selects enrollments; empty fields do not restrict.

@@ -34,6 +34,8 @@ type Status struct {
 	// PendingEnrollments counts the requests that wait for a person; MaxPage
 	// stands for that many and more.
 	PendingEnrollments int `json:"pending_enrollments"`
+	// PendingCauses counts the same by why they wait: label, webhook, second-key.
+	PendingCauses map[string]int `json:"pending_causes"`
 }
 
 // Status asks for the state of the server.

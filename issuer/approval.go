@@ -88,8 +88,11 @@ func (ra *RA) queue(ctx context.Context, r *Request, csr *request, intent ledger
 	var full *ledger.TooManyError
 	switch {
 	case errors.As(err, &full):
-		return entry, &Refusal{Kind: Unavailable, Rule: "approval-queue", RetryAfter: time.Minute, Err: err,
-			Text: "this request needs an approval, and as many requests wait for one as may: repeat it later"}
+		text := "this request needs an approval, and as many requests wait for one as may: repeat it later"
+		if full.OfOne {
+			text = fmt.Sprintf("this request needs an approval, and %d others of the same device or requester wait for one already: repeat one of those, or have them decided about", full.Most)
+		}
+		return entry, &Refusal{Kind: Unavailable, Rule: "approval-queue", RetryAfter: time.Minute, Err: err, Text: text}
 	case err != nil:
 		return entry, unavailable("ledger", "the server cannot record requests at the moment", err)
 	}
@@ -181,6 +184,15 @@ func (ra *RA) prior(ctx context.Context, r *Request, intent ledger.Intent) (*x50
 	})
 	if err != nil || newest.Serial == "" {
 		return nil, err
+	}
+	if intent.Device != "" {
+		device, err := ra.Ledger.Device(ctx, intent.Device)
+		switch {
+		case err != nil && !errors.Is(err, ledger.ErrNotFound):
+			return nil, internal("looking up device %s: %w", intent.Device, err)
+		case device.State == ledger.Held, device.State == ledger.Retired:
+			return nil, &ledger.DeviceError{Device: intent.Device, Why: string(device.State)}
+		}
 	}
 	certificate, err := x509.ParseCertificate(newest.DER)
 	if err != nil {

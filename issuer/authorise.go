@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -47,12 +48,19 @@ func (ra *RA) admit(ctx context.Context, r Request, p *Profile, device string) (
 		return admission{}, refuse(Forbidden, "authorize", "profile %s is not for devices, and the rule %s is", p.Name, r.Authorize)
 	case r.Authorize == Inventory:
 		return admission{listed: true}, nil
-	case !r.Requester.Bootstrap():
-		// A renewal costs no unit: the device has had its own.
+	}
+	renewal, err := ra.renewal(ctx, r, p)
+	if err != nil {
+		return admission{}, err
+	}
+	if renewal {
+		// It costs no unit: the device has had its own.
 		return admission{}, nil
 	}
-	switch r.Requester.Kind {
-	case "order", "claim", "admin":
+	switch {
+	case r.Requester.Kind == "order", r.Requester.Kind == "claim", r.Requester.Kind == "admin":
+	case r.Requester.Kind == "certificate" && r.Order != "":
+		// A certificate says who the device is, and the order beside it pays.
 	default:
 		return admission{}, refuse(Forbidden, "authorize", "this needs the credential of a work order")
 	}
@@ -81,4 +89,28 @@ func (ra *RA) admit(ctx context.Context, r Request, p *Profile, device string) (
 		return admission{}, &Refusal{Kind: Forbidden, Rule: "order-" + bound.Rule, Text: bound.Text}
 	}
 	return admission{order: order.ID, listed: order.Listed}, nil
+}
+
+// renewal reports whether a request renews a certificate of the same profile. A
+// certificate of another one says who the device is, and not that it was admitted to
+// this.
+func (ra *RA) renewal(ctx context.Context, r Request, p *Profile) (bool, error) {
+	if r.Represents {
+		return true, nil // represent has found what it renews, under this profile
+	}
+	held := r.Renews
+	if held == nil {
+		held = r.Holds
+	}
+	if held == nil || r.Requester.Kind != "certificate" {
+		return false, nil
+	}
+	record, err := ra.Ledger.Certificate(ctx, SerialOf(held.SerialNumber))
+	if errors.Is(err, ledger.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking up certificate %s: %w", SerialOf(held.SerialNumber), err)
+	}
+	return record.Profile == p.Name && bytes.Equal(record.DER, held.Raw), nil
 }

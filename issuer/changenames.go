@@ -40,6 +40,9 @@ func (csr *request) rename(r *Request) error {
 		refusal.Err = err
 		return refusal
 	}
+	if err := checkSize(names); err != nil {
+		return err
+	}
 	csr.names, csr.change = names, attributes.ChangeSubject
 	return nil
 }
@@ -97,10 +100,10 @@ func addAlternative(b *cryptobyte.Builder, names []byte) {
 	})
 }
 
-// sameNames reports whether two requests with the same subject ask for the same
-// names.
+// sameNames reports whether two requests ask for the same names. That they were
+// found by one text says nothing: it is clipped.
 func (csr *request) sameNames(other *request) bool {
-	if (csr.change != nil || other.change != nil) && !sameName(csr.names.Subject, other.names.Subject) {
+	if !bytes.Equal(csr.names.RawSubject, other.names.RawSubject) && !sameName(csr.names.Subject, other.names.Subject) {
 		return false
 	}
 	a, err := generalNames(csr.names.Extensions)

@@ -53,6 +53,9 @@ func parseRequest(der []byte) (*request, error) {
 		r.Err = err
 		return nil, r
 	}
+	if err := checkSize(parsed); err != nil {
+		return nil, err
+	}
 	csr := &request{CertificateRequest: parsed, names: parsed, public: parsed.PublicKey}
 	seen := make(map[string]bool, len(csr.Extensions))
 	for _, extension := range csr.Extensions {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"time"
 
 	"mintmark/ca"
 	"mintmark/internal/ledger"
@@ -16,6 +17,12 @@ import (
 func (ra *RA) Enroll(ctx context.Context, r Request) (Answer, error) {
 	start := ra.Now()
 	answer, err := ra.enroll(ctx, &r)
+	ra.done(ctx, r, err, start)
+	return answer, err
+}
+
+// done counts what became of a request, and records it if that is a refusal.
+func (ra *RA) done(ctx context.Context, r Request, err error, start time.Time) {
 	if err != nil {
 		ra.recordRefusal(ctx, r, err)
 	}
@@ -23,7 +30,6 @@ func (ra *RA) Enroll(ctx context.Context, r Request) (Answer, error) {
 	if _, unknown := ra.Authority(r.Issuer); known && unknown == nil {
 		ra.metrics.observe(r.Profile, r.Issuer, err, ra.Now().Sub(start))
 	}
-	return answer, err
 }
 
 // enroll may replace the profile of the request by that of gateways.

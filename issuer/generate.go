@@ -7,11 +7,13 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
 
 	"mintmark/ca"
+	"mintmark/internal/ledger"
 )
 
 // maxGenerating bounds the RSA keys that are asked for at the same time. One
@@ -29,14 +31,17 @@ func newGenerators() generators {
 	return generators{make(chan struct{}, maxGenerating), make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
 }
 
-// GenerateKey makes a key pair for a device (RFC 7030, Section 4.4): of the type
+// GenerateKey makes the key pair of a request (RFC 7030, Section 4.4): of the type
 // of like if the profile allows it, and of the profile's first type otherwise. It is nowhere
-// stored. *Refusal of kind Unavailable while too many are being made; ErrNoProfile for an
-// unknown profile.
-func (ra *RA) GenerateKey(ctx context.Context, profile string, like crypto.PublicKey) (crypto.Signer, error) {
-	p, ok := ra.Profiles[profile]
-	if !ok {
-		return nil, fmt.Errorf("%w: %q", ErrNoProfile, profile)
+// stored. *Refusal for what Enroll would refuse whatever the key is, as far as
+// that is cheap to know, and of kind Unavailable while too many are being made;
+// ErrNoProfile for an unknown profile.
+func (ra *RA) GenerateKey(ctx context.Context, r Request, like crypto.PublicKey) (crypto.Signer, error) {
+	start := ra.Now()
+	p, err := ra.mayGenerate(ctx, &r)
+	if err != nil {
+		ra.done(ctx, r, err, start)
+		return nil, err
 	}
 	kind := p.keys[0]
 	if wanted, err := ca.AlgorithmOf(like); err == nil && slices.Contains(p.keys, wanted) {
@@ -50,6 +55,57 @@ func (ra *RA) GenerateKey(ctx context.Context, profile string, like crypto.Publi
 		return nil, fmt.Errorf("a key that was made here is refused: %v", err) // and no fault of the requester's
 	}
 	return key, nil
+}
+
+// mayGenerate is what of steps 1 to 3 can be decided without the key: making one
+// of RSA costs more than all else. What a webhook says, and what must hold in the
+// transaction of step 6, is asked when there is a key.
+func (ra *RA) mayGenerate(ctx context.Context, r *Request) (p *Profile, err error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	if p, err = ra.profile(r); err != nil {
+		return nil, err
+	}
+	csr, err := parseRequest(r.CSR)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		var refusal *Refusal
+		if errors.As(err, &refusal) {
+			refusal.Subject, refusal.Device = csr.Subject.String(), p.deviceOf(csr.Subject)
+		}
+	}()
+	if err := p.checkCA(csr, true); err != nil {
+		return p, err
+	}
+	if err := csr.rename(r); err != nil {
+		return p, err
+	}
+	if r.Represents {
+		if err := ra.represent(ctx, r, p, csr); err != nil {
+			return p, err
+		}
+	}
+	id, err := p.authorise(*r, csr)
+	if err != nil {
+		return p, err
+	}
+	admitted, err := ra.admit(ctx, *r, p, id.device)
+	if err != nil || id.device == "" {
+		return p, err
+	}
+	device, err := ra.Ledger.Device(ctx, id.device)
+	switch {
+	case err != nil && !errors.Is(err, ledger.ErrNotFound):
+		return p, fmt.Errorf("looking up device %q: %w", id.device, err)
+	case device.State == ledger.Held, device.State == ledger.Retired:
+		return p, refuseDevice(string(device.State), id.device)
+	case admitted.listed && !device.Listed:
+		return p, refuseDevice("unlisted", id.device)
+	}
+	return p, nil
 }
 
 func (ra *RA) generate(ctx context.Context, kind ca.Algorithm) (crypto.Signer, error) {

@@ -14,6 +14,57 @@ import (
 	"mintmark/issuer"
 )
 
+// unkeyed is a request whose key the server is to make.
+func unkeyed(t testing.TB, profile string) issuer.Request {
+	r := under(issuer.Trusted)
+	r.Profile, r.CSR = profile, csr(t, pkitest.NewKey(t), "press-1")
+	return r
+}
+
+// TestGenerateKeyFor: no key is made for what is refused whatever the key is, and the
+// refusal is recorded as Enroll's would be.
+func TestGenerateKeyFor(t *testing.T) {
+	l := newLedger(t)
+	ra := withHierarchy(t, newRA(t, l, nil))
+	order(t, l, "bounded", func(o *ledger.Order) { o.Ranges = []ledger.Range{{First: "valve-1", Last: "valve-9"}} })
+	list(t, l, "import-1", ledger.Listing{Device: "listed"}, ledger.Listing{Device: "held"})
+	hold(t, l, "held", ledger.Held)
+	defer ra.FillGenerators(true)() // whoever gets as far as a key is told so
+	for _, test := range []struct {
+		name   string
+		device string
+		change func(*issuer.Request)
+		kind   issuer.Kind
+		rule   string
+	}{
+		{"good", "press-1", func(*issuer.Request) {}, issuer.Unavailable, "keygen"},
+		{"listed", "listed", func(r *issuer.Request) { r.Authorize = issuer.Inventory }, issuer.Unavailable, "keygen"},
+		{"nobody", "press-1", func(r *issuer.Request) { r.Requester.Kind = "" }, issuer.Unauthenticated, "requester"},
+		{"garbage", "press-1", func(r *issuer.Request) { r.CSR = []byte("garbage") }, issuer.Malformed, "csr-syntax"},
+		{"a CA", "press-1", func(r *issuer.Request) { r.CSR = signed(t, pkitest.NewKey(t), named("press-1"), edgeCA) }, issuer.Forbidden, "csr-ca"},
+		{"another subject", "*", func(*issuer.Request) {}, issuer.Malformed, "subject"},
+		{"another device", "press-1", func(r *issuer.Request) { r.Device = "press-2" }, issuer.Forbidden, "identity"},
+		{"no rule", "press-1", func(r *issuer.Request) { r.Authorize = "" }, issuer.Forbidden, "authorize"},
+		{"who represents nobody", "press-1", func(r *issuer.Request) { r.Represents = true }, issuer.Forbidden, "identity"},
+		{"not listed", "press-1", func(r *issuer.Request) { r.Authorize = issuer.Inventory }, issuer.Forbidden, "device-unlisted"},
+		{"held", "held", func(*issuer.Request) {}, issuer.Forbidden, "device-held"},
+		{"outside of the order", "press-1", func(r *issuer.Request) {
+			c := r.CSR
+			*r = by("bounded")
+			r.CSR = c
+		}, issuer.Forbidden, "order-range"},
+	} {
+		r := unkeyed(t, "device")
+		r.CSR = csr(t, pkitest.NewKey(t), test.device)
+		test.change(&r)
+		_, err := ra.GenerateKey(t.Context(), r, pkitest.Key(t, "RSA-2048").Public())
+		refusal := wantRefused(t, err, test.kind, test.rule)
+		if test.rule != "keygen" && !refusal.Recorded {
+			t.Errorf("%s: not recorded", test.name)
+		}
+	}
+}
+
 // TestGenerateKey makes keys of the type that is asked for, as far as the
 // profile takes it.
 func TestGenerateKey(t *testing.T) {
@@ -33,7 +84,7 @@ func TestGenerateKey(t *testing.T) {
 		{"rsa", pkitest.Key(t, "P-256").Public(), ca.RSA2048},
 		{"rsa", pkitest.Key(t, "RSA-2048").Public(), ca.RSA2048},
 	} {
-		key, err := ra.GenerateKey(t.Context(), test.profile, test.like)
+		key, err := ra.GenerateKey(t.Context(), unkeyed(t, test.profile), test.like)
 		if err != nil {
 			t.Errorf("%s like %T: %v", test.profile, test.like, err)
 			continue
@@ -42,12 +93,12 @@ func TestGenerateKey(t *testing.T) {
 			t.Errorf("%s like %T: made %s, %v, want %s", test.profile, test.like, kind, err, test.want)
 		}
 	}
-	one, _ := ra.GenerateKey(t.Context(), "device", nil)
-	two, _ := ra.GenerateKey(t.Context(), "device", nil)
+	one, _ := ra.GenerateKey(t.Context(), unkeyed(t, "device"), nil)
+	two, _ := ra.GenerateKey(t.Context(), unkeyed(t, "device"), nil)
 	if one.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(two.Public()) {
 		t.Error("one key twice")
 	}
-	if _, err := ra.GenerateKey(t.Context(), "nowhere", nil); !errors.Is(err, issuer.ErrNoProfile) {
+	if _, err := ra.GenerateKey(t.Context(), unkeyed(t, "nowhere"), nil); !errors.Is(err, issuer.ErrNoProfile) {
 		t.Errorf("an unknown profile: %v", err)
 	}
 }
@@ -57,9 +108,9 @@ func TestGenerateKeyBounds(t *testing.T) {
 	ra := newRA(t, newLedger(t), nil)
 	like := pkitest.Key(t, "RSA-2048").Public()
 	free := ra.FillGenerators(true)
-	_, err := ra.GenerateKey(t.Context(), "device", like)
+	_, err := ra.GenerateKey(t.Context(), unkeyed(t, "device"), like)
 	wantRefused(t, err, issuer.Unavailable, "keygen")
-	if _, err := ra.GenerateKey(t.Context(), "device", nil); err != nil {
+	if _, err := ra.GenerateKey(t.Context(), unkeyed(t, "device"), nil); err != nil {
 		t.Errorf("an elliptic curve key meanwhile: %v", err)
 	}
 	free()
@@ -67,11 +118,11 @@ func TestGenerateKeyBounds(t *testing.T) {
 	free = ra.FillGenerators(false)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := ra.GenerateKey(ctx, "device", like); !errors.Is(err, context.Canceled) {
+	if _, err := ra.GenerateKey(ctx, unkeyed(t, "device"), like); !errors.Is(err, context.Canceled) {
 		t.Errorf("for nobody: %v", err)
 	}
 	free()
-	if _, err := ra.GenerateKey(t.Context(), "device", like); err != nil {
+	if _, err := ra.GenerateKey(t.Context(), unkeyed(t, "device"), like); err != nil {
 		t.Errorf("when there is room again: %v", err)
 	}
 }
@@ -81,7 +132,7 @@ func TestGenerateKeyBounds(t *testing.T) {
 func TestGenerated(t *testing.T) {
 	l := newLedger(t)
 	ra := withHierarchy(t, newRA(t, l, nil))
-	made, err := ra.GenerateKey(t.Context(), "device", nil)
+	made, err := ra.GenerateKey(t.Context(), unkeyed(t, "device"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ func (ra *RA) Holder(ctx context.Context, certificate *x509.Certificate) (ledger
 			if certificate.CheckSignatureFrom(a.Certificate()) == nil {
 				ra.metrics.alarms.WithLabelValues("unknown-certificate").Inc()
 				ra.log.Error("ALARM: a certificate under our authority that the ledger does not know: its key may be compromised",
-					"issuer", a.Name(), "serial", serial, "subject", certificate.Subject.String())
+					"issuer", a.Name(), "serial", serial, "subject", NameText(certificate.Subject, certificate.RawSubject))
 				return ledger.Certificate{}, refuse(Forbidden, "certificate-unknown", "the client certificate %s is not in the records of this server", serial)
 			}
 		}

@@ -50,6 +50,9 @@ func (p *Profile) authorise(r Request, csr *request) (identity, error) {
 	}
 	id := identity{subject: subject, values: values}
 	if p.device == nil {
+		if r.Device != "" {
+			return identity{}, refuse(Forbidden, "identity", "the requester is device %q, and certificates of profile %s belong to no device", r.Device, p.Name)
+		}
 		return id, nil
 	}
 	if id.device, err = p.identify(values); err != nil {

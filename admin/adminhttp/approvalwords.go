@@ -126,5 +126,5 @@ func raWords(csr *x509.CertificateRequest, in admin.Issue, labels []string) stri
 		where = "at the labels " + quoted(labels)
 	}
 	return fmt.Sprintf("issue the certificate of a registration authority under CA %q with profile %q: subject %q, public key SHA-256 %x; whoever has that key can enroll any device %s",
-		in.Issuer, in.Profile, csr.Subject.String(), sha256.Sum256(csr.RawSubjectPublicKeyInfo), where)
+		in.Issuer, in.Profile, issuer.NameText(csr.Subject, csr.RawSubject), sha256.Sum256(csr.RawSubjectPublicKeyInfo), where)
 }

@@ -8,16 +8,32 @@ import (
 	"mintmark/internal/ledger"
 )
 
+// stateExpired asks for what is valid to the ledger and over.
+const stateExpired = "expired"
+
 func (h *handler) listCertificates(w http.ResponseWriter, r *http.Request) error {
 	p := query(r, "device", "profile", "issuer", "requester", "order", "purpose", "state", "key", "expires_before", "after", "limit")
 	q := ledger.Query{
 		Device: p.text("device"), Profile: p.text("profile"), Issuer: p.text("issuer"), Requester: p.text("requester"), Order: p.text("order"),
 		Purpose: ledger.Purpose(p.oneOf("purpose", "device", "server", "verification", "responder", "officer", "ca", "claim", "gateway", "ra")),
-		State:   ledger.State(p.oneOf("state", "open", "valid", "revoked", "void")),
 		Key:     p.hash("key"), ExpiresBefore: p.time("expires_before"), After: p.serial("after"), Limit: p.limit(),
 	}
+	state := p.oneOf("state", "open", "valid", stateExpired, "revoked", "void")
 	if p.err != nil {
 		return p.err
+	}
+	// To the ledger, what has expired is valid all the same: nothing was recorded
+	// since.
+	switch now := h.RA.Now(); state {
+	case stateExpired:
+		q.State = ledger.Valid
+		if q.ExpiresBefore.IsZero() || q.ExpiresBefore.After(now) {
+			q.ExpiresBefore = now
+		}
+	case string(ledger.Valid):
+		q.State, q.ExpiresAfter = ledger.Valid, now
+	default:
+		q.State = ledger.State(state)
 	}
 	page, err := h.Ledger.Certificates(r.Context(), q)
 	if err != nil {

@@ -50,6 +50,60 @@ func TestIssue(t *testing.T) {
 	}
 }
 
+// TestExpired: what is over is listed as such and no more as valid, on pages that
+// are as full as asked.
+func TestExpired(t *testing.T) {
+	w := open(t, nil).hierarchy(t)
+	var old []string
+	for i := range 5 {
+		old = append(old, w.issue(t, fmt.Sprintf("press-%d", i)).Certificate.Serial)
+	}
+	end, err := w.client.Certificate(t.Context(), old[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.client.Revoke(t.Context(), admin.Revocation{Serial: old[4], Reason: "superseded"}); err != nil {
+		t.Fatal(err)
+	}
+	w.ahead.Store(int64(time.Until(end.NotAfter) - time.Hour))
+	list := func(q admin.Query) (serials []string) {
+		t.Helper()
+		for q.Limit = 2; ; {
+			page, err := w.client.Certificates(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range page.Certificates {
+				serials = append(serials, c.Serial)
+			}
+			if page.Next == "" {
+				return serials
+			}
+			if len(page.Certificates) != 2 {
+				t.Errorf("%+v: a page of %d, and another follows", q, len(page.Certificates))
+			}
+			q.After = page.Next
+		}
+	}
+	if got := list(admin.Query{State: "valid", Profile: "device"}); !slices.Equal(got, slices.Sorted(slices.Values(old[:4]))) {
+		t.Errorf("an hour before the end, valid are %v", got)
+	}
+	w.ahead.Add(int64(2 * time.Hour))
+	if got := list(admin.Query{State: "valid", Profile: "device"}); len(got) > 0 {
+		t.Errorf("an hour after the end, valid are %v", got)
+	}
+	want := slices.Sorted(slices.Values(old[:4])) // without the revoked one
+	if got := list(admin.Query{State: "expired"}); !slices.Equal(got, want) {
+		t.Errorf("expired are %v, want %v", got, want)
+	}
+	if got := list(admin.Query{State: "expired", ExpiresBefore: time.Now()}); len(got) > 0 {
+		t.Errorf("expired by now are %v", got)
+	}
+	if got := list(admin.Query{State: "expired", ExpiresBefore: w.ra.Now().AddDate(1, 0, 0), Device: "press-1"}); !slices.Equal(got, old[1:2]) {
+		t.Errorf("expired of press-1 are %v", got)
+	}
+}
+
 func TestLists(t *testing.T) {
 	w := open(t, nil).hierarchy(t)
 	var serials []string
@@ -104,6 +158,9 @@ func TestLists(t *testing.T) {
 	count(admin.Query{Device: first.Device}, 1)
 	count(admin.Query{Profile: "device", ExpiresBefore: time.Now().AddDate(1, 0, 0)}, 0)
 	count(admin.Query{Profile: "device", ExpiresBefore: time.Now().AddDate(3, 0, 0)}, 5)
+
+	count(admin.Query{State: "expired"}, 0)
+	count(admin.Query{State: "valid", Profile: "device"}, 5)
 
 	devices, err := w.client.Devices(t.Context(), admin.DeviceQuery{After: "press-1", Limit: 2})
 	if err != nil {

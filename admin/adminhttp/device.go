@@ -68,7 +68,16 @@ func (h *handler) showDevice(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
+	var enrollments []ledger.Enrollment
+	if caller(r).Can(access.EnrollmentRead) {
+		if enrollments, err = h.undone(r, id); err != nil {
+			return err
+		}
+	}
 	d, err := h.Ledger.Device(r.Context(), id)
+	if errors.Is(err, ledger.ErrNotFound) && len(enrollments) > 0 {
+		return fail(http.StatusNotFound, "not-found", "device %q is neither listed nor has it a certificate, but a request for it waits: mintmark enroll list --device shows it", id)
+	}
 	if errors.Is(err, ledger.ErrNotFound) && len(refusals) > 0 {
 		return fail(http.StatusNotFound, "not-found", "device %q is neither listed nor has it a certificate, but requests that named it were refused: mintmark refusal list --device shows them", id)
 	}
@@ -89,10 +98,27 @@ func (h *handler) showDevice(w http.ResponseWriter, r *http.Request) error {
 	for _, c := range slices.Backward(page.Certificates) {
 		out.Certificates = append(out.Certificates, wireCertificate(c))
 	}
+	for _, e := range enrollments {
+		out.Enrollments = append(out.Enrollments, h.wireEnrollment(e))
+	}
 	for _, one := range refusals {
 		out.Refusals = append(out.Refusals, wireRefusal(one))
 	}
 	return writeJSON(w, http.StatusOK, out)
+}
+
+// undone are the requests of a device that wait for a person, or for the device to
+// fetch its certificate.
+func (h *handler) undone(r *http.Request, device string) ([]ledger.Enrollment, error) {
+	var list []ledger.Enrollment
+	for _, state := range []ledger.EnrollmentState{ledger.EnrollmentPending, ledger.EnrollmentApproved} {
+		some, err := h.Ledger.Enrollments(r.Context(), ledger.EnrollmentQuery{Device: device, State: state, Now: h.RA.Now(), Limit: admin.DefaultPage})
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, some...)
+	}
+	return list, nil
 }
 
 // deviceID is the device that the path names.

@@ -1,7 +1,6 @@
 package adminhttp
 
 import (
-	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -100,9 +99,11 @@ func (h *handler) decideEnrollment(approve bool) operation {
 		if err != nil {
 			return fromEnrollment(err, id)
 		}
+		out := h.fullEnrollment(e)
 		h.Logger.Info("enrollment "+string(e.State), "enrollment", e.ID, "device", e.Device, "label", e.Label, "cause", e.Cause,
+			"certificate_subject", out.CertificateSubject, "names", out.Names,
 			"key", hexOf(e.Key[:]), "other", e.Other, "expires", e.ExpiresAt, "note", e.Note, "actor", e.DecidedBy)
-		return writeJSON(w, http.StatusOK, h.fullEnrollment(e))
+		return writeJSON(w, http.StatusOK, out)
 	}
 }
 
@@ -136,24 +137,35 @@ func (h *handler) wireEnrollment(e ledger.Enrollment) admin.Enrollment {
 		Key: hexOf(e.Key[:]), Other: string(e.Other), Requester: wireRequester(e.Requester),
 		At: e.At.UTC(), ExpiresAt: e.ExpiresAt.UTC(), DecidedAt: utc(e.DecidedAt), DecidedBy: e.DecidedBy, Note: e.Note, Serial: string(e.Serial),
 	}
+	var nothing error
+	if e.State != ledger.EnrollmentIssued {
+		out.CertificateSubject, out.Names, nothing = h.RA.WouldSign(e)
+	}
 	if e.State != ledger.EnrollmentIssued && !h.RA.Now().Before(e.ExpiresAt) {
 		out.State = admin.EnrollmentExpired
+	}
+	switch out.State {
+	case admin.EnrollmentPending, admin.EnrollmentApproved:
+		if nothing != nil {
+			out.Next = "it gets no certificate, whatever is decided: " + nothing.Error()
+			return out
+		}
 	}
 	switch out.State {
 	case admin.EnrollmentPending:
 		out.Next = "mintmark enroll approve " + e.ID + ", or reject"
 	case admin.EnrollmentApproved:
-		out.Next = "the device gets one certificate when it asks again, until " + e.ExpiresAt.UTC().Format(time.RFC3339)
+		out.Next = "the device gets one certificate when it asks again, until " + e.ExpiresAt.UTC().Format(minute)
 		if e.Other != "" {
 			out.Next += "; certificate " + out.Other + " stays in force under its other key: revoke it (mintmark cert revoke) if that key is not the device's any more"
 		}
 	case admin.EnrollmentRejected:
-		out.Next = "the device is refused when it asks again; after " + e.ExpiresAt.UTC().Format(time.RFC3339) + " its request would wait anew"
+		out.Next = "the device is refused when it asks again; after " + e.ExpiresAt.UTC().Format(minute) + " its request would wait anew"
 	}
 	return out
 }
 
-// fullEnrollment adds what the request itself says.
+// fullEnrollment adds the request itself.
 func (h *handler) fullEnrollment(e ledger.Enrollment) admin.Enrollment {
 	out := h.wireEnrollment(e)
 	if len(e.CSR) == 0 {
@@ -167,18 +179,6 @@ func (h *handler) fullEnrollment(e ledger.Enrollment) admin.Enrollment {
 	if algorithm, err := ca.AlgorithmOf(csr.PublicKey); err == nil {
 		out.KeyType = string(algorithm)
 	}
-	for _, name := range csr.DNSNames {
-		out.Names = append(out.Names, "DNS:"+name)
-	}
-	for _, ip := range csr.IPAddresses {
-		out.Names = append(out.Names, "IP:"+ip.String())
-	}
-	for _, u := range csr.URIs {
-		out.Names = append(out.Names, "URI:"+u.String())
-	}
-	for _, address := range csr.EmailAddresses {
-		out.Names = append(out.Names, "email:"+address)
-	}
 	return out
 }
 
@@ -188,10 +188,4 @@ func wireRequester(r ledger.Requester) admin.Requester {
 		out.Address = r.Address.String()
 	}
 	return out
-}
-
-// waiting counts the requests that wait for a person, up to a page of them.
-func (h *handler) waiting(ctx context.Context) (int, error) {
-	list, err := h.Ledger.Enrollments(ctx, ledger.EnrollmentQuery{State: ledger.EnrollmentPending, Now: h.RA.Now(), Limit: admin.MaxPage})
-	return len(list), err
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"net"
 	"net/http"
 	"net/netip"
@@ -13,7 +14,9 @@ import (
 
 	"mintmark/admin"
 	"mintmark/internal/ledger"
+	"mintmark/internal/pkcs10"
 	"mintmark/internal/pkitest"
+	"mintmark/issuer"
 )
 
 // queued records a request that waits, as the issuer does.
@@ -58,6 +61,34 @@ func (w *world) enrollments(t *testing.T, q admin.EnrollmentQuery) (ids string) 
 	}
 }
 
+// TestDeviceEnrollments: what waits for a device is shown with it, also to whoever
+// asks for a device that has nothing else.
+func TestDeviceEnrollments(t *testing.T) {
+	w := open(t, nil).hierarchy(t)
+	w.issue(t, "press-1")
+	e, approved := w.queued(t, "press-1"), w.queued(t, "press-1")
+	if _, err := w.client.ApproveEnrollment(t.Context(), approved.ID, admin.Decision{}); err != nil {
+		t.Fatal(err)
+	}
+	rejected := w.queued(t, "press-1")
+	if _, err := w.client.RejectEnrollment(t.Context(), rejected.ID, admin.Decision{}); err != nil {
+		t.Fatal(err)
+	}
+	w.queued(t, "press-2")
+	d, err := w.client.Device(t.Context(), "press-1")
+	if err != nil || len(d.Enrollments) != 2 || d.Enrollments[0].ID != e.ID || d.Enrollments[1].State != admin.EnrollmentApproved || d.Enrollments[0].CSR != "" {
+		t.Errorf("shown with it: %+v, %v", d.Enrollments, err)
+	}
+	_, err = w.client.Device(t.Context(), "press-2")
+	refused(t, err, http.StatusNotFound, "not-found")
+	if !strings.Contains(err.Error(), "enroll list --device") {
+		t.Errorf("a device that only waits: %v", err)
+	}
+	if next := d.Enrollments[1].Next; !strings.HasSuffix(next, " UTC") && !strings.Contains(next, " UTC;") {
+		t.Errorf("the time in %q is not as elsewhere", next)
+	}
+}
+
 func TestEnrollments(t *testing.T) {
 	w := open(t, nil).hierarchy(t)
 	var all []ledger.Enrollment
@@ -72,8 +103,8 @@ func TestEnrollments(t *testing.T) {
 		one.Requester != (admin.Requester{Kind: "password", Name: "factory", Address: "192.0.2.7"}) || !strings.Contains(one.Next, "enroll approve "+one.ID) {
 		t.Errorf("the first is %+v, %v", one, err)
 	}
-	if s, err := w.client.Status(t.Context()); err != nil || s.PendingEnrollments != 4 {
-		t.Errorf("the status counts %d, %v", s.PendingEnrollments, err)
+	if s, err := w.client.Status(t.Context()); err != nil || s.PendingEnrollments != 4 || s.PendingCauses["label"] != 4 || len(s.PendingCauses) != 1 {
+		t.Errorf("the status counts %d, %v, %v", s.PendingEnrollments, s.PendingCauses, err)
 	}
 
 	approved, err := w.client.ApproveEnrollment(t.Context(), all[0].ID, admin.Decision{Note: "seen on line 2", ForSeconds: 3600})
@@ -138,17 +169,12 @@ func TestEnrollmentRefused(t *testing.T) {
 	}
 }
 
-// TestEnrollmentOther says which certificate a second key comes beside, and
-// which names are asked for.
+// TestEnrollmentOther says which certificate a second key comes beside.
 func TestEnrollmentOther(t *testing.T) {
 	w := open(t, nil).hierarchy(t)
 	issued := w.issue(t, "press-1")
 	key := pkitest.NewKey(t)
-	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: "press-1"}, DNSNames: []string{"press-1.example"}, IPAddresses: []net.IP{{192, 0, 2, 1}}}
-	csr, err := x509.CreateCertificateRequest(nil, template, key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	csr := pkitest.CSR(t, key, pkix.Name{CommonName: "press-1"})
 	now := w.ra.Now()
 	e, err := w.ra.Ledger.QueueEnrollment(t.Context(), ledger.Enrollment{
 		Key: sha256.Sum256(spki(t, key.Public())), Subject: "CN=press-1", Profile: "device", Purpose: ledger.ForDevice, Device: "press-1", Cause: "second-key", CSR: csr,
@@ -158,10 +184,74 @@ func TestEnrollmentOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := w.client.Enrollment(t.Context(), e.ID)
-	if err != nil || got.Other != issued.Certificate.Serial || strings.Join(got.Names, " ") != "DNS:press-1.example IP:192.0.2.1" {
+	if err != nil || got.Other != issued.Certificate.Serial {
 		t.Errorf("it is %+v, %v", got, err)
 	}
 	if got, err = w.client.ApproveEnrollment(t.Context(), e.ID, admin.Decision{}); err != nil || !strings.Contains(got.Next, "certificate "+issued.Certificate.Serial+" stays in force") {
 		t.Errorf("approved: %+v, %v", got, err)
+	}
+}
+
+// TestEnrollmentShowsWhatWouldBeSigned: the profile takes some of the names, and
+// ChangeSubjectName asks for others than those by which the request is found.
+func TestEnrollmentShowsWhatWouldBeSigned(t *testing.T) {
+	w := open(t, nil).hierarchy(t)
+	named, err := issuer.NewProfile("named", issuer.ProfileConfig{Preset: "device", SAN: issuer.SANConfig{DNS: `.+\.example`},
+		Subject: map[string]issuer.Attribute{"commonName": {Pattern: `.+`}, "organizationalUnit": {Pattern: `.+`, Optional: true}}}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.ra.Profiles["named"] = named
+	key := pkitest.NewKey(t)
+	other, err := asn1.Marshal(pkix.Name{CommonName: "press-99", OrganizationalUnit: []string{"safety controllers"}, Organization: []string{"not taken"}}.ToRDNSequence())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		profile string
+		change  *pkcs10.ChangeSubject
+		subject string
+		names   string
+	}{
+		{"named", nil, "CN=press-1,OU=harmless", "DNS:a.example"},
+		{"named", &pkcs10.ChangeSubject{Subject: other}, "CN=press-99,OU=safety controllers", "DNS:a.example"},
+		{"device", nil, "CN=press-1", ""},
+		{"gone", nil, "", ""},
+	} {
+		template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: "press-1", OrganizationalUnit: []string{"harmless"}},
+			DNSNames: []string{"a.example"}, IPAddresses: []net.IP{{192, 0, 2, 1}}}
+		csr, err := pkcs10.Create(template, pkcs10.Attributes{ChangeSubject: test.change}, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := w.ra.Now()
+		e, err := w.ra.Ledger.QueueEnrollment(t.Context(), ledger.Enrollment{
+			Key: sha256.Sum256(csr), Subject: "OU=harmless,CN=press-1", Profile: test.profile, Purpose: ledger.ForDevice, Device: "press-1", Cause: "label", CSR: csr,
+			State: ledger.EnrollmentPending, At: now, ExpiresAt: now.Add(time.Hour), Requester: ledger.Requester{Kind: "password"},
+		}, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := w.client.Enrollments(t.Context(), admin.EnrollmentQuery{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		listed := page.Enrollments[len(page.Enrollments)-1]
+		shown, err := w.client.Enrollment(t.Context(), e.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for where, got := range map[string]admin.Enrollment{"listed": listed, "shown": shown} {
+			if got.ID != e.ID || got.CertificateSubject != test.subject || strings.Join(got.Names, " ") != test.names || got.Subject != "OU=harmless,CN=press-1" {
+				t.Errorf("%s %+v: %+v", where, test, got)
+			}
+			if got.State != admin.EnrollmentPending || strings.Contains(got.Next, "no certificate") != (test.subject == "") {
+				t.Errorf("%s %+v: next %q", where, test, got.Next)
+			}
+		}
+		approved, err := w.client.ApproveEnrollment(t.Context(), e.ID, admin.Decision{})
+		if err != nil || approved.CertificateSubject != test.subject {
+			t.Errorf("approved: %+v, %v", approved, err)
+		}
 	}
 }

@@ -1,11 +1,16 @@
 package adminhttp
 
 import (
+	"context"
 	"net/http"
 
 	"mintmark/admin"
 	"mintmark/internal/access"
+	"mintmark/internal/ledger"
 )
+
+// minute is how texts for people say a time, as the command line does.
+const minute = "2006-01-02 15:04 UTC"
 
 func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 	records, err := h.Ledger.Authorities(r.Context())
@@ -24,7 +29,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	enrollments, err := h.waiting(r.Context())
+	enrollments, causes, err := h.undecided(r.Context())
 	if err != nil {
 		return err
 	}
@@ -33,10 +38,21 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 		Ledger: "ok", Unprotected: access.Unprotected(people), Authorities: len(records), Waiting: len(h.RA.Waiting()),
 		Profiles:   h.profiles(),
 		AWSTargets: h.targets(), Backlog: backlog, UnlistedRevocations: unlisted,
-		PendingEnrollments: enrollments,
+		PendingEnrollments: enrollments, PendingCauses: causes,
 	}
 	if err := h.Ledger.Health(); err != nil {
 		s.Ledger = err.Error()
 	}
 	return writeJSON(w, http.StatusOK, s)
+}
+
+// undecided counts the requests that wait for a person, up to a page of them, and
+// by cause.
+func (h *handler) undecided(ctx context.Context) (int, map[string]int, error) {
+	list, err := h.Ledger.Enrollments(ctx, ledger.EnrollmentQuery{State: ledger.EnrollmentPending, Now: h.RA.Now(), Limit: admin.MaxPage})
+	causes := make(map[string]int)
+	for _, e := range list {
+		causes[e.Cause]++
+	}
+	return len(list), causes, err
 }

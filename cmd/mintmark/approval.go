@@ -24,7 +24,8 @@ made with a key of their own. docs/roles.md says which operations need one.`,
 func newApprovalList(a *app) *cobra.Command {
 	var state string
 	c := a.command("list [flags]", "List what was proposed, the newest first",
-		"List shows what waits for a second officer, what was approved, and what became of it.",
+		`List shows what waits for a second officer, what was approved, and what became
+of it.`,
 		"  mintmark approval list --state pending --dir ./factory", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				list, err := client.Approvals(c.Context(), state)
@@ -149,8 +150,8 @@ func newApprovalRun(a *app) *cobra.Command {
 	var out string
 	c := a.command("run ID [flags]", "Carry out what was approved",
 		`Run does what was proposed, exactly as it was signed, once, and prints what the
-command that proposed it would have printed. A certification request, or a certificate with
-its chain, is written in PEM, to --out if that is given.`,
+command that proposed it would have printed. A certification request, or a
+certificate with its chain, is written in PEM, to --out if that is given.`,
 		"  mintmark approval run k3f7q2xw4m --dir ./factory", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				done, err := client.RunApproval(c.Context(), args[0])

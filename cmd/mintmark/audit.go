@@ -21,8 +21,8 @@ import (
 
 func newAudit(a *app) *cobra.Command {
 	c := a.group("audit", "Verify the issuance log, and rebuild the ledger from it",
-		`Audit works on copies of issuance logs and of their signed heads. It needs no server
-and no state directory; without --log it takes those of --dir.`,
+		`Audit works on copies of issuance logs and of their signed heads. It needs no
+server and no state directory; without --log it takes those of --dir.`,
 		`  mintmark audit verify --log ./copy/log --heads ./copy/heads --key ./factory.vkey
   mintmark audit rebuild --log ./copy/log --to ./ledger.db`)
 	c.AddCommand(newAuditVerify(a), newAuditRebuild(a), newAuditKey(a), newAuditHead(a))
@@ -110,14 +110,15 @@ func readVerifiers(given []string) (note.Verifiers, error) {
 func newAuditVerify(a *app) *cobra.Command {
 	var f auditFlags
 	c := a.command("verify [flags]", "Verify issuance logs and their heads",
-		`Verify reads all of the logs and says what is not as it must be: a record that was changed,
-removed, moved or put in; a head that is missing, is not signed, or names another log; an end
-that was cut off, if the newest head is older than it may be; and records that cannot follow
-from one another, as a certificate that is not what its intent says, that its authority has not
-signed, or that was issued twice. The exit status is 1 if anything was found.
+		`Verify reads all of the logs and says what is not as it must be: a record that
+was changed, removed, moved or put in; a head that is missing, is not signed,
+or names another log; an end that was cut off, if the newest head is older than
+it may be; and records that cannot follow from one another, as a certificate
+that is not what its intent says, that its authority has not signed, or that
+was issued twice. The exit status is 1 if anything was found.
 
-Copy heads first and the log after them, and give the time between the two as --as-of: a head
-that was made later is then not missed.`,
+Copy heads first and the log after them, and give the time between the two as
+--as-of: a head that was made later is then not missed.`,
 		`  mintmark audit verify --log ./copy/log --heads ./copy/heads --key ./factory.vkey --as-of 2027-01-31T12:00:00Z
   mintmark audit verify --dir ./factory`, cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			settings, err := a.auditConfig(f)
@@ -234,8 +235,8 @@ func things(n int64, name string) string {
 
 func newAuditKey(a *app) *cobra.Command {
 	return a.command("key", "Print the key that verifies signed heads",
-		`Key prints the verifier key of the state directory's audit key. Auditors keep it where
-whoever runs the server cannot change it.`,
+		`Key prints the verifier key of the state directory's audit key. Auditors keep
+it where whoever runs the server cannot change it.`,
 		"  mintmark audit key --dir ./factory", cobra.NoArgs, func(*cobra.Command, []string) error {
 			key, err := heads.ReadKey(a.auditKeyFile())
 			if errors.Is(err, fs.ErrNotExist) {
@@ -257,8 +258,9 @@ whoever runs the server cannot change it.`,
 func newAuditHead(a *app) *cobra.Command {
 	var dir string
 	c := a.command("head [flags]", "Print the newest signed head",
-		`Head prints the newest signed head of the state directory, to be kept by hand where
-there is no other way: on paper, in a mail, in a ticket. It verifies nothing.`,
+		`Head prints the newest signed head of the state directory, to be kept by hand
+where there is no other way: on paper, in a mail, in a ticket. It verifies
+nothing.`,
 		"  mintmark audit head --dir ./factory", cobra.NoArgs, func(*cobra.Command, []string) error {
 			if dir == "" {
 				dir = filepath.Join(a.dir, "heads")

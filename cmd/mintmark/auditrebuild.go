@@ -19,13 +19,15 @@ func newAuditRebuild(a *app) *cobra.Command {
 	var to, url, passwordFile string
 	var anyway bool
 	c := a.command("rebuild --to FILE | --to-url URL [flags]", "Make a ledger from issuance logs",
-		`Rebuild makes a new ledger from the issuance logs of the servers whose ledger was lost. It
-verifies log and heads first, the signatures of certificates apart, and stops at anything that
-is found; --anyway goes on, as long as no log is broken. No server may run on any of the logs.
+		`Rebuild makes a new ledger from the issuance logs of the servers whose ledger
+was lost. It verifies log and heads first, the signatures of certificates
+apart, and stops at anything that is found; --anyway goes on, as long as no log
+is broken. No server may run on any of the logs.
 
-With --to the new ledger takes the place of ledger.db in the state directory with that log. With
---to-url it is written into an empty PostgreSQL database, from the logs of all of its servers.
-docs/audit.md has the procedure, and what is not restored.`,
+With --to the new ledger takes the place of ledger.db in the state directory
+with that log. With --to-url it is written into an empty PostgreSQL database,
+from the logs of all of its servers. docs/audit.md has the procedure, and what
+is not restored.`,
 		`  mintmark audit rebuild --dir ./factory --to ./ledger.db
   mintmark audit rebuild --log ./copy/log --heads ./copy/heads --key ./factory.vkey --to ./ledger.db
   mintmark audit rebuild --log ./line-a/log --log ./line-b/log --to-url postgres://mintmark@db.example/mintmark?sslmode=verify-full`, cobra.NoArgs,

@@ -15,7 +15,8 @@ import (
 
 func newAWS(a *app) *cobra.Command {
 	c := a.group("aws", "Keep AWS IoT Core in step with the CA",
-		"Aws compares the AWS accounts and regions of mintmark.yaml with what they should be,\nand brings them there.",
+		`Aws compares the AWS accounts and regions of mintmark.yaml with what they
+should be, and brings them there.`,
 		"  mintmark aws plan --dir ./factory\n  mintmark aws apply --target line-a --dir ./factory")
 	c.AddCommand(newAWSPlan(a), newAWSApply(a), newAWSStatus(a), newAWSPolicy(a), newAWSPublish(a))
 	return c
@@ -78,9 +79,9 @@ func newAWSApply(a *app) *cobra.Command {
 	var target, hash string
 	var yes bool
 	c := a.command("apply [flags]", "Bring AWS to what it should be",
-		`Apply shows the plan, asks, and carries it out. It may be run again at any time: what
-is as it should be is left alone, and a run that was cut off is continued. With
---hash it does exactly the plan that was read, or nothing.`,
+		`Apply shows the plan, asks, and carries it out. It may be run again at any
+time: what is as it should be is left alone, and a run that was cut off is
+continued. With --hash it does exactly the plan that was read, or nothing.`,
 		`  mintmark aws apply --target line-a --dir ./factory
   mintmark aws apply --yes --dir ./factory`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {

@@ -14,7 +14,9 @@ import (
 func newAWSPolicy(a *app) *cobra.Command {
 	var target string
 	c := a.command("iam-policy [flags]", "Print the IAM policy that the server needs",
-		"Iam-policy prints what the server's AWS credentials must be allowed for one target:\nwhat plan, apply, status and the deliveries call, and nothing else. It makes no call.",
+		`Iam-policy prints what the server's AWS credentials must be allowed for one
+target: what plan, apply, status and the deliveries call, and nothing else. It
+makes no call.`,
 		"  mintmark aws iam-policy --target line-a --dir ./factory", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				names, err := awsTargets(c.Context(), client, target)

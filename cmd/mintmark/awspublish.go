@@ -19,10 +19,11 @@ func newAWSPublish(a *app) *cobra.Command {
 	var endpoint, roots, cert, key, clientID, topic, message string
 	c := a.command("publish --endpoint HOST:PORT --cert FILE --key FILE --client-id ID --topic TOPIC --message TEXT",
 		"Connect as a device and publish one message",
-		`Publish does what a device does after enrollment: it connects to AWS IoT Core over
-MQTT with its certificate and chain, publishes one message with QoS 1, and waits
-for the acknowledgement. Under just-in-time registration the first connection is
-refused, while AWS registers the certificate: run it again after some seconds.`,
+		`Publish does what a device does after enrollment: it connects to AWS IoT Core
+over MQTT with its certificate and chain, publishes one message with QoS 1, and
+waits for the acknowledgement. Under just-in-time registration the first
+connection is refused, while AWS registers the certificate: run it again after
+some seconds.`,
 		"  mintmark aws publish --endpoint example-ats.iot.eu-central-1.amazonaws.com:8883 --ca amazon-root.pem --cert device.pem --key device.key --client-id device-1 --topic devices/device-1/hello --message hello",
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			// The chain belongs to the handshake: AWS finds the registered CA in it.

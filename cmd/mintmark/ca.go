@@ -90,8 +90,9 @@ func newCAExport(a *app) *cobra.Command {
 	var chain, root bool
 	var out string
 	c := a.command("export NAME [flags]", "Write the certificate of an authority in PEM",
-		`Export writes the CA certificate; with --chain followed by those above it, without
-the root; with --root only the root, which is what relying parties install.`,
+		`Export writes the CA certificate; with --chain followed by those above it,
+without the root; with --root only the root, which is what relying parties
+install.`,
 		"  mintmark ca export issuing --chain --dir ./factory\n  mintmark ca export issuing --root --out root.pem --dir ./factory",
 		cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
@@ -130,9 +131,9 @@ func newCACRL(a *app) *cobra.Command {
 	var publish bool
 	var out string
 	c := a.command("crl NAME [flags]", "Write the latest CRL of an authority in PEM, or sign the next",
-		`Crl writes the latest certificate revocation list. With --publish the next one is
-signed first, with what has been revoked until now; the server does so by itself
-within a minute of a revocation.`,
+		`Crl writes the latest certificate revocation list. With --publish the next one
+is signed first, with what has been revoked until now; the server does so by
+itself within a minute of a revocation.`,
 		"  mintmark ca crl issuing --out issuing.crl --dir ./factory\n  mintmark ca crl issuing --publish --dir ./factory",
 		cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {

@@ -66,9 +66,9 @@ func (f *authorityFlags) complete(c *cobra.Command, now time.Time) {
 func newCACreate(a *app) *cobra.Command {
 	var f authorityFlags
 	c := a.command("create --name NAME [flags]", "Make a root CA, or an issuing CA under one",
-		`Create makes a key and a CA certificate for it, and signs its first CRL. Without
---issuer it is a self-signed root. The key stays where it was made: in an encrypted
-file, or in the token that --key-uri names.`,
+		`Create makes a key and a CA certificate for it, and signs its first CRL.
+Without --issuer it is a self-signed root. The key stays where it was made: in
+an encrypted file, or in the token that --key-uri names.`,
 		`  mintmark ca create --name line2-root --common-name "Line 2 Root" --validity 20y --path-len 1 --dir ./factory
   mintmark ca create --name line2 --issuer root --common-name "Line 2" --validity 5y --path-len 0 --dir ./factory`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
@@ -95,8 +95,8 @@ func newCARequest(a *app) *cobra.Command {
 	var out string
 	c := a.command("csr --name NAME [flags]", "Make a key and the request for a CA certificate from elsewhere",
 		`Csr makes a key and writes the certification request for it, for a root that is
-kept elsewhere. mintmark ca import brings the certificate. Run again with the same
-name it makes the request again, with the same key.`,
+kept elsewhere. mintmark ca import brings the certificate. Run again with the
+same name it makes the request again, with the same key.`,
 		`  mintmark ca csr --name line3 --common-name "Line 3" --path-len 0 --out line3.csr --dir ./factory`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			f.complete(c, time.Now())
@@ -121,10 +121,10 @@ func newCAImport(a *app) *cobra.Command {
 	var name, file string
 	var in admin.AuthorityImport
 	c := a.command("import --name NAME --cert FILE [flags]", "Bring the certificate of an authority",
-		`Import reads the CA certificate and every certificate above it, up to the root, in
-PEM and in any order. For an authority that mintmark ca csr made, the key is known;
---key-uri names the key of one that exists already. Without either, it becomes a
-trust anchor whose key is elsewhere.`,
+		`Import reads the CA certificate and every certificate above it, up to the root,
+in PEM and in any order. For an authority that mintmark ca csr made, the key is
+known; --key-uri names the key of one that exists already. Without either, it
+becomes a trust anchor whose key is elsewhere.`,
 		`  mintmark ca import --name line3 --cert line3-chain.pem --dir ./factory
   mintmark ca import --name old --cert old.pem --key-uri softkms:path=keys/old.pem --dir ./factory`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {

@@ -9,9 +9,10 @@ import (
 )
 
 func newCARollover(a *app) *cobra.Command {
-	c := a.group("rollover", "Change from one root to another: begin, end, list", `Rollover certifies each of two roots with the other, so that devices which know only one of
-them take what is under the other. While it runs, EST gives these certificates out with the
-roots (RFC 7030, Section 4.1.3). docs/operations.md has the whole story.`,
+	c := a.group("rollover", "Change from one root to another: begin, end, list", `Rollover certifies each of two roots with the other, so that devices which know
+only one of them take what is under the other. While it runs, EST gives these
+certificates out with the roots (RFC 7030, Section 4.1.3). docs/operations.md
+has the whole story.`,
 		"  mintmark ca rollover begin --old root --new root2 --dir ./factory\n  mintmark ca rollover list --dir ./factory")
 	c.AddCommand(newCARolloverBegin(a), newCARolloverEnd(a), newCARolloverList(a))
 	return c
@@ -19,10 +20,11 @@ roots (RFC 7030, Section 4.1.3). docs/operations.md has the whole story.`,
 
 func newCARolloverBegin(a *app) *cobra.Command {
 	var spec admin.RolloverSpec
-	c := a.command("begin --old NAME --new NAME [flags]", "Certify each of two roots with the other", `Begin issues a certificate of the old root's key by the new root, and one of the new root's key
-by the old root, and gives them to devices from then on. Both roots are made before, with ca
-create; the new one should have the subject of the old one and must last longer. A second officer
-must agree. With --compromised the old key, which is in wrong hands, certifies nothing.`,
+	c := a.command("begin --old NAME --new NAME [flags]", "Certify each of two roots with the other", `Begin issues a certificate of the old root's key by the new root, and one of
+the new root's key by the old root, and gives them to devices from then on.
+Both roots are made before, with ca create; the new one should have the subject
+of the old one and must last longer. A second officer must agree. With
+--compromised the old key, which is in wrong hands, certifies nothing.`,
 		"  mintmark ca rollover begin --old root --new root2 --dir ./factory", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				r, err := client.BeginRollover(c.Context(), spec)
@@ -41,8 +43,9 @@ must agree. With --compromised the old key, which is in wrong hands, certifies n
 
 func newCARolloverEnd(a *app) *cobra.Command {
 	var end admin.RolloverEnd
-	c := a.command("end --old NAME --new NAME", "Stop giving out what leads from one root to the other", `End is for when every device knows the new root. The certificates that led from one root to the
-other are not revoked by it: cert revoke does that. A second officer must agree.`,
+	c := a.command("end --old NAME --new NAME", "Stop giving out what leads from one root to the other", `End is for when every device knows the new root. The certificates that led from
+one root to the other are not revoked by it: cert revoke does that. A second
+officer must agree.`,
 		"  mintmark ca rollover end --old root --new root2 --dir ./factory", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				r, err := client.EndRollover(c.Context(), end)
@@ -59,7 +62,8 @@ other are not revoked by it: cert revoke does that. A second officer must agree.
 }
 
 func newCARolloverList(a *app) *cobra.Command {
-	return a.command("list", "List rollovers, the oldest first", "List shows the rollovers that run and those that are over. With --json it has their certificates.",
+	return a.command("list", "List rollovers, the oldest first", `List shows the rollovers that run and those that are over. With --json it has
+their certificates.`,
 		"  mintmark ca rollover list --dir ./factory", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				list, err := client.Rollovers(c.Context())

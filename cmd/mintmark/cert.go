@@ -22,8 +22,9 @@ func newCertList(a *app) *cobra.Command {
 	var expires string
 	var all bool
 	c := a.command("list [flags]", "List certificates",
-		`List shows what the ledger knows, in the order of serial numbers, which is that of
-issuance to within seconds. Filters narrow it down. It shows one page, or with --all every page.`,
+		`List shows what the ledger knows, in the order of serial numbers, which is that
+of issuance to within seconds. Filters narrow it down. It shows one page, or
+with --all every page.`,
 		`  mintmark cert list --state valid --expires-before 30d --dir ./factory
   mintmark cert list --device press-0042 --json --dir ./factory`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
@@ -70,7 +71,7 @@ issuance to within seconds. Filters narrow it down. It shows one page, or with -
 	f.StringVar(&q.Requester, "requester", "", "asked for by this `name`")
 	f.StringVar(&q.Order, "order", "", "under this work `order`")
 	f.StringVar(&q.Purpose, "purpose", "", "for this `purpose`: device, server, verification, responder, officer, ca, claim, gateway, ra")
-	f.StringVar(&q.State, "state", "", "in this `state`: open, valid, revoked, void")
+	f.StringVar(&q.State, "state", "", "in this `state`: open, valid, expired, revoked, void")
 	f.StringVar(&q.Key, "key", "", "of the public key with this `SHA-256`")
 	f.StringVar(&expires, "expires-before", "", "that expire before this `date`, or within this time, as in 30d")
 	f.StringVar(&q.After, "after", "", "that come after this `serial` number")

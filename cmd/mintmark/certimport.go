@@ -10,10 +10,11 @@ import (
 
 func newCertImport(a *app) *cobra.Command {
 	var i admin.CertificateImport
-	c := a.command("import FILE --profile NAME [flags]", "Record certificates from before mintmark", `Import records device certificates that were issued before mintmark: all of a PEM file, or
-none if one is wrong. Each must be signed by a CA that mintmark has, with or without its key
-(ca import), must not have expired, and must name a device that the profile allows. They are
-then found, renewed and revoked like all others.`,
+	c := a.command("import FILE --profile NAME [flags]", "Record certificates from before mintmark", `Import records device certificates that were issued before mintmark: all of a
+PEM file, or none if one is wrong. Each must be signed by a CA that mintmark
+has, with or without its key (ca import), must not have expired, and must name
+a device that the profile allows. They are then found, renewed and revoked like
+all others.`,
 		"  mintmark cert import old.pem --profile device --dir ./factory", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			content, err := readFile(args[0], admin.MaxBundle)
 			if err != nil {

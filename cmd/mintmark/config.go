@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,10 +29,20 @@ exist. What would stop the server is an error; what is unwise is a warning.`,
 				if err != nil {
 					return err
 				}
-				known := make(map[string]time.Time)
+				known := make(map[string]*x509.Certificate)
 				for _, one := range list {
-					if one.NotAfter != nil {
-						known[one.Name] = *one.NotAfter
+					if one.NotAfter == nil {
+						continue // it waits for its certificate
+					}
+					if one, err = client.Authority(c.Context(), one.Name); err != nil {
+						return err
+					}
+					block, _ := pem.Decode([]byte(one.Certificate))
+					if block == nil {
+						return fmt.Errorf("authority %q has no certificate in PEM", one.Name)
+					}
+					if known[one.Name], err = x509.ParseCertificate(block.Bytes); err != nil {
+						return fmt.Errorf("parsing the certificate of authority %q: %w", one.Name, err)
 					}
 				}
 				more, err := server.CheckAuthorities(a.dir, known, time.Now())

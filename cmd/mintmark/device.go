@@ -13,8 +13,8 @@ import (
 )
 
 func newDevice(a *app) *cobra.Command {
-	c := a.group("device", "Import, find and hold devices", `Device works on the inventory: which devices are expected, what their lists said, and
-which certificates they have got.`,
+	c := a.group("device", "Import, find and hold devices", `Device works on the inventory: which devices are expected, what their lists
+said, and which certificates they have got.`,
 		`  mintmark device import devices.csv --dir ./factory
   mintmark device list --state expected --dir ./factory
   mintmark device show press-0042 --dir ./factory`)
@@ -26,9 +26,9 @@ which certificates they have got.`,
 func newDeviceList(a *app) *cobra.Command {
 	var q admin.DeviceQuery
 	var all bool
-	c := a.command("list [flags]", "List devices", `List shows devices in the order of their identifiers, a page at a time. Filters narrow
-it down; --find takes the beginning of an identifier or of any value in the list, as a
-MAC address or a batch.`,
+	c := a.command("list [flags]", "List devices", `List shows devices in the order of their identifiers, a page at a time. Filters
+narrow it down; --find takes the beginning of an identifier or of any value in
+the list, as a MAC address or a batch.`,
 		`  mintmark device list --state expected --order WO-117 --dir ./factory
   mintmark device list --find 00:1b:44 --dir ./factory`, cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			if all {
@@ -81,8 +81,9 @@ func (a *app) printDevices(list admin.Devices) error {
 }
 
 func newDeviceShow(a *app) *cobra.Command {
-	return a.command("show ID", "Show one device with its history", `Show prints what the inventory says of a device, the certificates that it was issued, the
-newest first, and what was refused lately to requests that named it.`,
+	return a.command("show ID", "Show one device with its history", `Show prints what the inventory says of a device, the certificates that it was
+issued, the newest first, the requests that wait for a person or have been
+approved, and what was refused lately to requests that named it.`,
 		"  mintmark device show press-0042 --dir ./factory", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				d, err := client.Device(c.Context(), args[0])
@@ -128,7 +129,13 @@ func (a *app) printDevice(d admin.Device) error {
 	}
 	if len(d.Certificates) > 0 {
 		fmt.Fprintln(a.out)
-		if err := a.printCertificates(admin.Certificates{Certificates: d.Certificates}); err != nil {
+		if err := a.printCertificatesOf(d.Certificates); err != nil {
+			return err
+		}
+	}
+	if len(d.Enrollments) > 0 {
+		fmt.Fprintln(a.out)
+		if err := a.tableEnrollments(d.Enrollments, true, time.Now()); err != nil {
 			return err
 		}
 	}
@@ -139,6 +146,19 @@ func (a *app) printDevice(d admin.Device) error {
 	return nil
 }
 
+// printCertificatesOf lists the certificates of one device, with the beginning of the
+// SHA-256 of their keys: which of them are under one key shows at a glance.
+func (a *app) printCertificatesOf(list []admin.Certificate) error {
+	t := newTable(a.out, "SERIAL", "STATE", "PROFILE", "ISSUER", "KEY", "NOT AFTER")
+	for _, one := range list {
+		t.row(one.Serial, shownState(one), one.Profile, one.Issuer, one.Key[:min(len(one.Key), keyDigits)], day(&one.NotAfter))
+	}
+	return t.flush()
+}
+
+// keyDigits are shown of the SHA-256 of a key.
+const keyDigits = 16
+
 // deviceChange is one of the commands that change the state of a device.
 type deviceChange struct {
 	name, short, long string
@@ -146,8 +166,9 @@ type deviceChange struct {
 }
 
 var (
-	deviceHold = deviceChange{"hold", "Keep a device from getting certificates", `Hold keeps a device from getting any certificate, under any rule, until it is released. The
-certificates that it has stay valid: cert revoke --device ends those.`,
+	deviceHold = deviceChange{"hold", "Keep a device from getting certificates", `Hold keeps a device from getting any certificate, under any rule, until it is
+released. The certificates that it has stay valid: cert revoke --device ends
+those.`,
 		func(client *admin.Client, c *cobra.Command, id, note string) (admin.Device, error) {
 			return client.HoldDevice(c.Context(), id, note)
 		}}
@@ -155,9 +176,9 @@ certificates that it has stay valid: cert revoke --device ends those.`,
 		func(client *admin.Client, c *cobra.Command, id, note string) (admin.Device, error) {
 			return client.ReleaseDevice(c.Context(), id, note)
 		}}
-	deviceRetire = deviceChange{"retire", "Mark a device that is out of use", `Retire keeps a device that is out of use from getting any certificate, under any rule. The
-certificates that it has stay valid: cert revoke --device ends those. A device that was
-retired by mistake can be released.`,
+	deviceRetire = deviceChange{"retire", "Mark a device that is out of use", `Retire keeps a device that is out of use from getting any certificate, under
+any rule. The certificates that it has stay valid: cert revoke --device ends
+those. A device that was retired by mistake can be released.`,
 		func(client *admin.Client, c *cobra.Command, id, note string) (admin.Device, error) {
 			return client.RetireDevice(c.Context(), id, note)
 		}}

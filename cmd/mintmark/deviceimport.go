@@ -16,12 +16,13 @@ import (
 func newDeviceImport(a *app) *cobra.Command {
 	var i admin.ListImport
 	var format string
-	c := a.command("import FILE [flags]", "Import a device list", `Import puts the devices of a list into the inventory: all of them or, if a single row is
-wrong, none. The list is CSV (comma, semicolon or tab; the first line names the columns) or
-NDJSON (one JSON object a line). It must have the column device; order, product,
-key_sha256 and public_key have a meaning, and every other column is kept to be found
-again. A row about a device that is listed already must say the same, unless --update is
-given. Use - to read standard input.`,
+	c := a.command("import FILE [flags]", "Import a device list", `Import puts the devices of a list into the inventory: all of them or, if a
+single row is wrong, none. The list is CSV (comma, semicolon or tab; the first
+line names the columns) or NDJSON (one JSON object a line). It must have the
+column device; order, product, key_sha256 and public_key have a meaning, and
+every other column is kept to be found again. A row about a device that is
+listed already must say the same, unless --update is given. Use - to read
+standard input.`,
 		`  mintmark device import devices.csv --order WO-117 --dir ./factory
   mintmark device import devices.ndjson --check --dir ./factory`,
 		cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {

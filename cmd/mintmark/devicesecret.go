@@ -23,8 +23,9 @@ import (
 const maxSecretFile = 512 << 20
 
 func newDeviceSecret(a *app) *cobra.Command {
-	c := a.group("secret", "Make, import and drop one-time secrets of devices", `Secret works on one-time secrets: each lets one device have one certificate, at labels with
-one_time: true, where it is the password and the device is the user.`,
+	c := a.group("secret", "Make, import and drop one-time secrets of devices", `Secret works on one-time secrets: each lets one device have one certificate, at
+labels with one_time: true, where it is the password and the device is the
+user.`,
 		"  mintmark device secret create press-0042 --out press-0042.csv --dir ./factory\n  mintmark device secret drop press-0042 --dir ./factory")
 	c.AddCommand(newDeviceSecretCreate(a), newDeviceSecretImport(a), newDeviceSecretDrop(a))
 	return c
@@ -33,10 +34,11 @@ one_time: true, where it is the password and the device is the user.`,
 func newDeviceSecretCreate(a *app) *cobra.Command {
 	var order, from, out string
 	var length span
-	c := a.command("create (DEVICE... | --order ID | --from FILE) --out FILE [flags]", "Make one-time secrets", `Create has the server make a secret of 130 bits for each device, in place of the one that it
-had, and writes them as CSV with the columns device and secret to a file, mode 0600. They are nowhere
-else: the server keeps their SHA-256. With --order it makes one for each device that is listed
-under the work order and has no certificate yet; --from names a file with a device a line.`,
+	c := a.command("create (DEVICE... | --order ID | --from FILE) --out FILE [flags]", "Make one-time secrets", `Create has the server make a secret of 130 bits for each device, in place of
+the one that it had, and writes them as CSV with the columns device and secret
+to a file, mode 0600. They are nowhere else: the server keeps their SHA-256.
+With --order it makes one for each device that is listed under the work order
+and has no certificate yet; --from names a file with a device a line.`,
 		`  mintmark device secret create press-0042 press-0043 --out secrets.csv --dir ./factory
   mintmark device secret create --order WO-117 --ttl 14d --out WO-117.csv --dir ./factory`, cobra.ArbitraryArgs,
 		func(c *cobra.Command, args []string) error {
@@ -200,10 +202,11 @@ func certainly(err error) bool {
 
 func newDeviceSecretImport(a *app) *cobra.Command {
 	var length span
-	c := a.command("import FILE [flags]", "Record one-time secrets that were made elsewhere", `Import records the secrets of a CSV file with the columns device and secret: at least 16 characters
-each, printable ASCII, and for each device another one. The server keeps their SHA-256, which protects a
-secret no better than its randomness does: those that device secret create makes are better.
-Use - to read standard input. Delete the file when the devices have theirs.`,
+	c := a.command("import FILE [flags]", "Record one-time secrets that were made elsewhere", `Import records the secrets of a CSV file with the columns device and secret: at
+least 16 characters each, printable ASCII, and for each device another one. The
+server keeps their SHA-256, which protects a secret no better than its
+randomness does: those that device secret create makes are better. Use - to
+read standard input. Delete the file when the devices have theirs.`,
 		"  mintmark device secret import secrets.csv --dir ./factory", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			content, err := a.readAll(args[0])
 			if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,9 +14,9 @@ import (
 
 func newEnroll(a *app) *cobra.Command {
 	c := a.group("enroll", "Decide about requests that wait for a person: list, show, approve, reject",
-		`Enroll works on the certification requests that a label, a webhook or the guard against second
-keys has put aside. The device asks again by itself, and gets its certificate when it is
-approved. docs/operations.md has the whole story.`,
+		`Enroll works on the certification requests that a label, a webhook or the guard
+against second keys has put aside. The device asks again by itself, and gets
+its certificate when it is approved. docs/operations.md has the whole story.`,
 		"  mintmark enroll list --dir ./factory\n  mintmark enroll approve 0660d84d86525a --note \"seen on line 2\" --dir ./factory")
 	c.AddCommand(newEnrollList(a), newEnrollShow(a), newEnrollDecide(a, enrollApprove), newEnrollDecide(a, enrollReject))
 	return c
@@ -28,7 +29,8 @@ func newEnrollList(a *app) *cobra.Command {
 	q := admin.EnrollmentQuery{State: admin.EnrollmentPending}
 	var all bool
 	c := a.command("list [flags]", "List requests that wait for a person",
-		`List shows what waits for a decision, the oldest first, or with --state what became of it.`,
+		`List shows what waits for a decision, the oldest first, or with --state what
+became of it.`,
 		`  mintmark enroll list --dir ./factory
   mintmark enroll list --state approved --label line-2 --dir ./factory`, cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			if q.State == anyState {
@@ -50,7 +52,7 @@ func newEnrollList(a *app) *cobra.Command {
 						break
 					}
 				}
-				return a.printEnrollments(list, time.Now())
+				return a.printEnrollments(list, q.State != admin.EnrollmentPending, time.Now())
 			})
 		})
 	f := c.Flags()
@@ -64,25 +66,47 @@ func newEnrollList(a *app) *cobra.Command {
 	return c
 }
 
-func (a *app) printEnrollments(list admin.Enrollments, now time.Time) error {
+func (a *app) printEnrollments(list admin.Enrollments, states bool, now time.Time) error {
 	if a.json {
 		return a.printJSON(list)
 	}
-	t := newTable(a.out, "ID", "STATE", "AGE", "LABEL", "DEVICE", "REQUESTER", "CAUSE", "KEY", "REMARK")
-	for _, e := range list.Enrollments {
-		remark := ""
-		if e.Other != "" {
-			remark = "holds " + e.Other + " under another key"
-		}
-		t.row(e.ID, e.State, age(now.Sub(e.At)), e.Label, e.Device, requesterWords(e.Requester), e.Cause, e.Key[:min(len(e.Key), 16)], remark)
-	}
-	if err := t.flush(); err != nil {
+	if err := a.tableEnrollments(list.Enrollments, states, now); err != nil {
 		return err
 	}
 	if list.Next != "" {
 		a.say("there may be more: add --after %q, or --all", list.Next)
 	}
 	return nil
+}
+
+// tableEnrollments lists requests, with their states where these may differ. It
+// is to fit on a terminal: enroll show has what is cut off here.
+func (a *app) tableEnrollments(list []admin.Enrollment, states bool, now time.Time) error {
+	heading := []string{"ID", "AGE", "LABEL", "DEVICE", "CAUSE", "REQUESTER", "REMARK"}
+	if states {
+		heading = slices.Insert(heading, 1, "STATE")
+	}
+	t := newTable(a.out, heading...)
+	for _, e := range list {
+		remark := ""
+		if e.Other != "" {
+			remark = "holds " + shortened(e.Other) + " under another key"
+		}
+		row := []string{e.ID, age(now.Sub(e.At)), e.Label, e.Device, e.Cause, strings.TrimSpace(e.Requester.Kind + " " + shortened(e.Requester.Name)), remark}
+		if states {
+			row = slices.Insert(row, 1, e.State)
+		}
+		t.row(row...)
+	}
+	return t.flush()
+}
+
+// shortened cuts a serial number, or a name of that length, for a table.
+func shortened(text string) string {
+	if runes := []rune(text); len(runes) > 20 {
+		return string(runes[:16]) + "..."
+	}
+	return text
 }
 
 // age shows how long something waits, in its largest unit.
@@ -112,8 +136,9 @@ func requesterWords(r admin.Requester) string {
 
 func newEnrollShow(a *app) *cobra.Command {
 	var csr bool
-	c := a.command("show ID [flags]", "Show one request that waits, or waited", `Show prints who asks for what: the subject, the other names and the key of the request, and
-which certificate the device holds already. With --csr it writes the request itself, in PEM.`,
+	c := a.command("show ID [flags]", "Show one request that waits, or waited", `Show prints who asks for what: the subject, the other names and the key of the
+request, and which certificate the device holds already. With --csr it writes
+the request itself, in PEM.`,
 		"  mintmark enroll show 0660d84d86525a --dir ./factory\n  mintmark enroll show 0660d84d86525a --csr --dir ./factory",
 		cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
@@ -139,8 +164,9 @@ func (a *app) printEnrollment(e admin.Enrollment) error {
 	t.field("id", e.ID)
 	t.field("state", e.State)
 	t.field("device", e.Device)
-	t.field("subject", e.Subject)
+	t.field("issued to", e.CertificateSubject)
 	t.field("names", strings.Join(e.Names, ", "))
+	t.field("subject", e.Subject)
 	t.field("key", e.KeyType)
 	t.field("key sha-256", e.Key)
 	if e.Other != "" {
@@ -176,15 +202,15 @@ type enrollDecision struct {
 }
 
 var (
-	enrollApprove = enrollDecision{"approve", "Let requests that wait have their certificate", `Approve lets the device have one certificate for exactly this key and subject when it asks
-again, by whatever connection and label. If the device holds a certificate under another key,
-the second key is approved with it, and the first certificate stays in force. What was
-rejected can still be approved.`,
+	enrollApprove = enrollDecision{"approve", "Let requests that wait have their certificate", `Approve lets the device have one certificate for exactly this key and subject
+when it asks again, by whatever connection and label. If the device holds a
+certificate under another key, the second key is approved with it, and the
+first certificate stays in force. What was rejected can still be approved.`,
 		func(client *admin.Client, c *cobra.Command, id string, d admin.Decision) (admin.Enrollment, error) {
 			return client.ApproveEnrollment(c.Context(), id, d)
 		}}
-	enrollReject = enrollDecision{"reject", "Have requests that wait refused", `Reject has the device refused when it asks again with the same key and subject. What was
-approved can be rejected until the device has got its certificate.`,
+	enrollReject = enrollDecision{"reject", "Have requests that wait refused", `Reject has the device refused when it asks again with the same key and subject.
+What was approved can be rejected until the device has got its certificate.`,
 		func(client *admin.Client, c *cobra.Command, id string, d admin.Decision) (admin.Enrollment, error) {
 			return client.RejectEnrollment(c.Context(), id, d)
 		}}
@@ -214,7 +240,7 @@ func newEnrollDecide(a *app, decision enrollDecision) *cobra.Command {
 					if a.json {
 						continue
 					}
-					if _, err := fmt.Fprintf(a.out, "%s %s: %s\n", e.ID, e.State, printable(e.Subject)); err != nil {
+					if _, err := fmt.Fprintf(a.out, "%s %s: %s\n", e.ID, e.State, printable(strings.Join(append([]string{e.CertificateSubject}, e.Names...), ", "))); err != nil {
 						return err
 					}
 					a.say("next: %s", e.Next)

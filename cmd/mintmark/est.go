@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -19,10 +20,11 @@ import (
 
 func newEST(a *app) *cobra.Command {
 	c := a.group("est", "The device's side of EST (RFC 7030)",
-		`Est talks to an EST server the way a device does, to any server. It needs no state
-directory. It exits with 0 when it has got what it asked for, with 3 when the server
-still wants a person to approve the request, which can then be made again and is
-recognised, with 2 for a wrong command line and with 1 for everything else.`,
+		`Est talks to an EST server the way a device does, to any server. It needs no
+state directory. It exits with 0 when it has got what it asked for, with 3 when
+the server still wants a person to approve the request, which can then be made
+again and is recognised, with 2 for a wrong command line and with 1 for
+everything else.`,
 		`  mintmark est cacerts --url https://ca.example.org:8443 --ca root.pem
   mintmark est cacerts --url https://ca.example.org/.well-known/est/press --pin 93:ab:51:... --out anchors.pem`)
 	c.AddCommand(newESTCACerts(a), newESTCSRAttrs(a), newESTEnroll(a), newESTReenroll(a), newESTRenew(a),
@@ -49,7 +51,7 @@ func (f *estFlags) bind(c *cobra.Command) {
 	flags.StringVar(&f.ca, "ca", "", "`file` with the trust anchors for the server's certificate (default the system's)")
 	flags.StringVar(&f.pin, "pin", "", "`SHA-256` fingerprint of the server's root, compared by a person, in place of --ca")
 	flags.BoolVar(&f.tls12, "tls12", false, "use TLS 1.2 at most: for servers that link requests by tls-unique only")
-	flags.DurationVar(&f.wait, "wait", time.Minute, "how long to repeat a request that the server asks to repeat")
+	flags.DurationVar(&f.wait, "wait", 5*time.Minute, "how long to repeat a request that the server asks to repeat")
 	require(c, "url")
 	c.MarkFlagsMutuallyExclusive("ca", "pin")
 }
@@ -82,6 +84,7 @@ func (a *app) openEST(ctx context.Context, f *estFlags) (func() error, error) {
 	if err := f.open(); err != nil {
 		return nil, errors.Join(err, closeToken())
 	}
+	a.warnReadable(f.passwordFile)
 	if f.pin != "" {
 		err := a.repeat(ctx, f.wait, func() error { return f.bootstrap(ctx) })
 		if err != nil {
@@ -105,6 +108,9 @@ func (f *estFlags) open() error {
 		for _, c := range anchors {
 			f.client.RootCAs.AddCert(c)
 		}
+	}
+	if err := checkUser(f.user); err != nil {
+		return err
 	}
 	if f.user != "" && f.passwordFile == "" {
 		return usagef("--user needs --password-file")
@@ -169,10 +175,16 @@ func (a *app) repeat(ctx context.Context, wait time.Duration, request func() err
 		default:
 			return explain(err)
 		}
-		if time.Now().Add(delay).After(deadline) {
+		switch late := time.Now().Add(delay).After(deadline); {
+		case late && pending != nil:
+			return fmt.Errorf("%w: a person must approve this at the server (mintmark enroll list there); run the same command again, or add --wait 30m", err)
+		case late:
 			return fmt.Errorf("%w: the server wants it repeated after %v, which is beyond --wait", err, delay)
+		case pending != nil:
+			a.say("the request waits for a person's approval at the server: repeating it in %v", delay)
+		default:
+			a.say("%v: repeating it in %v", err, delay)
 		}
-		a.say("%v: repeating after %v", err, delay)
 		select {
 		case <-time.After(delay):
 		case <-ctx.Done():
@@ -187,18 +199,21 @@ func explain(err error) error {
 	var untrusted *tls.CertificateVerificationError
 	var alert tls.AlertError
 	var status *est.StatusError
+	var network *net.OpError
 	switch {
 	case errors.As(err, &untrusted):
 		return fmt.Errorf("%w: --ca names the file with the root of the server's certificate, --url a name that is in it", err)
 	case errors.As(err, &alert):
 		return fmt.Errorf("%w: the server ended TLS: does it accept the certificate of --cert, or demand one?", err)
+	case errors.As(err, &network) && network.Op == "dial":
+		return fmt.Errorf("%w: nothing answers there: does the server run, and is --url right?", err)
 	case errors.Is(err, cms.ErrDecrypt):
 		return fmt.Errorf("%w: the server encrypted for the key that it knows under this identifier: is that the key given here?", err)
 	case errors.As(err, &status) && status.Code == http.StatusUnauthorized:
 		if challenge := strings.ToLower(status.Challenge); challenge != "" && !strings.Contains(challenge, "basic") {
 			return fmt.Errorf("%w: the server wants the authentication %q, and this client speaks Basic only", err, printable(status.Challenge))
 		}
-		return fmt.Errorf("%w: the server wants a name and password of this label (--password-file), or a certificate that may enroll there (--cert and --key), and accepts none that was given", err)
+		return fmt.Errorf("%w: the server wants a name and password of this label (--password-file), a certificate that may enroll there (--cert and --key), or both, and does not take what was given", err)
 	case errors.As(err, &status) && status.Code == http.StatusNotFound:
 		return fmt.Errorf("%w: is --label right, and the path of --url? The server may also not offer this operation", err)
 	case errors.As(err, &status) && status.Code == http.StatusNotImplemented:

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,9 +16,9 @@ import (
 func newESTCSRAttrs(a *app) *cobra.Command {
 	var f estFlags
 	c := a.command("csrattrs --url URL [flags]", "Show what the server wants of requests",
-		`Csrattrs shows in words what the server wants of certification requests (RFC 7030,
-Section 4.5; RFC 9908): names, keys, extensions, and whether they must be linked to the
-connection.`,
+		`Csrattrs shows in words what the server wants of certification requests (RFC
+7030, Section 4.5; RFC 9908): names, keys, extensions, and whether they must be
+linked to the connection.`,
 		"  mintmark est csrattrs --url https://ca.example.org:8443 --ca root.pem --label press",
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			done, err := a.openEST(c.Context(), &f)
@@ -30,7 +31,11 @@ connection.`,
 				wants, err = f.client.CSRAttrs(c.Context())
 				return err
 			})
-			if err != nil && !errors.Is(err, est.ErrNone) {
+			var status *est.StatusError
+			switch {
+			case errors.As(err, &status) && status.Code == http.StatusNotFound:
+				return errors.New("404: no csrattrs here, or no such label")
+			case err != nil && !errors.Is(err, est.ErrNone):
 				return err
 			}
 			return a.printCSRAttrs(wants)

@@ -15,10 +15,10 @@ func newESTCACerts(a *app) *cobra.Command {
 		`Cacerts fetches the trust anchors and issuing CAs of a server (RFC 7030, Section
 4.1). They can be trusted as far as --ca vouches for the server.
 
-A device that has no trust anchor yet is given the fingerprint of the root with --pin, by a
-person who has compared it (RFC 7030, Section 4.1.1). The answer is written only if it
-holds that root and the root vouches for the server. There is no way to trust whoever
-answers.`,
+A device that has no trust anchor yet is given the fingerprint of the root with
+--pin, by a person who has compared it (RFC 7030, Section 4.1.1). The answer is
+written only if it holds that root and the root vouches for the server. There
+is no way to trust whoever answers.`,
 		`  mintmark est cacerts --url https://ca.example.org:8443 --ca root.pem --out anchors.pem
   mintmark est cacerts --url https://ca.example.org:8443 --pin 93:ab:51:... --out anchors.pem`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {

@@ -12,9 +12,10 @@ func newESTCMC(a *app) *cobra.Command {
 	var f estFlags
 	var request, out string
 	c := a.command("cmc --url URL --request FILE --out FILE [flags]", "Send a CMC request",
-		`Cmc sends a Full PKI Request (RFC 5272) that another program has made, and writes the Full
-PKI Response in DER (RFC 7030, Section 4.3). It looks into neither. A server that refuses may explain
-that in a response, too: it is written, and the exit code is 1.`,
+		`Cmc sends a Full PKI Request (RFC 5272) that another program has made, and
+writes the Full PKI Response in DER (RFC 7030, Section 4.3). It looks into
+neither. A server that refuses may explain that in a response, too: it is
+written, and the exit code is 1.`,
 		"  mintmark est cmc --url https://ca.example.org --ca root.pem --cert press.pem --key press.key --request request.p7m --out response.p7m",
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			content, err := readFile(request, maxPEM)
@@ -26,6 +27,9 @@ that in a response, too: it is written, and the exit code is 1.`,
 					return fmt.Errorf("%s holds a %s and no CMC request", request, block.Type)
 				}
 				content = block.Bytes
+			}
+			if err := checkOut(out); err != nil {
+				return err
 			}
 			done, err := a.openEST(c.Context(), &f)
 			if err != nil {

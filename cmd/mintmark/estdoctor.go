@@ -1,11 +1,13 @@
 package main
 
 import (
+	"crypto/rand"
 	"crypto/tls"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,17 +35,20 @@ type certificateFlags struct {
 func newESTDoctor(a *app) *cobra.Command {
 	var f doctorFlags
 	c := a.command("doctor URL [flags]", "Run the checklist of EST against a server",
-		`Doctor holds any EST server against a checklist of 98 points: what RFC 7030, RFC
-8951 and RFC 9908 demand, and what clients in the field need. It prints each point
-as passed, failed (with what was seen) or not applicable (with the reason), and exits
-with 1 if any failed.
+		`Doctor holds any EST server against a checklist of 98 points: what RFC 7030,
+RFC 8951 and RFC 9908 demand, and what clients in the field need. It prints
+each point as passed, failed (with what was seen) or not applicable (with the
+reason), and exits with 1 if any failed. Before that it looks whether it was
+told right: if nothing answers, the trust anchors or the label are others, or
+the credential is not taken, it says so and stops.
 
-Without --enroll nothing is issued, and only what needs no certificate is looked at.
-With --enroll it has some dozens of certificates issued, under names made from
---name; use a label for tests. The more credentials it is given, the more it checks.`,
+Without --enroll nothing is issued, and only what needs no certificate is
+looked at. With --enroll it has some dozens of certificates issued, under names
+made from --name, and leaves them behind; use a label for tests. The more
+credentials it is given, the more it checks.`,
 		`  mintmark est doctor https://ca.example.org:8443 --ca root.pem --label press
   mintmark est doctor https://ca.example.org:8443 --ca root.pem --label test --enroll --password-file enroll --cert press.pem --key press.key
-  mintmark est doctor https://ca.example.org:8443 --ca root.pem --only 45,46 --enroll --password-file enroll --json`,
+  mintmark est doctor https://ca.example.org:8443 --ca root.pem --only 45,57-68 --enroll --password-file enroll --json`,
 		cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			f.config.URL = args[0]
 			if err := f.open(); err != nil {
@@ -54,9 +59,17 @@ With --enroll it has some dozens of certificates issued, under names made from
 					a.say("two requests wait for an approval: approve the one for %s and reject the one for %s, within %v", printable(approve), printable(reject), f.config.Wait)
 				}
 			}
+			a.warnReadable(f.est.passwordFile)
+			if err := doctor.Preflight(c.Context(), f.config); err != nil {
+				return err
+			}
 			report := newDoctorReport(a, &f)
 			if err := doctor.Run(c.Context(), f.config, report.add); err != nil {
 				return err
+			}
+			if f.config.Enroll {
+				named, _, _ := strings.Cut(f.config.Name, "{n}")
+				a.say("what was issued stays behind: devices whose names begin with %s (mintmark device list --find shows them there)", printable(named))
 			}
 			return report.close()
 		})
@@ -92,12 +105,12 @@ func (f *doctorFlags) bind(c *cobra.Command) {
 	flags.BoolVar(&config.Linked, "linked", false, "the label is to demand proof-of-possession linking")
 	flags.BoolVar(&config.Rollover, "rollover", false, "the root is being changed")
 	flags.BoolVar(&config.Keygen, "keygen", false, "the label is to offer serverkeygen")
-	flags.StringVar(&config.SharedID, "shared-key-id", "", "`identifier` of a symmetric key that server and device share, for serverkeygen")
-	flags.StringVar(&f.sharedKey, "shared-key-file", "", "`file` with that key: 16, 24 or 32 bytes")
-	c.MarkFlagsRequiredTogether("shared-key-id", "shared-key-file")
+	flags.StringVar(&config.SharedID, "symmetric-key-id", "", "`name` of a key that the server has, too, for serverkeygen")
+	flags.StringVar(&f.sharedKey, "symmetric-key-file", "", "`file` with that key, in hexadecimal")
+	c.MarkFlagsRequiredTogether("symmetric-key-id", "symmetric-key-file")
 	flags.DurationVar(&config.Wait, "wait", 0, "how long to wait for one request to be approved and another to be rejected")
 	flags.DurationVar(&config.Timeout, "timeout", 10*time.Second, "how long one exchange may take")
-	flags.IntSliceVar(&config.Only, "only", nil, "`numbers` of the points to run, as in 45,46 (default all)")
+	flags.Var((*pointList)(&config.Only), "only", "`numbers` of the points to run, as in 45,57-68 (default all)")
 	flags.BoolVar(&f.verbose, "verbose", false, "say what was seen of points that passed, too")
 }
 
@@ -107,6 +120,11 @@ func (f *doctorFlags) open() error {
 		return err
 	}
 	f.config.RootCAs = f.est.client.RootCAs
+	if f.config.Name == "" {
+		var b [4]byte
+		rand.Read(b[:])
+		f.config.Name = "est-doctor-" + hex.EncodeToString(b[:]) + "-{n}"
+	}
 	if f.est.passwordFile != "" {
 		f.config.User, f.config.Password, f.config.HasPassword = f.est.client.User, f.est.client.Password, true
 	}
@@ -125,14 +143,36 @@ func (f *doctorFlags) open() error {
 	if f.sharedKey == "" {
 		return nil
 	}
-	key, err := readFile(f.sharedKey, 64)
-	if err != nil {
-		return err
+	var err error
+	f.config.SharedKey, err = readSymmetric(f.sharedKey)
+	return err
+}
+
+// pointList reads numbers of points and ranges of them.
+type pointList []int
+
+func (l *pointList) String() string { return strings.Trim(fmt.Sprint([]int(*l)), "[]") }
+
+func (l *pointList) Type() string { return "numbers" }
+
+func (l *pointList) Set(text string) error {
+	for _, part := range strings.Split(text, ",") {
+		from, to, isRange := strings.Cut(part, "-")
+		if !isRange {
+			to = from
+		}
+		first, err1 := strconv.Atoi(strings.TrimSpace(from))
+		last, err2 := strconv.Atoi(strings.TrimSpace(to))
+		switch most := len(doctor.Points()); {
+		case err1 != nil || err2 != nil || first > last:
+			return fmt.Errorf("%q is neither a number nor a range of numbers as in 57-68", part)
+		case first < 1 || last > most:
+			return fmt.Errorf("there is no point %q: they are numbered 1 to %d", part, most)
+		}
+		for n := first; n <= last; n++ {
+			*l = append(*l, n)
+		}
 	}
-	if !slices.Contains([]int{16, 24, 32}, len(key)) {
-		return usagef("%s holds %d bytes: a shared key has 16, 24 or 32", f.sharedKey, len(key))
-	}
-	f.config.SharedKey = key
 	return nil
 }
 
@@ -173,6 +213,9 @@ var doctorWords = map[doctor.Status]struct{ word, colour string }{
 }
 
 func (r *doctorReport) add(p doctor.Point, result doctor.Result) {
+	if len(r.list) == 0 && !r.app.json {
+		r.line("M an RFC says MUST, S SHOULD or MAY, D follows from the purpose, I clients need it")
+	}
 	r.count[result.Status]++
 	r.list = append(r.list, checked{p.Number, p.Level, p.Section, p.Title, result.Status, printable(result.Text)})
 	if r.app.json {

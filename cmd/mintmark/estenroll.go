@@ -21,11 +21,12 @@ func newESTEnroll(a *app) *cobra.Command {
 	c := a.command("enroll --url URL (--csr FILE | --name NAME --new-key FILE) --out FILE [flags]",
 		"Get a first certificate",
 		`Enroll sends a certification request (RFC 7030, Section 4.2.1) and writes the
-certificate. The key is made unless --new-key exists, so that a request which was
-cut off can be repeated and gets the same certificate.
+certificate. The key is made unless --new-key exists, so that a request which
+was cut off can be repeated and gets the same certificate.
 
-A request that is made here is linked to the TLS connection (RFC 7030, Section 3.5) where
-the server's csrattrs wants it; --proof decides otherwise. One from a file cannot be.`,
+A request that is made here is linked to the TLS connection (RFC 7030, Section
+3.5) where the server's csrattrs wants it; --proof decides otherwise. One from
+a file cannot be.`,
 		`  mintmark est enroll --url https://ca.example.org:8443 --ca root.pem --password-file enroll --name press-0042 --new-key press.key --out press.pem
   mintmark est enroll --url https://ca.example.org:8443 --pin 93:ab:51:... --password-file enroll --name press-0042 --new-key press.key --out press.pem --proof always
   mintmark est enroll --url https://ca.example.org:8443 --ca root.pem --cert idevid.pem --key idevid.key --csr press.csr --out press.pem`,
@@ -33,25 +34,28 @@ the server's csrattrs wants it; --proof decides otherwise. One from a file canno
 			if request.file != "" && proof.link == est.LinkAlways {
 				return usagef("the request in %s is signed already and cannot be linked to a connection: make it here, with --name and --new-key", request.file)
 			}
+			if err := errors.Join(checkKeyType(keyType), checkOut(out)); err != nil {
+				return err
+			}
 			done, err := a.openEST(c.Context(), &f)
 			if err != nil {
 				return err
 			}
 			defer done()
-			send, closeKey, err := a.enrollment(c.Context(), &f, request, newKey, keyType, proof.link)
+			e, err := a.enrollment(c.Context(), &f, request, newKey, keyType, proof.link)
 			if err != nil {
 				return err
 			}
-			defer closeKey()
+			defer e.close()
 			var certificate *x509.Certificate
 			err = a.repeat(c.Context(), f.wait, func() (err error) {
-				certificate, err = send()
+				certificate, err = e.send()
 				return err
 			})
 			if err != nil {
 				return err
 			}
-			return a.writeEnrolled(c, &f, certificate, out, chain)
+			return a.writeEnrolled(c, &f, e.asked, certificate, out, chain)
 		})
 	f.bind(c)
 	f.bindCredentials(c)
@@ -65,36 +69,54 @@ the server's csrattrs wants it; --proof decides otherwise. One from a file canno
 	return c
 }
 
-// enrollment returns what sends the request in the file, or one for the key.
-func (a *app) enrollment(ctx context.Context, f *estFlags, request requestFlags, newKey, keyType string, link est.Link) (send func() (*x509.Certificate, error), closeKey func() error, err error) {
-	closeKey = func() error { return nil }
+// enrollment is a request that is ready to be sent, any number of times.
+type enrollment struct {
+	asked *x509.CertificateRequest
+	send  func() (*x509.Certificate, error)
+	close func() error // the token of the key
+}
+
+// enrollment prepares the request in the file, or one for the key.
+func (a *app) enrollment(ctx context.Context, f *estFlags, request requestFlags, newKey, keyType string, link est.Link) (*enrollment, error) {
+	e := &enrollment{close: func() error { return nil }}
 	if request.file != "" {
 		der, err := request.read()
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		return func() (*x509.Certificate, error) { return f.client.Enroll(ctx, der) }, closeKey, nil
+		e.send = func() (*x509.Certificate, error) { return f.client.Enroll(ctx, der) }
+		e.asked, err = x509.ParseCertificateRequest(der)
+		return e, err
 	}
 	template, err := request.template()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
+	}
+	if e.asked, err = readable(template, nil); err != nil {
+		return nil, err
 	}
 	var key crypto.Signer
 	if exists(newKey) || isToken(newKey) {
-		key, closeKey, err = a.openSigner(ctx, newKey)
+		if key, e.close, err = a.openSigner(ctx, newKey); err == nil {
+			if err = a.checkKey(newKey, key, keyType); err != nil {
+				err = errors.Join(err, e.close())
+			}
+		}
 	} else {
 		if keyType == "" {
-			if keyType, err = a.wantedKey(ctx, f); err != nil {
-				return nil, nil, err
+			// What else the answer says needs no second question.
+			if keyType, link, err = a.wanted(ctx, f, link); err != nil {
+				return nil, err
 			}
 		}
 		key, err = createKey(newKey, keyType)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	r := est.Request{Template: template, Key: key, Link: link}
-	return func() (*x509.Certificate, error) { return f.client.EnrollRequest(ctx, r) }, closeKey, nil
+	e.send = func() (*x509.Certificate, error) { return f.client.EnrollRequest(ctx, r) }
+	return e, nil
 }
 
 // template is what the flags describe.
@@ -123,9 +145,10 @@ func (f *requestFlags) template() (*x509.CertificateRequest, error) {
 // defaultKeyType is that of a device that is told nothing else.
 const defaultKeyType = "P-256"
 
-// wantedKey is the type of key that the server asks for, of those that can be
-// made here.
-func (a *app) wantedKey(ctx context.Context, f *estFlags) (string, error) {
+// wanted is the type of key that the server asks for, of those that can be made
+// here, and whether it wants the request linked to the connection where that is
+// left to it.
+func (a *app) wanted(ctx context.Context, f *estFlags, link est.Link) (string, est.Link, error) {
 	var wants est.CSRAttrs
 	err := a.repeat(ctx, f.wait, func() (err error) {
 		wants, err = f.client.CSRAttrs(ctx)
@@ -133,12 +156,20 @@ func (a *app) wantedKey(ctx context.Context, f *estFlags) (string, error) {
 	})
 	var status *est.StatusError
 	switch {
-	case errors.Is(err, est.ErrNone), errors.As(err, &status):
-		return defaultKeyType, nil // not every server offers to say
-	case err != nil:
-		return "", fmt.Errorf("%w: --key-type chooses a key without asking", err)
+	case err == nil, errors.Is(err, est.ErrNone):
+	case errors.As(err, &status):
+		return defaultKeyType, link, nil // not every server offers to say
+	default:
+		return "", link, err
 	}
-	return chooseKey(wants)
+	if link == est.LinkAuto {
+		link = est.LinkNever
+		if wants.Link {
+			link = est.LinkAlways
+		}
+	}
+	kind, err := chooseKey(wants)
+	return kind, link, err
 }
 
 // proofFlag says whether to link a request to the connection.

@@ -1,13 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -29,14 +29,15 @@ func newESTKeygen(a *app) *cobra.Command {
 	var f estFlags
 	var k keygenFlags
 	c := a.command("serverkeygen --url URL --name NAME --out-key FILE --out FILE [flags]", "Have the server make a key",
-		`Serverkeygen gets a private key that the server has made, and its certificate (RFC 7030,
-Section 4.4): for devices without good randomness.
+		`Serverkeygen gets a private key that the server has made, and its certificate
+(RFC 7030, Section 4.4): for devices without good randomness.
 
-The key comes encrypted for the certificate of --decrypt-cert and --decrypt-key, or if
-neither is given for that of --cert and --key; or with a key that the server has, too
-(--symmetric-key-file, 16, 24 or 32 bytes in hexadecimal, and its name). It must then be
-signed by the server, or by somebody whom --ca vouches for. With --plain only TLS protects
-it, where the server grants that. The key is written with mode 0600, never over another.`,
+The key comes encrypted for the certificate of --decrypt-cert and
+--decrypt-key, or if neither is given for that of --cert and --key; or with a
+key that the server has, too (--symmetric-key-file, 16, 24 or 32 bytes in
+hexadecimal, and its name). It must then be signed by the server, or by
+somebody whom --ca vouches for. With --plain only TLS protects it, where the
+server grants that. The key is written with mode 0600, never over another.`,
 		`  mintmark est serverkeygen --url https://ca.example.org:8443 --ca root.pem --cert press.pem --key press.key --name press-0042 --out-key tls.key --out tls.pem
   mintmark est serverkeygen --url https://ca.example.org:8443 --ca root.pem --password-file enroll --symmetric-key-file shared.hex --symmetric-key-id hall-2 --name press-0042 --out-key tls.key --out tls.pem`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error { return a.keygen(c, &f, &k) })
@@ -64,6 +65,9 @@ func (a *app) keygen(c *cobra.Command, f *estFlags, k *keygenFlags) error {
 	if exists(k.outKey) {
 		return fmt.Errorf("%s exists, and a key is never overwritten: name another file", k.outKey)
 	}
+	if err := checkOut(k.outKey, k.out); err != nil {
+		return err
+	}
 	done, err := a.openEST(c.Context(), f)
 	if err != nil {
 		return err
@@ -82,6 +86,10 @@ func (a *app) keygen(c *cobra.Command, f *estFlags, k *keygenFlags) error {
 		if kind, err = keyKind(template.PublicKey); err != nil {
 			return err
 		}
+	}
+	asked, err := readable(template, nil)
+	if err != nil {
+		return err
 	}
 	passing, err := newKey(kind) // shows the type that is wanted, and is thrown away
 	if err != nil {
@@ -103,7 +111,7 @@ func (a *app) keygen(c *cobra.Command, f *estFlags, k *keygenFlags) error {
 	} else {
 		a.say("private key in %s, protected by TLS alone on its way", k.outKey)
 	}
-	return a.writeEnrolled(c, f, g.Certificate, k.out, k.chain)
+	return a.writeEnrolled(c, f, asked, g.Certificate, k.out, k.chain)
 }
 
 // recipient is the key to encrypt for, or nil.
@@ -113,13 +121,9 @@ func (k *keygenFlags) recipient(f *estFlags) (*est.Recipient, error) {
 	case k.plain:
 		return nil, nil
 	case k.symmetricFile != "":
-		content, err := readFile(k.symmetricFile, 4096)
+		key, err := readSymmetric(k.symmetricFile)
 		if err != nil {
 			return nil, err
-		}
-		key, err := hex.DecodeString(strings.TrimSpace(string(content)))
-		if err != nil {
-			return nil, fmt.Errorf("%s does not hold a key in hexadecimal", k.symmetricFile) // the cause would quote it
 		}
 		return &est.Recipient{Key: key, Identifier: []byte(k.symmetric)}, nil
 	case k.decryptCert != "":
@@ -137,6 +141,21 @@ func (k *keygenFlags) recipient(f *estFlags) (*est.Recipient, error) {
 		return nil, errors.New("the certificate to encrypt for has no subject key identifier, by which the server could find it")
 	}
 	return &est.Recipient{Key: certificate.PrivateKey, Identifier: certificate.Leaf.SubjectKeyId}, nil
+}
+
+// readSymmetric reads a key that both sides have, in hexadecimal.
+func readSymmetric(name string) ([]byte, error) {
+	content, err := readFile(name, 4096)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(content)
+	key, err := hex.DecodeString(string(bytes.TrimSpace(content)))
+	// Not the cause, which would quote the key.
+	if err != nil || len(key) != 16 && len(key) != 24 && len(key) != 32 {
+		return nil, fmt.Errorf("%s does not hold a key of 32, 48 or 64 hexadecimal digits: openssl rand -hex 32 makes one", name)
+	}
+	return key, nil
 }
 
 // writeKey writes a private key that only its owner may read.

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -27,13 +28,17 @@ func newESTReenroll(a *app) *cobra.Command {
 	var chain bool
 	c := a.command("reenroll --url URL --cert FILE --key FILE --out FILE [flags]", "Renew a certificate",
 		`Reenroll renews the certificate that it authenticates with (RFC 7030, Section
-4.2.2): same subject, same names. It keeps the key, or changes it with --new-key. The
-flags --change-... ask for other names, which few servers grant. est renew does this
-when it is due, and puts the new certificate in the place of the old.`,
+4.2.2): same subject, same names. It keeps the key, or changes it with
+--new-key. The flags --change-... ask for other names, which few servers grant.
+est renew does this when it is due, and puts the new certificate in the place
+of the old.`,
 		`  mintmark est reenroll --url https://ca.example.org:8443 --ca root.pem --cert press.pem --key press.key --out press.pem
   mintmark est reenroll --url https://ca.example.org:8443 --ca root.pem --cert press.pem --key press.key --new-key press2.key --out press2.pem
   mintmark est reenroll --url https://ca.example.org:8443 --ca root.pem --cert press.pem --key press.key --change-dns press.hall-2.example.org --out press.pem`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+			if err := errors.Join(checkKeyType(keyType), checkOut(out)); err != nil {
+				return err
+			}
 			done, err := a.openEST(c.Context(), &f)
 			if err != nil {
 				return err
@@ -45,7 +50,11 @@ when it is due, and puts the new certificate in the place of the old.`,
 			switch {
 			case newKey == "":
 			case exists(newKey) || isToken(newKey):
-				key, closeKey, err = a.openSigner(c.Context(), newKey)
+				if key, closeKey, err = a.openSigner(c.Context(), newKey); err == nil {
+					if err = a.checkKey(newKey, key, keyType); err != nil {
+						err = errors.Join(err, closeKey())
+					}
+				}
 			default:
 				if keyType == "" {
 					if keyType, err = keyKind(current.Leaf.PublicKey); err != nil {
@@ -62,6 +71,10 @@ when it is due, and puts the new certificate in the place of the old.`,
 			if r.Attributes.ChangeSubject, err = change.attribute(current.Leaf); err != nil {
 				return err
 			}
+			asked, err := readable(r.Template, r.Attributes.ChangeSubject)
+			if err != nil {
+				return err
+			}
 			var certificate *x509.Certificate
 			err = a.repeat(c.Context(), f.wait, func() (err error) {
 				certificate, err = f.client.ReenrollRequest(c.Context(), r)
@@ -70,7 +83,7 @@ when it is due, and puts the new certificate in the place of the old.`,
 			if err != nil {
 				return err
 			}
-			return a.writeEnrolled(c, &f, certificate, out, chain)
+			return a.writeEnrolled(c, &f, asked, certificate, out, chain)
 		})
 	f.bind(c)
 	f.bindCredentials(c)

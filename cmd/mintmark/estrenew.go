@@ -32,24 +32,28 @@ type renewFlags struct {
 func newESTRenew(a *app) *cobra.Command {
 	var f renewFlags
 	c := a.command("renew --url URL --cert FILE --key FILE [flags] [-- COMMAND ARG...]", "Renew a certificate when it is due",
-		`Renew does nothing until two thirds of the validity have passed (--at). Then it renews the
-certificate that it authenticates with and puts the new one in its place, with its
-chain if the file had one. When exactly hangs on the certificate, up to a twentieth later,
-so that devices that were enrolled together do not come together. Run it from a timer, or let it run with --daemon: then it tries again what fails, at growing
-distances, and says so on standard error.
+		`Renew does nothing until two thirds of the validity have passed (--at). Then it
+renews the certificate that it authenticates with and puts the new one in its
+place, with its chain if the file had one. When exactly hangs on the
+certificate, up to a twentieth later, so that devices that were enrolled
+together do not come together. Run it from a timer, or let it run with
+--daemon: then it tries again what fails, at growing distances, and says so on
+standard error.
 
 With --rekey it makes a new key for each certificate. Key and certificate are
-written beside the old ones (.new) and then take their places, the key first; should
-that be cut off, the next start completes it before anything else. If --cert and
---key name one file, which holds both, then it is replaced as a whole, and there
-is no moment at which they do not belong together. The old key is not kept.
+written beside the old ones (.new) and then take their places, the key first;
+should that be cut off, the next start completes it before anything else. If
+--cert and --key name one file, which holds both, then it is replaced as a
+whole, and there is no moment at which they do not belong together. The old key
+is not kept.
 
-The command after -- runs when a new certificate is in its place, without a shell:
-to reload a service. If it fails it is run again the next time.
+The command after -- runs when a new certificate is in its place, without a
+shell: to reload a service. If it fails it is run again the next time.
 
-It exits with 0 if nothing was due or the certificate was renewed, with 3 if the server wants
-a person to approve the renewal, with 2 for a wrong command line and with 1 for
-everything else; the old certificate then stays in its place.`,
+It exits with 0 if nothing was due or the certificate was renewed, with 3 if
+the server wants a person to approve the renewal, with 2 for a wrong command
+line and with 1 for everything else; the old certificate then stays in its
+place.`,
 		`  mintmark est renew --url https://ca.example.org:8443 --ca root.pem --cert press.pem --key press.key
   mintmark est renew --url https://ca.example.org:8443 --ca root.pem --cert press.pem --key press.key --rekey --daemon -- systemctl reload mosquitto`,
 		cobra.ArbitraryArgs, func(c *cobra.Command, args []string) error {
@@ -111,6 +115,9 @@ func (a *app) renew(ctx context.Context, f *renewFlags) error {
 // keeper is what keeps the certificate that the flags name. The returned
 // function closes the token of its key.
 func (a *app) keeper(ctx context.Context, f *renewFlags) (*renewal.Keeper, func() error, error) {
+	if err := checkKeyType(f.keyType); err != nil {
+		return nil, nil, err
+	}
 	at, err := renewal.ParseFraction(f.at)
 	if err != nil {
 		return nil, nil, usagef("--at: %w", err)
@@ -162,6 +169,10 @@ func (a *app) askRenewal(ctx context.Context, f *renewFlags, current *tls.Certif
 	}
 	defer done()
 	r := est.Request{Template: repeating(current.Leaf), Key: key, Link: f.proof.link}
+	asked, err := readable(r.Template, nil)
+	if err != nil {
+		return nil, err
+	}
 	var certificate *x509.Certificate
 	err = a.repeat(ctx, now.wait, func() (err error) {
 		certificate, err = now.client.ReenrollRequest(ctx, r)
@@ -170,6 +181,7 @@ func (a *app) askRenewal(ctx context.Context, f *renewFlags, current *tls.Certif
 	if err != nil {
 		return nil, err
 	}
+	a.warnLacking(asked, certificate)
 	list := []*x509.Certificate{certificate}
 	if len(current.Certificate) == 1 && !f.chain {
 		return list, nil

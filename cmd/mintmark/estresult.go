@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,14 +28,20 @@ type enrolled struct {
 	Issuer   string    `json:"issuer"`
 	NotAfter time.Time `json:"not_after"`
 	PEM      string    `json:"pem"`
+	// Lacks is what the request asked for and the certificate does not have.
+	Lacks []string `json:"lacks,omitempty"`
 }
 
 func describeEnrolled(c *x509.Certificate) enrolled {
-	return enrolled{hex.EncodeToString(c.SerialNumber.Bytes()), c.Subject.String(), c.Issuer.String(), c.NotAfter.UTC(), string(certificatePEM(c))}
+	return enrolled{
+		Serial: hex.EncodeToString(c.SerialNumber.Bytes()), Subject: c.Subject.String(), Issuer: c.Issuer.String(), NotAfter: c.NotAfter.UTC(),
+		PEM: string(certificatePEM(c)),
+	}
 }
 
-// writeEnrolled writes what the server answered.
-func (a *app) writeEnrolled(c *cobra.Command, f *estFlags, certificate *x509.Certificate, out string, chain bool) error {
+// writeEnrolled writes what the server answered, and says what of the request it
+// does not have.
+func (a *app) writeEnrolled(c *cobra.Command, f *estFlags, asked *x509.CertificateRequest, certificate *x509.Certificate, out string, chain bool) error {
 	list := []*x509.Certificate{certificate}
 	var chainErr error
 	if chain {
@@ -50,6 +57,7 @@ func (a *app) writeEnrolled(c *cobra.Command, f *estFlags, certificate *x509.Cer
 	}
 	one := describeEnrolled(certificate)
 	a.say("certificate %s for %s in %s, valid until %s", one.Serial, printable(one.Subject), out, date(one.NotAfter))
+	one.Lacks = a.warnLacking(asked, certificate)
 	if chainErr != nil {
 		return chainErr
 	}
@@ -114,5 +122,9 @@ func keyKind(key crypto.PublicKey) (string, error) {
 	case *rsa.PublicKey:
 		return fmt.Sprintf("RSA-%d", key.N.BitLen()), nil
 	}
-	return "", fmt.Errorf("a %T is no key of a device", key)
+	name := strings.TrimPrefix(fmt.Sprintf("%T", key), "*")
+	if name == "ed25519.PublicKey" {
+		name = "Ed25519"
+	}
+	return "", fmt.Errorf("keys of type %s are not taken: use P-256, P-384 or RSA", name)
 }

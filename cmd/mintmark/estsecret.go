@@ -17,9 +17,13 @@ func newESTSecret(a *app) *cobra.Command {
 	c := a.command("secret --user NAME [flags]", "Make an enrollment credential",
 		`Secret generates a password for EST and prints the lines for the configuration,
 which hold only its SHA-256. With --out the credential is written to a file as
-name:password, mode 0600, for est enroll --password-file; without, it is printed.`,
+name:password, mode 0600, for est enroll --password-file; without, it is
+printed.`,
 		"  mintmark est secret --user line-2 --out line-2.credential",
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+			if err := checkUser(user); err != nil {
+				return err
+			}
 			secret := rand.Text()
 			sum := sha256.Sum256([]byte(secret))
 			hash := hex.EncodeToString(sum[:])

@@ -37,6 +37,11 @@ func TestHelp(t *testing.T) {
 			if c.Long == "" {
 				t.Error("does not say what it does")
 			}
+			for _, line := range strings.Split(c.Long, "\n") {
+				if len([]rune(line)) > 80 && !strings.Contains(c.CommandPath(), " completion ") { // cobra's own words
+					t.Errorf("a line of %d columns, more than a terminal has: %s", len([]rune(line)), line)
+				}
+			}
 			help, err := output(t, append(strings.Fields(c.CommandPath())[1:], "--help")...)
 			if err != nil {
 				t.Fatal(err)

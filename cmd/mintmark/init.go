@@ -19,9 +19,10 @@ func newInit(a *app) *cobra.Command {
 	var key string
 	var officers []string
 	c := a.command("init [flags]", "Make a new state directory: configuration, CA hierarchy, first credential",
-		`Init writes mintmark.yaml, makes a root CA and an issuing CA under it, signs their
-first CRLs, and makes a credential with which devices can enroll. It refuses a
-directory that holds anything. With --bare it leaves the CAs to mintmark ca create.
+		`Init writes mintmark.yaml, makes a root CA and an issuing CA under it, signs
+their first CRLs, and makes a credential with which devices can enroll. It
+refuses a directory that holds anything. With --bare it leaves the CAs to
+mintmark ca create.
 
 With --officer, the first security officers are recorded with their public keys
 (mintmark officer key makes one), and what changes the hierarchy needs two of

@@ -20,10 +20,11 @@ func newIssue(a *app) *cobra.Command {
 	var out string
 	c := a.command("issue --profile NAME --issuer NAME (--csr FILE | --name NAME --out-key FILE) [flags]",
 		"Issue one certificate",
-		`Issue has one certificate issued, as the profile allows: for the request in a file,
-for the key in --key, or for a new key that is made here and written to --out-key,
-mode 0600. It writes the certificate and the chain below the root. A profile of preset
-registration-authority is for security officers, of whom a second one must agree.`,
+		`Issue has one certificate issued, as the profile allows: for the request in a
+file, for the key in --key, or for a new key that is made here and written to
+--out-key, mode 0600. It writes the certificate and the chain below the root. A
+profile of preset registration-authority is for security officers, of whom a
+second one must agree.`,
 		`  mintmark issue --profile device --issuer issuing --csr device.csr --out device.pem --dir ./factory
   mintmark issue --profile device --issuer issuing --name press-0042 --out-key press.key --out press.pem --dir ./factory`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {

@@ -25,7 +25,8 @@ stations. Changing them needs a second officer as soon as two have a key.`,
 
 func newOfficerList(a *app) *cobra.Command {
 	var all bool
-	c := a.command("list [flags]", "List the principals", "List shows who may use the administrative API, with which roles, and how they are known.",
+	c := a.command("list [flags]", "List the principals", `List shows who may use the administrative API, with which roles, and how they
+are known.`,
 		"  mintmark officer list --dir ./factory", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				list, err := client.Principals(c.Context())
@@ -135,8 +136,8 @@ func newOfficerAdd(a *app) *cobra.Command {
 	var f principalFlags
 	c := a.command("add NAME --role ROLE [flags]", "Add a principal",
 		`Add records who somebody is: the roles, the public key by which they sign
-approvals and come over TLS, and the local user by whose processes they come over
-the socket. Names are not used again after a removal.`,
+approvals and come over TLS, and the local user by whose processes they come
+over the socket. Names are not used again after a removal.`,
 		`  mintmark officer add alice --role officer --key alice.pub --unix-user alice --dir ./factory
   mintmark officer add line2 --role station --key line2.pub --dir ./factory`,
 		cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
@@ -208,7 +209,8 @@ func newOfficerRemove(a *app) *cobra.Command {
 	var yes bool
 	c := a.command("remove NAME [flags]", "Remove a principal, for good",
 		`Remove ends what a principal may do, from the next request on: over the socket,
-over TLS, and as a second officer, also of what was approved and not carried out.`,
+over TLS, and as a second officer, also of what was approved and not carried
+out.`,
 		"  mintmark officer remove alice --yes --dir ./factory",
 		cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			if !yes {
@@ -233,8 +235,9 @@ func newOfficerEnroll(a *app) *cobra.Command {
 	c := a.command("enroll NAME (--key KEY | --csr FILE) --out FILE [flags]", "Get the TLS certificate of a principal",
 		`Enroll has a certificate issued for the key that is recorded for the principal,
 and writes it with the CA certificates above it. With it and the key, commands
-reach a server elsewhere: --server, --client-cert, --client-key, --server-ca. Who
-runs the server enrolls the first officers with --csr: their keys stay with them.`,
+reach a server elsewhere: --server, --client-cert, --client-key, --server-ca.
+Who runs the server enrolls the first officers with --csr: their keys stay with
+them.`,
 		`  mintmark officer enroll alice --key alice.key --out alice.pem --dir ./factory
   mintmark officer enroll alice --csr alice.csr --out alice.pem --dir ./factory`,
 		cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {

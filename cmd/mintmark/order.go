@@ -13,8 +13,9 @@ import (
 )
 
 func newOrder(a *app) *cobra.Command {
-	c := a.group("order", "Make work orders and follow them", `Order works on work orders: leave to issue a number of certificates, with a credential of
-its own for the line that makes the devices. docs/orders.md has the whole story.`,
+	c := a.group("order", "Make work orders and follow them", `Order works on work orders: leave to issue a number of certificates, with a
+credential of its own for the line that makes the devices. docs/orders.md has
+the whole story.`,
 		`  mintmark order create WO-117 --label line-1 --quantity 1000 --range SN-00001..SN-01000 --for 14d --secret-out WO-117.credential --dir ./factory
   mintmark order show WO-117 --dir ./factory`)
 	c.AddCommand(newOrderCreate(a), newOrderList(a), newOrderShow(a), newOrderExtend(a), newOrderRaise(a),
@@ -90,7 +91,8 @@ func orderState(o admin.Order) string {
 }
 
 func newOrderShow(a *app) *cobra.Command {
-	return a.command("show ID", "Show one work order and its account", "Show prints a work order and what became of it: issued, being issued, left, refused by which rule.",
+	return a.command("show ID", "Show one work order and its account", `Show prints a work order and what became of it: issued, being issued, left,
+refused by which rule.`,
 		"  mintmark order show WO-117 --dir ./factory", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				o, err := client.Order(c.Context(), args[0])
@@ -152,8 +154,9 @@ func (a *app) printOrder(o admin.Order) error {
 
 func newOrderExtend(a *app) *cobra.Command {
 	var end windowEnd
-	c := a.command("extend ID (--not-after DATE | --for TIME)", "Move the end of a work order", `Extend moves the end of a work order's window, to a later or an earlier time. A secret is taken
-until then; a claim certificate ends when it says, so that order claim makes a new one.`,
+	c := a.command("extend ID (--not-after DATE | --for TIME)", "Move the end of a work order", `Extend moves the end of a work order's window, to a later or an earlier time. A
+secret is taken until then; a claim certificate ends when it says, so that
+order claim makes a new one.`,
 		"  mintmark order extend WO-117 --for 7d --dir ./factory", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			now := time.Now()
 			notAfter, err := end.time(now, now)
@@ -174,8 +177,8 @@ until then; a claim certificate ends when it says, so that order claim makes a n
 
 func newOrderRaise(a *app) *cobra.Command {
 	var quantity int
-	c := a.command("raise ID --quantity N", "Change the quantity of a work order", `Raise changes how many certificates a work order is for. To raise it, a second officer must
-agree; to lower it, down to what is issued, nobody else is needed.`,
+	c := a.command("raise ID --quantity N", "Change the quantity of a work order", `Raise changes how many certificates a work order is for. To raise it, a second
+officer must agree; to lower it, down to what is issued, nobody else is needed.`,
 		"  mintmark order raise WO-117 --quantity 1200 --dir ./factory", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				o, err := client.SetOrderQuantity(c.Context(), args[0], quantity)
@@ -191,8 +194,8 @@ agree; to lower it, down to what is issued, nobody else is needed.`,
 }
 
 func newOrderClose(a *app) *cobra.Command {
-	return a.command("close ID", "End a work order that is done", `Close ends a work order: its credential is refused from now on. It cannot be opened again.
-Devices that were made under it renew as before.`,
+	return a.command("close ID", "End a work order that is done", `Close ends a work order: its credential is refused from now on. It cannot be
+opened again. Devices that were made under it renew as before.`,
 		"  mintmark order close WO-117 --dir ./factory", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				o, err := client.CloseOrder(c.Context(), args[0])
@@ -206,9 +209,10 @@ Devices that were made under it renew as before.`,
 
 func newOrderKill(a *app) *cobra.Command {
 	var revoke, yes bool
-	c := a.command("kill ID [flags]", "End a work order whose credential is in wrong hands", `Kill ends a work order at once: its credential is refused, requests that are being answered
-get nothing, and its claim certificates are revoked. With --revoke, every certificate that
-was issued under it is revoked, too; a second officer may have to agree to that.`,
+	c := a.command("kill ID [flags]", "End a work order whose credential is in wrong hands", `Kill ends a work order at once: its credential is refused, requests that are
+being answered get nothing, and its claim certificates are revoked. With
+--revoke, every certificate that was issued under it is revoked, too; a second
+officer may have to agree to that.`,
 		"  mintmark order kill WO-117 --yes --dir ./factory", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			if !yes {
 				what := fmt.Sprintf("Killing work order %q cannot be undone.", args[0])

@@ -18,10 +18,11 @@ func newOrderCreate(a *app) *cobra.Command {
 	var end windowEnd
 	var credential credentialFlags
 	c := a.command("create ID --label NAME --quantity N (--not-after DATE | --for TIME) (--secret-out FILE | --claim-out FILE) [flags]",
-		"Make a work order and its credential", `Create makes a work order and writes its credential to a file: with --secret-out the line
-ID:secret, mode 0400; with --claim-out a key that is made here, its claim certificate and the
-chain, mode 0600. The server keeps neither. Devices are bounded by --range or by a list.
-With --devices the list is checked first and imported last.`,
+		"Make a work order and its credential", `Create makes a work order and writes its credential to a file: with
+--secret-out the line ID:secret, mode 0400; with --claim-out a key that is made
+here, its claim certificate and the chain, mode 0600. The server keeps neither.
+Devices are bounded by --range or by a list. With --devices the list is checked
+first and imported last.`,
 		`  mintmark order create WO-117 --product "pump 3" --label line-1 --quantity 1000 --range SN-00001..SN-01000 --from 10.20.0.0/16 --for 14d --secret-out WO-117.credential --dir ./factory
   mintmark order create WO-118 --label line-1 --quantity 200 --devices devices.csv --not-after 2027-01-31 --claim-out WO-118.pem --dir ./factory`,
 		cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {

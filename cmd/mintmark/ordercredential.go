@@ -17,8 +17,8 @@ import (
 
 func newOrderSecret(a *app) *cobra.Command {
 	var credential credentialFlags
-	c := a.command("secret ID --secret-out FILE", "Replace the secret of a work order", `Secret gives a work order a new secret and writes the line ID:secret to a file, mode 0400. The
-old one is refused from now on.`,
+	c := a.command("secret ID --secret-out FILE", "Replace the secret of a work order", `Secret gives a work order a new secret and writes the line ID:secret to a file,
+mode 0400. The old one is refused from now on.`,
 		"  mintmark order secret WO-117 --secret-out WO-117.credential --dir ./factory", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				return credential.create(a, args[0], func(string) (admin.OrderCredential, error) {
@@ -32,8 +32,8 @@ old one is refused from now on.`,
 
 func newOrderClaim(a *app) *cobra.Command {
 	var credential credentialFlags
-	c := a.command("claim ID --claim-out FILE", "Make another claim certificate of a work order", `Claim makes a key and has a claim certificate of the work order issued for it, which ends with
-the window of the order. Those that there are stay valid.`,
+	c := a.command("claim ID --claim-out FILE", "Make another claim certificate of a work order", `Claim makes a key and has a claim certificate of the work order issued for it,
+which ends with the window of the order. Those that there are stay valid.`,
 		"  mintmark order claim WO-117 --claim-out WO-117.pem --dir ./factory", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				return credential.create(a, args[0], func(csr string) (admin.OrderCredential, error) {

@@ -75,7 +75,7 @@ func newKey(kind string) (crypto.Signer, error) {
 	case "RSA-3072":
 		return rsa.GenerateKey(rand.Reader, 3072)
 	}
-	return nil, usagef("--key-type %q is none of P-256, P-384, RSA-2048, RSA-3072", kind)
+	return nil, noKeyType(kind)
 }
 
 // createKey makes a key and writes it to a file that only its owner may read,
@@ -120,6 +120,10 @@ func readKey(name string) (crypto.Signer, error) {
 			return nil, fmt.Errorf("%s holds no private key in PEM", name)
 		}
 		var key any
+		// RFC 1421, Section 4.6.1.1: how openssl encrypted keys before PKCS #8.
+		if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
+			return nil, fmt.Errorf("%s is encrypted, and encrypted keys are not read: openssl pkey -in %s -out FILE decrypts it", name, name)
+		}
 		switch block.Type {
 		case "PRIVATE KEY":
 			key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
@@ -127,8 +131,6 @@ func readKey(name string) (crypto.Signer, error) {
 			key, err = x509.ParseECPrivateKey(block.Bytes)
 		case "RSA PRIVATE KEY":
 			key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
-		case "ENCRYPTED PRIVATE KEY":
-			return nil, fmt.Errorf("%s is encrypted: decrypt it first, as in openssl pkey -in %s", name, name)
 		default:
 			continue // EC PARAMETERS, or a certificate in front
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,7 +12,8 @@ import (
 )
 
 func newRefusal(a *app) *cobra.Command {
-	c := a.group("refusal", "Search what was refused", "Refusal searches the requests that a rule refused: by device, key, address, requester, work order and rule.",
+	c := a.group("refusal", "Search what was refused", `Refusal searches the requests that a rule refused: by device, key, address,
+requester, work order and rule.`,
 		"  mintmark refusal list --since 1h --dir ./factory")
 	c.AddCommand(newRefusalList(a))
 	return c
@@ -20,10 +22,11 @@ func newRefusal(a *app) *cobra.Command {
 func newRefusalList(a *app) *cobra.Command {
 	var q admin.RefusalQuery
 	var since string
-	c := a.command("list [flags]", "List refusals, the newest first", `List shows requests that a rule refused, the newest first: who asked, from where, for which
-device, and what they were told. What a request says of itself is not proven.`,
+	c := a.command("list [flags]", "List refusals, the newest first", `List shows requests that a rule refused, the newest first: who asked, from
+where, for which device, and what they were told. What a request says of itself
+is not proven.`,
 		`  mintmark refusal list --device press-0042 --dir ./factory
-  mintmark refusal list --rule clone --since 24h --dir ./factory`, cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+  mintmark refusal list --rule credential --since 24h --dir ./factory`, cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			if since != "" {
 				var err error
 				if q.Since, err = parsePast(since, time.Now()); err != nil {
@@ -46,6 +49,9 @@ device, and what they were told. What a request says of itself is not proven.`,
 				if err := a.printRefusals(list.Refusals); err != nil {
 					return err
 				}
+				if len(list.Refusals) == 0 {
+					a.say("no refusals")
+				}
 				if list.Next != 0 {
 					a.say("there may be more: add --before %d", list.Next)
 				}
@@ -58,7 +64,7 @@ device, and what they were told. What a request says of itself is not proven.`,
 	f.StringVar(&q.Address, "address", "", "from this IP `address`")
 	f.StringVar(&q.Requester, "requester", "", "asked for by this `name`: a user, an order, a serial number")
 	f.StringVar(&q.Order, "order", "", "under this work `order`")
-	f.StringVar(&q.Rule, "rule", "", "by this `rule`, as in clone or order-expired")
+	f.StringVar(&q.Rule, "rule", "", "by this `rule`, as in credential or order-expired")
 	f.StringVar(&since, "since", "", "since this `date`, or for so long, as in 1h or 7d")
 	f.Int64Var(&q.Before, "before", 0, "older than the refusal with this `number`")
 	f.IntVar(&q.Limit, "limit", admin.DefaultPage, fmt.Sprintf("at most so `many`, up to %d", admin.MaxPage))
@@ -80,13 +86,13 @@ func parsePast(text string, now time.Time) (time.Time, error) {
 }
 
 func (a *app) printRefusals(list []admin.Refusal) error {
-	t := newTable(a.out, "AT", "RULE", "DEVICE", "ORDER", "REQUESTER", "ADDRESS", "TOLD")
+	t := newTable(a.out, "AT", "LABEL", "OPERATION", "RULE", "DEVICE", "ORDER", "REQUESTER", "ADDRESS", "TOLD")
 	for _, r := range list {
 		requester := r.Requester.Kind
 		if r.Requester.Name != "" {
 			requester += " " + r.Requester.Name
 		}
-		t.row(r.At.UTC().Format("2006-01-02 15:04:05"), r.Rule, r.Device, r.Order, requester, r.Requester.Address, r.Text)
+		t.row(r.At.UTC().Format("2006-01-02 15:04:05"), r.Label, strings.TrimPrefix(r.Operation, "est "), r.Rule, r.Device, r.Order, requester, r.Requester.Address, r.Text)
 	}
 	return t.flush()
 }

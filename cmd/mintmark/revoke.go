@@ -13,9 +13,9 @@ func newCertRevoke(a *app) *cobra.Command {
 	var in admin.Revocation
 	var yes bool
 	c := a.command("revoke (SERIAL | --device ID | --order ID) [flags]", "Revoke a certificate, or all of a device or work order",
-		`Revoke puts a certificate on the CRL of its issuer, or every valid certificate of a
-device or under a work order. It cannot be undone. The CRL is signed at once. For more
-than access.revoke_limit at once a second officer must agree.`,
+		`Revoke puts a certificate on the CRL of its issuer, or every valid certificate
+of a device or under a work order. It cannot be undone. The CRL is signed at
+once. For more than access.revoke_limit at once a second officer must agree.`,
 		`  mintmark cert revoke 1a2b3c --reason superseded --dir ./factory
   mintmark cert revoke --device press-0042 --reason keyCompromise --yes --dir ./factory`,
 		cobra.MaximumNArgs(1), func(c *cobra.Command, args []string) error {

@@ -30,8 +30,8 @@ AWS IoT Core in step with both.
 Commands speak to the server that runs on the state directory; if none runs,
 they open the state directory themselves for as long as they need it. With
 --server, or MINTMARK_SERVER, they speak to one elsewhere, with the certificate
-of a principal (mintmark officer enroll). A --dir on the command line counts more
-than MINTMARK_SERVER.`, `  mintmark init --dir ./factory --organization "Example Works" --name localhost
+of a principal (mintmark officer enroll). A --dir on the command line counts
+more than MINTMARK_SERVER.`, `  mintmark init --dir ./factory --organization "Example Works" --name localhost
   mintmark serve --dir ./factory
   mintmark cert list --dir ./factory --state valid`)
 	root.SilenceErrors = true
@@ -48,6 +48,14 @@ than MINTMARK_SERVER.`, `  mintmark init --dir ./factory --organization "Example
 	a.remote.bind(flags)
 	flags.BoolVar(&a.local, "local", false, "open the state directory if no server runs on it, although the ledger is in PostgreSQL")
 	flags.BoolVar(&a.json, "json", false, "print JSON on standard output")
+	version := root.Flags().Bool("version", false, "print the version")
+	without := root.RunE
+	root.RunE = func(c *cobra.Command, args []string) error {
+		if *version && len(args) == 0 {
+			return a.printVersion()
+		}
+		return without(c, args)
+	}
 	root.AddCommand(
 		newInit(a), newServe(a), newConfig(a), newCA(a), newIssue(a), newCert(a), newDevice(a),
 		newEnroll(a), newOrder(a), newRefusal(a), newOfficer(a), newApproval(a), newAudit(a),

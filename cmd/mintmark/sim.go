@@ -15,7 +15,8 @@ import (
 
 func newSim(a *app) *cobra.Command {
 	c := a.group("sim", "Rehearse without a cloud account",
-		"Sim runs a stand-in for a cloud on this machine, which refuses what the cloud refuses.",
+		`Sim runs a stand-in for a cloud on this machine, which refuses what the cloud
+refuses.`,
 		"  mintmark sim aws --state ./sim")
 	c.AddCommand(newSimAWS(a))
 	return c
@@ -27,9 +28,9 @@ func newSimAWS(a *app) *cobra.Command {
 	var functions, environment []string
 	var verbose bool
 	c := a.command("aws [flags]", "Run a stand-in for AWS IoT Core",
-		`Aws runs a control plane for aws CLI and SDKs (set AWS_ENDPOINT_URL) and a broker for
-devices, until it is interrupted. What it holds is gone when it ends; its trust
-anchor and credentials are in the directory of --state.
+		`Aws runs a control plane for aws CLI and SDKs (set AWS_ENDPOINT_URL) and a
+broker for devices, until it is interrupted. What it holds is gone when it
+ends; its trust anchor and credentials are in the directory of --state.
 
 The credentials file is that of the aws CLI, with the account in it:
 

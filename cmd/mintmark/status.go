@@ -39,7 +39,7 @@ func newStatus(a *app) *cobra.Command {
 					t.field("not on the CRL of "+name, fmt.Sprint(s.UnlistedRevocations[name]))
 				}
 				if s.PendingEnrollments > 0 {
-					t.field("requests that wait", fmt.Sprintf("%d: mintmark enroll list shows them", s.PendingEnrollments))
+					t.field("requests that wait", waitingWords(s))
 				}
 				if s.Unprotected != "" {
 					a.say("warning: %s", s.Unprotected)
@@ -47,4 +47,17 @@ func newStatus(a *app) *cobra.Command {
 				return t.flush()
 			})
 		})
+}
+
+// waitingWords counts what waits for a person, in all and by cause.
+func waitingWords(s admin.Status) string {
+	var causes []string
+	for _, cause := range slices.Sorted(maps.Keys(s.PendingCauses)) {
+		causes = append(causes, fmt.Sprintf("%d because of %s", s.PendingCauses[cause], cause))
+	}
+	words := fmt.Sprint(s.PendingEnrollments)
+	if len(causes) > 0 {
+		words += " (" + strings.Join(causes, ", ") + ")"
+	}
+	return words + ": mintmark enroll list shows them"
 }

@@ -28,13 +28,32 @@ var cobraTexts = []struct {
 	}},
 	{regexp.MustCompile(`^accepts .*arg\(s\), received (\d+)$`), func(c *cobra.Command, part []string) string {
 		if part[1] == "0" {
-			return "an argument is missing: " + c.UseLine()
+			return missing(c)
 		}
 		return "these are too many arguments: " + c.UseLine()
+	}},
+	{regexp.MustCompile(`^requires at least \d+ arg\(s\), only received \d+$`), func(c *cobra.Command, _ []string) string {
+		return missing(c)
 	}},
 	{regexp.MustCompile(`^unknown command (".*") for ".*"$`), func(_ *cobra.Command, part []string) string {
 		return fmt.Sprintf("this takes flags only, and not %s", part[1])
 	}},
+}
+
+// missing names the arguments of a command that was given too few.
+func missing(c *cobra.Command) string {
+	var names []string
+	for _, word := range strings.Fields(c.Use)[1:] {
+		if strings.ContainsAny(word[:1], "-[(") {
+			break
+		}
+		names = append(names, word)
+	}
+	text := "an argument is missing"
+	if len(names) > 0 {
+		text += " (" + strings.Join(names, " ") + ")"
+	}
+	return text + ": " + c.UseLine()
 }
 
 // inWords says in our words what cobra found wrong with a command line.

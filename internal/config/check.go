@@ -51,7 +51,7 @@ func (c *Config) check() error {
 		}
 	}
 	if c.CRL.Period <= 0 || c.CRL.Lifetime < 2*c.CRL.Period {
-		bad("crl.lifetime", "%v is less than twice crl.period (%v): one missed CRL would stop relying parties", c.CRL.Lifetime, c.CRL.Period)
+		bad("crl.lifetime", "%s is less than twice crl.period (%s): one missed CRL would stop relying parties", DurationText(c.CRL.Lifetime), DurationText(c.CRL.Period))
 	}
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		bad("log.format", "%q is neither text nor json", c.Log.Format)

@@ -1,5 +1,10 @@
 package config
 
+import (
+	"fmt"
+	"strings"
+)
+
 // checkPreset holds a label to what its preset says of its clients.
 func (c *Config) checkPreset(l Label, bad report) {
 	switch l.Preset {
@@ -52,9 +57,16 @@ func (c *Config) checkGateway(i int, l Label, bad report) {
 			}
 		}
 	}
+	var others []string
 	for j, other := range c.Labels {
 		if j != i && other.Gateway == "" && other.Issuer == l.Issuer {
-			bad(".issuer", "%q issues CA certificates of gateways and is labels[%d].issuer, too: %s", l.Issuer, j, why)
+			others = append(others, fmt.Sprintf("labels[%d].issuer (%q)", j, other.Name))
 		}
+	}
+	if n := len(others); n > 0 {
+		if n > 3 {
+			others = append(others[:3], fmt.Sprintf("%d more", n-3))
+		}
+		bad(".issuer", "%q issues CA certificates of gateways and is %s, too: %s", l.Issuer, strings.Join(others, ", "), why)
 	}
 }

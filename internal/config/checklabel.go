@@ -24,7 +24,7 @@ var (
 func (c *Config) checkLabels(bad func(field, format string, args ...any)) {
 	seen := make(map[string]bool)
 	for i, l := range c.Labels {
-		field := fmt.Sprintf("labels[%d]", i)
+		field := at(i, l)
 		if seen[l.Name] {
 			bad(field+".name", "%q is defined twice", l.Name)
 		}
@@ -33,19 +33,22 @@ func (c *Config) checkLabels(bad func(field, format string, args ...any)) {
 		if !label.MatchString(l.Name) || slices.Contains(operations, l.Name) {
 			bad(field+".name", "%q must match %s and must not be the name of an EST operation", l.Name, label)
 		}
-		at := func(key, format string, args ...any) { bad(field+key, format, args...) }
-		c.checkIssued(l, at)
-		checkRule(l, at)
-		checkPasswords(l, at)
-		c.checkCertificates(l, at)
-		checkRenewal(l, at)
-		checkAnswers(l, at)
-		checkKeygen(l, at)
-		checkLabelLimits(l, at)
-		c.checkPreset(l, at)
-		c.checkGateway(i, l, at)
+		here := func(key, format string, args ...any) { bad(field+key, format, args...) }
+		c.checkIssued(l, here)
+		checkRule(l, here)
+		checkPasswords(l, here)
+		c.checkCertificates(l, here)
+		checkRenewal(l, here)
+		checkAnswers(l, here)
+		checkKeygen(l, here)
+		checkLabelLimits(l, here)
+		c.checkPreset(l, here)
+		c.checkGateway(i, l, here)
 	}
 }
+
+// at names a label in an error: by its place in the file, and by its own name.
+func at(i int, l Label) string { return fmt.Sprintf("label %q: labels[%d]", l.Name, i) }
 
 // checkIssued checks what is issued, by which CA.
 func (c *Config) checkIssued(l Label, bad report) {
@@ -70,6 +73,14 @@ func checkRule(l Label, bad report) {
 		// A second way in would be one past the quota.
 		if byPassword || l.Maker != nil {
 			bad("", "passwords, one_time and maker would enroll past every quota: with authorize order, the credentials are those of work orders")
+		}
+		for _, own := range l.Own {
+			if own != l.Profile {
+				bad(".own", "%q has no credential of a work order and nothing to renew here: with authorize order, list %q only", own, l.Profile)
+			}
+		}
+		if l.Gateway != "" {
+			bad(".gateway", "no work order pays for the CA certificate of a gateway: give gateways a label of their own")
 		}
 		if len(l.RegistrationAuthorities) > 0 {
 			bad(".registration_authorities", "has no credential of a work order: give it a label of its own")
@@ -181,7 +192,7 @@ func checkRenewal(l Label, bad report) {
 		bad(".renewal.authorize", "%q is none of %s", r.Authorize, strings.Join(renewalRules, ", "))
 	}
 	if r.Grace < 0 || r.Grace > maxGrace {
-		bad(".renewal.grace", "%v is not between 0 and 366 days", r.Grace)
+		bad(".renewal.grace", "%s is not between 0 and 366 days", DurationText(r.Grace))
 	}
 	if r != (Renewal{}) && !slices.Contains(l.Own, l.Profile) {
 		bad(".renewal", "no certificate renews here: own does not list %q", l.Profile)
@@ -204,7 +215,7 @@ func checkAnswers(l Label, bad report) {
 	}
 	// RFC 9110, Section 10.2.3: whole seconds.
 	if l.Retry != 0 && (l.Retry < time.Second || l.Retry > 24*time.Hour) {
-		bad(".retry", "%v is not between one second and one day", l.Retry)
+		bad(".retry", "%s is not between one second and one day", DurationText(l.Retry))
 	}
 }
 

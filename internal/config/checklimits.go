@@ -62,7 +62,7 @@ func (c *Config) checkLimits(bad func(field, format string, args ...any)) {
 		}
 	}
 	if c.Approval.TTL < time.Minute || c.Approval.TTL > 90*24*time.Hour {
-		bad("approval.ttl", "%v is not between one minute and 90 days", c.Approval.TTL)
+		bad("approval.ttl", "%s is not between one minute and 90 days", DurationText(c.Approval.TTL))
 	}
 	if c.Approval.Most < 1 || c.Approval.Most > 1_000_000 {
 		bad("approval.most", "%d is not between 1 and 1000000", c.Approval.Most)

@@ -121,6 +121,8 @@ func TestLabelRefused(t *testing.T) {
 		{"RA with order", "authorize: webhook\n    webhook: " + webhook, "authorize: order", "labels[0].registration_authorities: has no credential of a work order"},
 		{"passwords with order", "authorize: webhook\n    webhook: " + webhook, "authorize: order", "labels[0]: passwords, one_time and maker would enroll past every quota"},
 		{"one_time with order", "authorize: inventory\n    one_time: true\n    own: [edge]\n  - name: edge-ca", "authorize: order\n    one_time: true\n    own: [edge]\n  - name: edge-ca", "labels[1]: passwords, one_time and maker would enroll past every quota"},
+		{"another profile with order", "authorize: inventory\n    one_time: true\n    own: [edge]\n  - name: edge-ca", "authorize: order\n    own: [edge, device]\n  - name: edge-ca", "labels[1].own: \"device\" has no credential of a work order"},
+		{"gateways with order", "issuer: gateways\n    authorize: inventory\n    one_time: true", "issuer: gateways\n    authorize: order", "labels[2].gateway: no work order pays"},
 		{"both without a password", "authorize: inventory\n    one_time: true\n    own: [edge]\n  - name: edge-ca", "authorize: inventory\n    both: true\n    own: [edge]\n  - name: edge-ca", "labels[1].both: demands a password"},
 		{"both without a certificate", "authorize: inventory\n    one_time: true\n    own: [edge]\n  - name: edge-ca", "authorize: inventory\n    both: true\n    one_time: true\n  - name: edge-ca", "labels[1].both: demands a certificate"},
 		{"password to renew without one", "authorize: inventory\n    one_time: true\n    own: [edge]\n  - name: edge-ca", "authorize: inventory\n    renewal: {password: true}\n    own: [edge]\n  - name: edge-ca", "labels[1].renewal.password"},
@@ -176,6 +178,31 @@ func TestLabelRefused(t *testing.T) {
 			t.Errorf("%s: accepted", test.name)
 		} else if !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: the text does not say %q: %v", test.name, test.want, err)
+		}
+	}
+}
+
+// TestTold: an error names the label and says lengths of time as they are written,
+// and the same mistake is one line.
+func TestTold(t *testing.T) {
+	_, err := Parse([]byte(strings.Replace(complete, "grace: 30d", "grace: 400d", 1)))
+	if want := `label "line": labels[0].renewal.grace: 400d is not between`; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("the text does not say %q: %v", want, err)
+	}
+	text := strings.Replace(complete, "issuer: gateways", "issuer: issuing", 1)
+	for _, name := range []string{"b", "c", "d", "e"} {
+		text = strings.Replace(text, "limits: {connections:", "  - {name: "+name+", profile: device, issuer: issuing, authorize: inventory, own: [device]}\nlimits: {connections:", 1)
+	}
+	_, err = Parse([]byte(text))
+	if err == nil || strings.Count(err.Error(), "issues CA certificates of gateways") != 1 || !strings.Contains(err.Error(), `labels[1].issuer ("edge")`) || !strings.Contains(err.Error(), "3 more") {
+		t.Errorf("a gateway that shares its CA with six labels: %v", err)
+	}
+	for d, want := range map[time.Duration]string{
+		400 * 24 * time.Hour: "400d", 36 * time.Hour: "36h", 15 * time.Minute: "15m", 90 * time.Minute: "1h30m", 90 * time.Second: "1m30s", 10 * time.Millisecond: "10ms", 0: "0s", -time.Hour: "-1h",
+	} {
+		got := DurationText(d)
+		if back, err := ParseDuration(got); got != want || err != nil || back != d {
+			t.Errorf("%v is %q, which reads as %v, %v", d, got, back, err)
 		}
 	}
 }

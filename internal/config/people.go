@@ -53,7 +53,7 @@ func (c *Config) checkAccess(bad func(field, format string, args ...any)) {
 		}
 	}
 	if c.Access.ApprovalTTL < time.Minute || c.Access.ApprovalTTL > 90*24*time.Hour {
-		bad("access.approval_ttl", "%v is not between one minute and 90 days", c.Access.ApprovalTTL)
+		bad("access.approval_ttl", "%s is not between one minute and 90 days", DurationText(c.Access.ApprovalTTL))
 	}
 	if c.Access.RevokeLimit < 1 {
 		bad("access.revoke_limit", "%d is less than 1: nobody could revoke a stolen device's certificate at once", c.Access.RevokeLimit)
@@ -79,7 +79,7 @@ func (c *Config) checkAccess(bad func(field, format string, args ...any)) {
 		}
 		for i, l := range c.Labels {
 			if l.Issuer == own.issuer {
-				bad(fmt.Sprintf("labels[%d].issuer", i), "%q is the issuing CA of %s and must issue nothing else", own.issuer, own.field)
+				bad(at(i, l)+".issuer", "%q is the issuing CA of %s and must issue nothing else", own.issuer, own.field)
 			}
 		}
 		for i, t := range c.AWS.Targets {
@@ -97,7 +97,7 @@ func (c *Config) checkAccess(bad func(field, format string, args ...any)) {
 
 func (c *Config) checkAudit(bad func(field, format string, args ...any)) {
 	if c.Audit.Interval < time.Second || c.Audit.Interval > 24*time.Hour {
-		bad("audit.interval", "%v is not between one second and one day", c.Audit.Interval)
+		bad("audit.interval", "%s is not between one second and one day", DurationText(c.Audit.Interval))
 	}
 	for i, t := range c.Audit.Heads {
 		field := fmt.Sprintf("audit.heads[%d]", i)

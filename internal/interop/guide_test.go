@@ -1,8 +1,6 @@
 package interop
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,9 +11,11 @@ import (
 // fence finds the blocks of docs/est.md that are to be run or configured.
 var fence = regexp.MustCompile("(?s)```(yaml|sh)\n(.*?)```")
 
-// placeholder is the hash that stands in the guide for one that est secret
-// prints.
+// placeholder is the hash that stands in the guide for the one that est secret
+// prints, and printed is where it prints it.
 const placeholder = "5a7a6e0b7ba90b33d1d7cfa6ef8a4cc0b3a0b9e3f3e3b7c39b6e4e1e1c2f7d11"
+
+var printed = regexp.MustCompile(`sha256: ([0-9a-f]{64})`)
 
 // maker makes the device maker of the guide: a CA, the certificates of two
 // devices and a CRL.
@@ -33,19 +33,28 @@ openssl ca -config ca.conf -gencrl -cert maker-root.pem -keyfile maker.key -out 
 cp maker-root.pem maker.crl factory
 `
 
-// TestGuide does what docs/est.md says: all of its configuration in one server,
-// and all of its commands in one shell.
+// TestGuide does what docs/est.md says: the secret is made, all of the configuration
+// put into one server, and all commands run in one shell.
 func TestGuide(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a server")
 	}
 	dir := t.TempDir()
 	s := build(t, dir)
-	write(t, filepath.Join(dir, "line-a.secret"), "line-a:kX7dVbQ0mJ2sTz9hWq41\n")
-	sum := sha256.Sum256([]byte("kX7dVbQ0mJ2sTz9hWq41"))
+	path := "PATH=" + filepath.Dir(s.binary) + ":" + os.Getenv("PATH")
 	var profiles, labels, script strings.Builder
+	hash := ""
 	for _, block := range fence.FindAllStringSubmatch(read(t, "../../docs/est.md"), -1) {
-		if block[1] == "sh" {
+		switch {
+		case block[1] == "sh" && strings.Contains(block[2], "mintmark est secret"):
+			// What it prints goes into the configuration.
+			found := printed.FindStringSubmatch(s.shell(t, dir, block[2], path))
+			if found == nil || hash != "" {
+				t.Fatalf("no hash, or a second one:\n%s", block[2])
+			}
+			hash = found[1]
+			continue
+		case block[1] == "sh":
 			script.WriteString(block[2])
 			continue
 		}
@@ -53,18 +62,28 @@ func TestGuide(t *testing.T) {
 		if !ok {
 			t.Fatalf("a yaml block without labels:\n%s", block[2])
 		}
-		labels.WriteString(strings.ReplaceAll(rest, placeholder, hex.EncodeToString(sum[:])))
+		labels.WriteString(rest)
 		if _, some, ok := strings.Cut(head, "\nprofiles:\n"); ok {
 			profiles.WriteString(some + "\n")
 		}
 	}
-	s.init(t, "\n"+profiles.String(), labels.String())
+	s.init(t, "\n"+profiles.String(), strings.ReplaceAll(labels.String(), placeholder, hash))
 	s.run(t, dir, "cp", "-p", "factory/line-7.hex", ".")
 	s.shell(t, dir, maker)
 	s.serve(t)
 	script.WriteString("ls *.pem\n")
-	out := s.shell(t, dir, script.String(), "URL="+"https://"+s.address, "PATH="+filepath.Dir(s.binary)+":"+os.Getenv("PATH"))
+	out := s.shell(t, dir, script.String(), "URL="+"https://"+s.address, path)
 	t.Log(out)
+	for _, name := range []string{"line-a.secret", "valve-1.secret", "both.secret", "wo.secret"} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		} else if info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("the guide leaves %s with mode %v", name, info.Mode())
+		}
+	}
+	if strings.Contains(out, "can be read by others") || strings.Contains(out, "the certificate lacks") {
+		t.Error("the guide makes the client warn")
+	}
 	for _, name := range []string{"press-0001", "valve-1", "press-0100", "SN-000042", "SN-000043", "meter-1", "press-0002", "pump-1", "tag-1"} {
 		if !strings.Contains(s.mintmark(t, "device", "show", name, "--dir", s.dir), "enrolled") {
 			t.Errorf("%s has no certificate", name)

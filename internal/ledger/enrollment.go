@@ -46,6 +46,10 @@ type Enrollment struct {
 	Serial    Serial // of the certificate, or of the intent to issue it; set by the ledger
 }
 
+// MostOfOne is how many entries of one device may wait: enough for a device
+// whose keys were made anew a few times, and too few to take the places of others.
+const MostOfOne = 4
+
 // EnrollmentQuery selects enrollments; zero fields do not restrict.
 type EnrollmentQuery struct {
 	State  EnrollmentState
@@ -80,7 +84,8 @@ type Enrollments interface {
 	// is pending, approved or rejected and not over at e.At; otherwise it records e as
 	// pending. An approved entry without Other whose device by now holds a
 	// certificate under another key goes back to pending, with Other. *TooManyError if
-	// more than most entries would wait: those that are over do not count. IDs
+	// more than most entries would wait, or more than MostOfOne of the same device or,
+	// without a device, of the same requester: those that are over do not count. IDs
 	// ascend with time.
 	QueueEnrollment(ctx context.Context, e Enrollment, most int) (Enrollment, error)
 

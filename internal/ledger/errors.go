@@ -57,10 +57,14 @@ func (e *CloneError) Error() string {
 type TooManyError struct {
 	Count, Most int
 	Waiting     bool // enrollments
+	OfOne       bool // those of one device, or of one requester
 }
 
 func (e *TooManyError) Error() string {
-	if e.Waiting {
+	switch {
+	case e.OfOne:
+		return fmt.Sprintf("%d enrollments of one device or requester would wait for an approval, at most %d may", e.Count, e.Most)
+	case e.Waiting:
 		return fmt.Sprintf("%d enrollments would wait for an approval, at most %d may", e.Count, e.Most)
 	}
 	return fmt.Sprintf("%d certificates would be revoked, at most %d may be", e.Count, e.Most)

@@ -139,8 +139,9 @@ type Query struct {
 	State         State
 	Key           [32]byte
 	ExpiresBefore time.Time
-	After         Serial // keyset: only serials greater than this one
-	Limit         int    // at most 1000; 0 means 100
+	ExpiresAfter  time.Time // at that time or later
+	After         Serial    // keyset: only serials greater than this one
+	Limit         int       // at most 1000; 0 means 100
 }
 
 // Page is one answer to a Query. Next is empty on the last page.

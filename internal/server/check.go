@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -26,7 +27,7 @@ func CheckConfig(_ context.Context, dir string) ([]string, error) {
 	var findings []string
 	for i, l := range c.Labels {
 		if err := checkFiles(c, l); err != nil {
-			return nil, fmt.Errorf("%s: labels[%d].%w", filepath.Join(c.Dir, config.File), i, err)
+			return nil, fmt.Errorf("%s: label %q: labels[%d].%w", filepath.Join(c.Dir, config.File), l.Name, i, err)
 		}
 		if l.Maker != nil {
 			for _, file := range l.Maker.CRLs {
@@ -66,7 +67,7 @@ func CheckConfig(_ context.Context, dir string) ([]string, error) {
 		findings = append(findings, "public_url is not set: certificates say nowhere where their CRL is")
 	}
 	if c.CRL.Lifetime < 3*24*time.Hour {
-		findings = append(findings, fmt.Sprintf("crl.lifetime is %v: if the server stops for a weekend, relying parties that check CRLs refuse every device", c.CRL.Lifetime))
+		findings = append(findings, fmt.Sprintf("crl.lifetime is %s: if the server stops for a weekend, relying parties that check CRLs refuse every device", config.DurationText(c.CRL.Lifetime)))
 	}
 	return findings, nil
 }
@@ -86,9 +87,9 @@ func checkFiles(c *config.Config, l config.Label) error {
 }
 
 // CheckAuthorities holds a configuration against the authorities that exist, as
-// their names and the ends of their validity. Its errors would stop the server;
-// its findings disable a label.
-func CheckAuthorities(dir string, known map[string]time.Time, now time.Time) (findings []string, err error) {
+// their certificates by name. Its errors would stop the server; its findings
+// disable a label.
+func CheckAuthorities(dir string, known map[string]*x509.Certificate, now time.Time) (findings []string, err error) {
 	c, err := config.Load(dir)
 	if err != nil {
 		return nil, err
@@ -104,12 +105,19 @@ func CheckAuthorities(dir string, known map[string]time.Time, now time.Time) (fi
 		return nil
 	}
 	errs := []error{need("tls.issuer", c.TLS.Issuer)}
+	missing := make(map[string]bool)
 	for i, l := range c.Labels {
-		err := need(fmt.Sprintf("labels[%d].issuer", i), l.Issuer)
-		errs = append(errs, err)
-		if p := set[l.Profile]; err == nil && !p.OutlivesIssuer() && now.Add(p.Validity()).After(known[l.Issuer]) {
+		err := need(fmt.Sprintf("label %q: labels[%d].issuer", l.Name, i), l.Issuer)
+		if !missing[l.Issuer] { // said once
+			errs = append(errs, err)
+		}
+		missing[l.Issuer] = err != nil
+		if err := makerNotOurs(c, l.Maker, known); err != nil {
+			errs = append(errs, fmt.Errorf("%s: label %q: labels[%d].maker.anchors: %w", filepath.Join(c.Dir, config.File), l.Name, i, err))
+		}
+		if p := set[l.Profile]; err == nil && !p.OutlivesIssuer() && now.Add(p.Validity()).After(known[l.Issuer].NotAfter) {
 			findings = append(findings, fmt.Sprintf("label %q answers 503: issuing CA %q ends on %s, before a certificate of profile %q would (%d days)",
-				l.Name, l.Issuer, known[l.Issuer].Format(time.DateOnly), l.Profile, int(p.Validity().Hours()/24)))
+				l.Name, l.Issuer, known[l.Issuer].NotAfter.Format(time.DateOnly), l.Profile, int(p.Validity().Hours()/24)))
 		}
 	}
 	for _, own := range []struct{ field, name, lost string }{

@@ -18,7 +18,8 @@ import (
 )
 
 // gated is a server behind a gate, whose clock stands still unless a test moves
-// it. Requests for /hold are answered when the test says so.
+// it. Requests for /hold are answered when the test says so, those for /refused
+// with 401, and those for /large with more than the kernel holds.
 type gated struct {
 	*gate
 	t       *testing.T
@@ -58,6 +59,10 @@ func newGated(t *testing.T, most, perAddress, handshakes int, config *tls.Config
 			<-g.release
 		case "/read":
 			io.Copy(io.Discard, r.Body)
+		case "/refused":
+			w.WriteHeader(http.StatusUnauthorized)
+		case "/large":
+			w.Write(make([]byte, 32<<20))
 		}
 	})}
 	g.track(server)
@@ -160,18 +165,24 @@ func (p *peerConn) send(text string) {
 	}
 }
 
-// served makes a request, which is answered.
+// served makes a request, which is answered with success.
 func (p *peerConn) served() {
 	p.t.Helper()
-	p.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	p.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
 	p.answered()
 }
 
 func (p *peerConn) answered() {
 	p.t.Helper()
+	p.told(http.StatusOK)
+}
+
+// told reads an answer with that status.
+func (p *peerConn) told(status int) {
+	p.t.Helper()
 	p.SetReadDeadline(time.Now().Add(patience))
 	answer, err := http.ReadResponse(p.r, nil)
-	if err != nil || answer.StatusCode != http.StatusOK {
+	if err != nil || answer.StatusCode != status {
 		p.t.Fatalf("%v, %v", answer, err)
 	}
 	io.Copy(io.Discard, answer.Body)
@@ -191,15 +202,15 @@ func isTimeout(err error) bool {
 	return ok && t.Timeout()
 }
 
-// TestGateEvictsTheEldest: at the bound, who was longest without a completed
-// request goes; who has just had one answered stays.
+// TestGateEvictsTheEldest: at the bound, who was longest without success goes; who
+// has just had some stays.
 func TestGateEvictsTheEldest(t *testing.T) {
 	g := newGated(t, 3, 100, 1, nil)
 	first, second, third := g.dial(1), g.dial(2), g.dial(3)
 	g.pass(time.Second)
 	first.served()
 	eventually(t, "it is idle", func() bool { return g.in(idle) == 1 })
-	g.pass(time.Second) // second and third: 2 s, first: 1 s
+	g.pass(time.Second) // second and third: 2 s
 	g.knock(4).served()
 	second.cut()
 	third.served()
@@ -218,23 +229,24 @@ func TestGateWaitsForPatience(t *testing.T) {
 	g := newGated(t, 2, 100, 1, nil)
 	first, second := g.dial(1), g.dial(2)
 	third := g.knock(3)
-	first.served()
-	second.served()
+	second.send("POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab")
+	eventually(t, "a body", func() bool { return g.in(reading) == 1 })
 	first.Close()
 	third.served()
-	second.served()
+	second.send("c")
+	second.answered()
 	if n := value(g.t, g.metrics.evictedVec.WithLabelValues("est")); n != 0 {
 		t.Errorf("%v were evicted", n)
 	}
 }
 
-// TestGateKeepsAnswers: a connection whose request is being answered is never
+// TestGateKeepsAnswers: a connection whose request may be on record is never
 // evicted, however long that takes, also when the handler has not asked for the end
 // of the body; one whose request is still arriving is.
 func TestGateKeepsAnswers(t *testing.T) {
 	g := newGated(t, 3, 100, 1, nil)
-	get, post, slow := g.dial(1), g.dial(2), g.dial(3)
-	get.send("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n")
+	short, post, slow := g.dial(1), g.dial(2), g.dial(3)
+	short.send("DELETE /hold HTTP/1.1\r\nHost: a\r\n\r\n")
 	post.send("POST /hold HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab")
 	<-g.held
 	<-g.held
@@ -243,7 +255,7 @@ func TestGateKeepsAnswers(t *testing.T) {
 	g.pass(time.Hour)
 	fourth := g.knock(4)
 	slow.cut()
-	fourth.send("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n")
+	fourth.send("POST /hold HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
 	<-g.held
 	// Nobody can go now: the next one is closed, after its patience.
 	fifth := g.knock(5)
@@ -259,7 +271,7 @@ func TestGateKeepsAnswers(t *testing.T) {
 	for range 3 {
 		g.release <- struct{}{}
 	}
-	for _, p := range []*peerConn{get, post, fourth} {
+	for _, p := range []*peerConn{short, post, fourth} {
 		p.answered()
 	}
 }
@@ -306,97 +318,6 @@ func TestGateSource(t *testing.T) {
 	}
 }
 
-// TestGateHandshakes: no more handshakes are computed at the same time than the
-// bound says; a client that is slow holds none of these places, neither before its
-// ClientHello is whole nor after the server's answer.
-func TestGateHandshakes(t *testing.T) {
-	dir := newState(t)
-	own := ownCertificate(t, dir)
-	computing, next := make(chan string, 16), make(chan struct{})
-	config := &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		computing <- h.Conn.RemoteAddr().String()
-		<-next
-		return own, nil
-	}}
-	g := newGated(t, 10, 10, 1, config)
-	half := g.dial(1)
-	half.send("\x16\x03\x01\x02\x00\x01")
-	handshake := func(host byte) (*peerConn, chan error) {
-		conn, done := g.dial(host), make(chan error, 1)
-		go func() {
-			done <- tls.Client(conn.Conn, &tls.Config{RootCAs: roots(t, dir), ServerName: "localhost"}).Handshake()
-		}()
-		return conn, done
-	}
-	first, firstDone := handshake(2)
-	if who := <-computing; who != first.LocalAddr().String() {
-		t.Fatalf("%s computes", who)
-	}
-	_, secondDone := handshake(3)
-	// What comes third sends a whole ClientHello and reads nothing ever.
-	silent := g.dial(4)
-	go tls.Client(&mute{Conn: silent.Conn, over: t.Context().Done()}, &tls.Config{InsecureSkipVerify: true}).Handshake()
-	// A client that goes away while it waits takes no place with it.
-	gone, goneDone := handshake(5)
-	gone.Close()
-	<-goneDone
-	select {
-	case who := <-computing:
-		t.Fatalf("%s computes beside %s", who, first.LocalAddr())
-	case err := <-firstDone:
-		t.Fatal(err)
-	case <-time.After(50 * time.Millisecond): // can only fail to see a fault
-	}
-	for {
-		select {
-		case next <- struct{}{}:
-			continue
-		case <-computing:
-			continue
-		case err := <-firstDone:
-			if err != nil {
-				t.Errorf("the first: %v", err)
-			}
-			firstDone = nil
-		case err := <-secondDone:
-			if err != nil {
-				t.Errorf("the second: %v", err)
-			}
-			secondDone = nil
-		case <-time.After(patience):
-			t.Fatal("a slow client holds the place of others")
-		}
-		if firstDone == nil && secondDone == nil {
-			break
-		}
-	}
-	_, lastDone := handshake(6)
-	for done := false; !done; {
-		select {
-		case next <- struct{}{}:
-		case <-computing:
-		case err := <-lastDone:
-			if err != nil {
-				t.Errorf("beside a silent and a slow client: %v", err)
-			}
-			done = true
-		}
-	}
-	close(next)
-	eventually(t, "no place is held", func() bool { return len(g.handshakes) == 0 })
-}
-
-// mute is a client's connection that never reads.
-type mute struct {
-	net.Conn
-	over <-chan struct{}
-}
-
-func (m *mute) Read([]byte) (int, error) {
-	<-m.over
-	return 0, io.EOF
-}
-
 // TestGateHTTP2: the requests of one connection count together, and the
 // connection is idle when the last is answered.
 func TestGateHTTP2(t *testing.T) {
@@ -408,7 +329,7 @@ func TestGateHTTP2(t *testing.T) {
 	url := "https://" + strings.Replace(g.address, "127.0.0.1", "localhost", 1)
 	var wait sync.WaitGroup
 	ask := func(path string) {
-		answer, err := client.Get(url + path)
+		answer, err := client.Post(url+path, "", nil)
 		if err != nil || answer.ProtoMajor != 2 {
 			t.Errorf("%v, %v", answer, err)
 			return
@@ -441,7 +362,7 @@ func TestGateHTTP2(t *testing.T) {
 func TestGateCloses(t *testing.T) {
 	g := newGated(t, 1, 10, 1, nil)
 	held := g.dial(1)
-	held.send("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n")
+	held.send("POST /hold HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
 	<-g.held
 	waiting := g.knock(2)
 	if err := g.Close(); err != nil {

@@ -4,7 +4,6 @@ import (
 	"container/list"
 	"context"
 	"crypto/tls"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -83,21 +82,24 @@ func (c *gateConn) CloseWrite() error {
 
 // hello is tls.Config.GetConfigForClient: a ClientHello is there as a whole, and
 // the costly part begins, key agreement and signature. It takes one of the places
-// for that, in the order of arrival, and gives it back with the first byte that the
-// server writes: no client can hold it by being slow. What a TLS 1.2 client makes the
-// server compute after that, one key agreement and one verification, it has had to
-// compute itself before.
-func (g *gate) hello(h *tls.ClientHelloInfo) (*tls.Config, error) {
+// for that, and gives it back with the first byte that the server writes: no client
+// can hold it by being slow. What a TLS 1.2 client makes the server compute after
+// that, one key agreement and one verification, it has had to compute itself before.
+func (g *gate) hello(h *tls.ClientHelloInfo) (*tls.Config, error) { return nil, g.compute(h) }
+
+// compute takes a place for a handshake, in the order of arrival, unless the
+// connection has one.
+func (g *gate) compute(h *tls.ClientHelloInfo) error {
 	c, ok := h.Conn.(*gateConn)
-	if !ok {
-		return nil, nil
+	if !ok || c.computing.Load() {
+		return nil
 	}
 	select {
 	case g.handshakes <- struct{}{}:
 	case <-c.closed:
-		return nil, net.ErrClosed
+		return net.ErrClosed
 	case <-h.Context().Done():
-		return nil, h.Context().Err()
+		return h.Context().Err()
 	}
 	c.computing.Store(true)
 	select {
@@ -105,10 +107,22 @@ func (g *gate) hello(h *tls.ClientHelloInfo) (*tls.Config, error) {
 		c.computed()
 	default:
 	}
-	return nil, nil
+	return nil
 }
 
-// computed gives back the place of a handshake, once.
+// certificate is tls.Config.GetCertificate, before the signature. After a
+// HelloRetryRequest (RFC 8446, Section 4.1.4) the place of the handshake has been
+// given back with that, and is taken anew.
+func (g *gate) certificate(next func(*tls.ClientHelloInfo) (*tls.Certificate, error)) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if err := g.compute(h); err != nil {
+			return nil, err
+		}
+		return next(h)
+	}
+}
+
+// computed gives back the place of a handshake, if the connection has one.
 func (c *gateConn) computed() {
 	if c.computing.CompareAndSwap(true, false) {
 		<-c.gate.handshakes
@@ -128,6 +142,9 @@ func (c *gateConn) become(s connState) {
 func (g *gate) track(s *http.Server) {
 	if s.TLSConfig != nil {
 		s.TLSConfig.GetConfigForClient = g.hello
+		if next := s.TLSConfig.GetCertificate; next != nil {
+			s.TLSConfig.GetCertificate = g.certificate(next)
+		}
 	}
 	s.ConnState = func(n net.Conn, state http.ConnState) {
 		c := unwrap(n)
@@ -162,86 +179,3 @@ func unwrap(n net.Conn) *gateConn {
 	c, _ := n.(*gateConn)
 	return c
 }
-
-// answer marks the connection of a request as answering from when the request has
-// arrived, body included, until it is answered. A request that changes nothing
-// (RFC 9110, Section 9.2.1) does not protect its connection: any number of
-// strangers could have such requests answered, and read the answers as slowly as
-// they like.
-func (g *gate) answer(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c, ok := r.Context().Value(gateKey{}).(*gateConn)
-		if !ok || r.Method != http.MethodPost {
-			next.ServeHTTP(w, r)
-			return
-		}
-		request := &arrival{conn: c, body: r.Body, left: r.ContentLength}
-		answer := &outcome{ResponseWriter: w}
-		defer func() { request.done(answer.success()) }()
-		if r.Body == nil || r.ContentLength == 0 {
-			request.arrived()
-		} else {
-			r.Body = request
-		}
-		next.ServeHTTP(answer, r)
-	})
-}
-
-// arrival is the body of a request, and notes its end.
-type arrival struct {
-	conn *gateConn
-	body io.ReadCloser
-	left int64 // of the body; negative if its length is unknown
-	once sync.Once
-	all  bool // guarded by gate.mu
-}
-
-func (a *arrival) Read(p []byte) (int, error) {
-	n, err := a.body.Read(p)
-	if a.left > 0 {
-		a.left = max(0, a.left-int64(n))
-	}
-	// Who decodes what it reads may never ask for the end.
-	if err != nil || a.left == 0 {
-		a.arrived()
-	}
-	return n, err
-}
-
-func (a *arrival) Close() error { return a.body.Close() }
-
-// arrived also follows a body that broke off: the answer says so.
-func (a *arrival) arrived() {
-	a.once.Do(func() {
-		c := a.conn
-		c.gate.mu.Lock()
-		defer c.gate.mu.Unlock()
-		a.all = true
-		c.answering++
-		c.become(answering)
-	})
-}
-
-// done ends the protection of a request. Success puts the connection among the
-// young ones: it has been of use.
-func (a *arrival) done(success bool) {
-	a.once.Do(func() {}) // not afterwards
-	c := a.conn
-	g := c.gate
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !a.all {
-		return // an answer to half a request is none that counts
-	}
-	if c.answering--; c.answering == 0 {
-		c.become(reading) // until net/http says that it is idle
-	}
-	if !success {
-		return
-	}
-	c.since = g.now()
-	if c.place != nil {
-		g.conns.MoveToBack(c.place)
-	}
-}
-

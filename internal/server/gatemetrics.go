@@ -19,9 +19,9 @@ func newGateMetrics() *gateMetrics {
 		open: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "connections", Help: "Open connections by listener and by what they are about."}, []string{"listener", "state"}),
 		evictedVec: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "connections_evicted_total", Help: "Connections closed for another client, because they were longest without a complete request."}, []string{"listener"}),
+			Name: "connections_evicted_total", Help: "Connections closed for another client, because they were idle or longest without success."}, []string{"listener"}),
 		refusedVec: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "connections_refused_total", Help: "New connections closed at once: their address has its share (address), or all connections are having requests answered (busy)."}, []string{"listener", "reason"}),
+			Name: "connections_refused_total", Help: "New connections closed at once: their address has its share (address), or all connections have requests that may be on record (busy)."}, []string{"listener", "reason"}),
 	}
 	m.all = []prometheus.Collector{m.open, m.evictedVec, m.refusedVec}
 	return m

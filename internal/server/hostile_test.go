@@ -31,7 +31,7 @@ import (
 func TestHostileLoad(t *testing.T) {
 	const (
 		honest    = 20               // at least
-		lasting   = 20 * time.Second // longer than a byte per second holds a connection
+		lasting   = 20 * time.Second // ten times the patience with a connection
 		maxMemory = 250 << 20
 	)
 	dir := newState(t)

@@ -1,12 +1,16 @@
 package server
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
+	"slices"
 
 	"mintmark/internal/config"
 	"mintmark/internal/keystore"
@@ -62,6 +66,43 @@ func makerOf(c *config.Config, m *config.Maker) (*est.Maker, string, error) {
 		}
 	}
 	return made, "", nil
+}
+
+// makerNotOurs refuses trust anchors of a maker that hold the key of one of our own
+// CAs: each certificate under it would count as the maker's, and so those of our
+// own devices, which could then enroll under any name of a maker's device.
+func makerNotOurs(c *config.Config, m *config.Maker, ours map[string]*x509.Certificate) error {
+	if m == nil {
+		return nil
+	}
+	rest, err := readPEM(c.Path(m.Anchors))
+	if err != nil {
+		return err
+	}
+	for {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return nil
+		}
+		anchor, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			continue // no anchor either: the pool has passed over it
+		}
+		for _, name := range slices.Sorted(maps.Keys(ours)) {
+			if bytes.Equal(anchor.RawSubjectPublicKeyInfo, ours[name].RawSubjectPublicKeyInfo) {
+				return fmt.Errorf("%s holds the key of our own CA %q: whoever has a certificate under it would count as a device of the maker; own is for certificates of ours", c.Path(m.Anchors), name)
+			}
+		}
+	}
+}
+
+// certificates are those of our authorities, by name.
+func (s *Server) certificates() map[string]*x509.Certificate {
+	list := make(map[string]*x509.Certificate)
+	for _, a := range s.ra.Authorities() {
+		list[a.Name()] = a.Certificate()
+	}
+	return list
 }
 
 // keygenOf reads the keys that server and devices share.

@@ -20,7 +20,7 @@ func (s *Server) labels() ([]est.Label, error) {
 	var list []est.Label
 	for i, l := range s.config.Labels {
 		field := func(name string) string {
-			return fmt.Sprintf("%s: labels[%d].%s", filepath.Join(s.config.Dir, config.File), i, name)
+			return fmt.Sprintf("%s: label %q: labels[%d].%s", filepath.Join(s.config.Dir, config.File), l.Name, i, name)
 		}
 		if _, err := s.ra.Authority(l.Issuer); err != nil {
 			return nil, fmt.Errorf("%s: %w: create it with mintmark ca create", field("issuer"), err)
@@ -65,6 +65,9 @@ func (s *Server) label(l config.Label) (label est.Label, key string, err error) 
 	}
 	if label.Maker, key, err = makerOf(s.config, l.Maker); err != nil {
 		return label, key, err
+	}
+	if err := makerNotOurs(s.config, l.Maker, s.certificates()); err != nil {
+		return label, "maker.anchors", err
 	}
 	if l.Maker != nil && len(l.Maker.CRLs) > 0 {
 		var paths []string
@@ -128,7 +131,7 @@ func (s *Server) issuing() []need {
 		}
 	}
 	for i, l := range s.config.Labels {
-		add(l.Issuer, fmt.Sprintf("labels[%d].issuer", i))
+		add(l.Issuer, fmt.Sprintf("label %q: labels[%d].issuer", l.Name, i))
 	}
 	add(s.config.TLS.Issuer, "tls.issuer")
 	return list

@@ -1,8 +1,11 @@
 package server
 
 import (
+	"crypto/rand"
+	"crypto/x509"
 	"crypto/x509/pkix"
 	"io"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +14,7 @@ import (
 
 	"mintmark/ca"
 	"mintmark/internal/ledger"
+	"mintmark/internal/pkitest"
 	"mintmark/issuer"
 	"mintmark/issuer/est"
 )
@@ -37,7 +41,7 @@ const fullLabel = `  - name: line
     one_time: true
     own: [device]
     registration_authorities: [ra]
-    maker: {anchors: root.pem, device: serialNumber, subject: {organization: "Maker|Co"}, crls: [maker.crl]}
+    maker: {anchors: maker-root.pem, device: serialNumber, subject: {organization: "Maker|Co"}, crls: [maker.crl]}
     both: true
     renewal: {authorize: inventory, grace: 30d, password: true, change_names: true}
     proof_of_possession: required
@@ -55,6 +59,15 @@ func prepareLabel(t *testing.T) string {
 	write(t, dir, "secrets/line", strings.Repeat("0a", 16)+"\n", 0o400)
 	editConfig(t, dir, "profiles:\n", "profiles:\n  ra: {preset: registration-authority}\n")
 	second(t, dir, fullLabel)
+	key := pkitest.NewKey(t)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Maker"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	maker, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "maker-root.pem", string(pkitest.PEM("CERTIFICATE", maker)), 0o600)
 	return dir
 }
 
@@ -111,7 +124,7 @@ func TestLabelFiles(t *testing.T) {
 			os.Remove(filepath.Join(dir, "secrets/line"))
 			write(t, dir, "secrets/line", "0badc0de", 0o400)
 		}, []string{"labels[1].keygen.symmetric_keys.line", "32, 48 or 64 hexadecimal digits"}},
-		{"no maker", func(dir string) { editConfig(t, dir, "anchors: root.pem", "anchors: maker.pem") }, []string{"labels[1].maker.anchors", "maker.pem"}},
+		{"no maker", func(dir string) { editConfig(t, dir, "anchors: maker-root.pem", "anchors: maker.pem") }, []string{`label "line": labels[1].maker.anchors`, "maker.pem"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := prepareLabel(t)
@@ -131,6 +144,38 @@ func TestLabelFiles(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestMakerOurs: trust anchors of a maker that hold one of our own CAs stop start and
+// config check alike, in whatever certificate its key comes.
+func TestMakerOurs(t *testing.T) {
+	dir := prepareLabel(t)
+	root, err := os.ReadFile(filepath.Join(dir, "root.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	maker, err := os.ReadFile(filepath.Join(dir, "maker-root.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := openLocal(t, dir, io.Discard)
+	known := s.certificates()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := CheckAuthorities(dir, known, time.Now()); err != nil {
+		t.Fatalf("a maker's own: %v", err)
+	}
+	if err := os.Remove(filepath.Join(dir, "maker-root.pem")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "maker-root.pem", string(maker)+string(root), 0o600)
+	_, checked := CheckAuthorities(dir, known, time.Now())
+	for place, err := range map[string]error{"start": start(t, dir), "config check": checked} {
+		if err == nil || !strings.Contains(err.Error(), `label "line": labels[1].maker.anchors`) || !strings.Contains(err.Error(), `our own CA "root"`) {
+			t.Errorf("%s: %v", place, err)
+		}
 	}
 }
 
@@ -199,7 +244,7 @@ func TestRisks(t *testing.T) {
 	editConfig(t, dir, "authorize: inventory, grace", "authorize: webhook, grace")
 	editConfig(t, dir, "profiles:\n", "limits: {stations: [0.0.0.0/0]}\nprofiles:\n")
 	text := of()
-	for _, want := range []string{"second_key allow lets", "renewal.grace is 200 days", "every device of this maker", "keygen.plain hands out", "maker.crl are refused", "behind 0.0.0.0/0"} {
+	for _, want := range []string{"second_key allow lets", "renewal.grace is 200 days", "every device of this maker", "keygen.plain hands out", "maker.crl are refused", "behind 0.0.0.0/0", "makes devices up"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the findings do not say %q:\n%s", want, text)
 		}

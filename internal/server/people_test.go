@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"io"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -260,15 +262,29 @@ func TestCertified(t *testing.T) {
 	})
 	t.Run("a stranger's long name", func(t *testing.T) {
 		key := pkitest.NewKey(t)
-		template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: strings.Repeat("x", 20_000)}, NotBefore: now, NotAfter: now.Add(time.Hour)}
-		der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-		if err != nil {
-			t.Fatal(err)
+		present := func(subject pkix.Name) error {
+			template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: subject, NotBefore: now, NotAfter: now.Add(time.Hour)}
+			der, err := x509.CreateCertificate(rand.Reader, template, &x509.Certificate{}, key.Public(), key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = o.status(&tls.Certificate{PrivateKey: key, Certificate: [][]byte{der}})
+			return err
 		}
-		_, err = o.status(&tls.Certificate{PrivateKey: key, Certificate: [][]byte{der}})
+		// What many attributes cost in text is their square.
+		crowded := pkix.Name{ExtraNames: slices.Repeat([]pkix.AttributeTypeAndValue{{Type: asn1.ObjectIdentifier{2, 5, 4, 46}, Value: "x"}}, 1000)}
+		for _, subject := range []pkix.Name{{CommonName: strings.Repeat("x", 10_000)}, crowded} {
+			err := present(subject)
+			var refusal *admin.Error
+			if !errors.As(err, &refusal) || refusal.Rule != "certificate-foreign" || len(refusal.Text) > 1000 || !strings.Contains(refusal.Text, "a name of ") {
+				t.Errorf("got %d bytes: %.100s", len(err.Error()), err)
+			}
+		}
+		// One that is larger than any honest one does not get that far.
+		err := present(pkix.Name{CommonName: strings.Repeat("x", 20_000)})
 		var refusal *admin.Error
-		if !errors.As(err, &refusal) || refusal.Rule != "certificate-foreign" || len(refusal.Text) > 1000 {
-			t.Errorf("got %d bytes: %.100s", len(err.Error()), err)
+		if err == nil || errors.As(err, &refusal) {
+			t.Errorf("got %v, want a handshake that fails", err)
 		}
 	})
 	t.Run("a connection outlives its principal", func(t *testing.T) {

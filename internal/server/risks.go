@@ -25,6 +25,9 @@ func risks(c *config.Config) []string {
 		if l.Gateway != "" && anyone {
 			risk("whoever has a password gets a CA certificate: use authorize inventory")
 		}
+		if len(l.RegistrationAuthorities) > 0 && l.Authorize == "trusted" && !l.Approval {
+			risk("whoever has the key of a registration authority makes devices up, as many as they like: use authorize inventory")
+		}
 		if l.Maker != nil && l.Authorize == "trusted" && len(l.Maker.Subject) == 0 && !l.Approval && !l.Both {
 			risk("every device of this maker may enroll, also those that were sold to others: set maker.subject, or authorize inventory")
 		}

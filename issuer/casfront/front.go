@@ -72,7 +72,7 @@ func (f *Front) CreateCertificate(req *apiv1.CreateCertificateRequest) (*apiv1.C
 	name := "smallstep"
 	refused := ledger.Refused{
 		Operation: opCreate, Requester: ledger.Requester{Kind: "cas", Name: name},
-		Subject: req.CSR.Subject.String(), Key: sha256.Sum256(req.CSR.RawSubjectPublicKeyInfo),
+		Subject: issuer.NameText(req.CSR.Subject, req.CSR.RawSubject), Key: sha256.Sum256(req.CSR.RawSubjectPublicKeyInfo),
 	}
 	if req.Provisioner != nil && !req.IsCAServerCert {
 		name = req.Provisioner.Name

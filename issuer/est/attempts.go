@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// attempts limits wrong passwords per source address and per user. Secrets are
-// too long to be guessed anyway, so the limit is generous: devices behind one
-// address, one of them with an old secret, must not lock each other out. For the
-// same reason a user's lock does not hold where the user has been right before:
-// a stranger who tries passwords elsewhere must not stop the line.
+// attempts limits wrong passwords per source address, and per account at a
+// source. Secrets are generated and too long to be guessed, so it is a brake on
+// whoever tries, and on nobody else: what strangers do elsewhere locks no
+// account where its owner is, and where only the account is locked the right secret
+// still passes. A whole line stands behind a station, which has no lock of its own.
 type attempts struct{ *buckets[attemptKey] }
 
 const (
@@ -19,8 +19,8 @@ const (
 	attemptLeak = time.Second
 )
 
-// attemptKey names a source address or a user of a label. Unknown users share
-// one key for each label.
+// attemptKey names a source address or, with a label, an account of it as this
+// source tries it. Unknown users share one key for each source and label.
 type attemptKey struct {
 	source netip.Prefix
 	label  string
@@ -28,39 +28,26 @@ type attemptKey struct {
 	known  bool
 }
 
-// at is the key that remembers where a user has been right.
+func newAttempts() *attempts { return &attempts{newBuckets[attemptKey]()} }
+
+func sourceKey(a netip.Addr) attemptKey { return attemptKey{source: source(a)} }
+
+// at is an account as a source tries it.
 func (k attemptKey) at(source attemptKey) attemptKey {
 	k.source = source.source
 	return k
 }
 
-func newAttempts() *attempts { return &attempts{newBuckets[attemptKey]()} }
-
-func sourceKey(a netip.Addr) attemptKey { return attemptKey{source: source(a)} }
-
-// locked reports whether a source or an account has been wrong too often.
-func (a *attempts) locked(now time.Time, source, account attemptKey) bool {
+// locked reports whether something has been wrong too often.
+func (a *attempts) locked(now time.Time, k attemptKey) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.m[source].level(now) >= attemptBurst {
-		return true
-	}
-	_, proven := a.m[account.at(source)]
-	return !proven && a.m[account].level(now) >= attemptBurst
+	return a.m[k].level(now) >= attemptBurst
 }
 
 // failed counts a wrong password.
-func (a *attempts) failed(now time.Time, source, account attemptKey) {
+func (a *attempts) failed(now time.Time, k attemptKey) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, k := range []attemptKey{source, account} {
-		a.put(now, k, bucket{min(a.m[k].level(now)+1, attemptBurst+1), now, attemptLeak})
-	}
-}
-
-// succeeded remembers that the account has been right from this source.
-func (a *attempts) succeeded(now time.Time, source, account attemptKey) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.put(now, account.at(source), bucket{at: now, leak: attemptLeak})
+	a.put(now, k, bucket{min(a.m[k].level(now)+1, attemptBurst+1), now, attemptLeak})
 }

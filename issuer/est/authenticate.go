@@ -87,6 +87,10 @@ func (h *Handler) identify(x *exchange) (identity, error) {
 // The certificate's holder stays the requester; the password adds what it is for.
 func (h *Handler) withPassword(x *exchange, who identity) (identity, error) {
 	x.note(slog.String("certificate", who.requester.Kind+":"+who.requester.Name))
+	if _, _, basic := x.r.BasicAuth(); !basic {
+		x.who, x.device = who.requester, who.device
+		return identity{}, fail(http.StatusUnauthorized, ruleNoCredential, "the certificate is accepted, and a password is needed as well")
+	}
 	second, err := h.byPassword(x)
 	x.who = who.requester // of a refusal, too
 	if who.device != "" {

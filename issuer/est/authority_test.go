@@ -325,7 +325,7 @@ func (a *authority) Queued(_ context.Context, csr []byte) (string, bool, error) 
 
 func (a *authority) Wants(string) issuer.Wants { return issuer.Wants{} }
 
-func (a *authority) GenerateKey(context.Context, string, crypto.PublicKey) (crypto.Signer, error) {
+func (a *authority) GenerateKey(context.Context, issuer.Request, crypto.PublicKey) (crypto.Signer, error) {
 	return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 }
 

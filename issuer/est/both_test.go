@@ -95,6 +95,9 @@ func TestBoth(t *testing.T) {
 		refused(t, ask(nil), 403, ruleNoCertificate)
 		for _, certificate := range []*tls.Certificate{maker, other} {
 			challenged(t, ask(certificate))
+			if last := f.authority.refused[len(f.authority.refused)-1]; last.Text != "the certificate is accepted, and a password is needed as well" || last.Requester.Name != serial(certificate.Leaf) || last.Device != "press-1" {
+				t.Errorf("record %+v", last)
+			}
 			challenged(t, ask(certificate, basic(goodUser, "wrong")))
 			ask(certificate, right).certificates(t)
 			if got := f.authority.last(t); got.Requester.Kind == "password" || got.Requester.Name != serial(certificate.Leaf) || got.Device != "press-1" {

@@ -143,8 +143,8 @@ func (h *Handler) notHolder(x *exchange, err error) error {
 		slog.String("label", x.label.Name),
 		slog.String("peer", x.peer.String()),
 		slog.String("serial", serial(x.client)),
-		slog.String("subject", x.client.Subject.String()),
-		slog.String("issuer", x.client.Issuer.String()),
+		slog.String("subject", issuer.NameText(x.client.Subject, x.client.RawSubject)),
+		slog.String("issuer", issuer.NameText(x.client.Issuer, x.client.RawIssuer)),
 		slog.String("sha256", hex.EncodeToString(sum[:])))
 	return f
 }

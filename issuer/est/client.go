@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -57,6 +58,10 @@ const maxAnswer = 1 << 20
 
 // clientTimeout bounds one request when the context does not.
 const clientTimeout = 2 * time.Minute
+
+// connectTimeout bounds a connection attempt, and then its handshake: net/http
+// goes on with both when the request that wanted them has been given up.
+const connectTimeout = 30 * time.Second
 
 // CACerts fetches the trust anchors and intermediate certificates: RFC 7030,
 // Section 4.1. They may be trusted as far as the server that sent them.
@@ -195,6 +200,8 @@ func (c *Client) tls() *tls.Config {
 }
 
 func (c *Client) over(transport *http.Transport) *http.Client {
+	transport.DialContext = (&net.Dialer{Timeout: connectTimeout}).DialContext
+	transport.TLSHandshakeTimeout = connectTimeout
 	return &http.Client{
 		Transport: transport,
 		Timeout:   clientTimeout,

@@ -12,7 +12,8 @@ import (
 var ErrNone = errors.New("server announces no attributes")
 
 // CSRAttrs fetches what the server wants of certification requests: RFC 7030,
-// Section 4.5. It returns ErrNone if that is nothing.
+// Section 4.5. It returns ErrNone if that is nothing; if the server does not know the
+// path, with the StatusError of its 404 beside it.
 func (c *Client) CSRAttrs(ctx context.Context) (CSRAttrs, error) {
 	attributes, err := c.csrAttrs(ctx)
 	if err != nil && !errors.Is(err, ErrNone) {
@@ -24,8 +25,11 @@ func (c *Client) CSRAttrs(ctx context.Context) (CSRAttrs, error) {
 func (c *Client) csrAttrs(ctx context.Context) (CSRAttrs, error) {
 	a, err := c.do(ctx, c.shared(), ask{method: http.MethodGet, op: "csrattrs"})
 	var status *StatusError
-	if errors.As(err, &status) && (status.Code == http.StatusNoContent || status.Code == http.StatusNotFound) {
+	switch {
+	case errors.As(err, &status) && status.Code == http.StatusNoContent:
 		return CSRAttrs{}, ErrNone
+	case errors.As(err, &status) && status.Code == http.StatusNotFound:
+		return CSRAttrs{}, fmt.Errorf("%w: %w", ErrNone, err)
 	}
 	if err != nil {
 		return CSRAttrs{}, err

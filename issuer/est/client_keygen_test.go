@@ -26,7 +26,7 @@ import (
 // generating is the fixture's authority with keys of its own making.
 type generating struct{ *authority }
 
-func (g generating) GenerateKey(_ context.Context, _ string, like crypto.PublicKey) (crypto.Signer, error) {
+func (g generating) GenerateKey(_ context.Context, _ issuer.Request, like crypto.PublicKey) (crypto.Signer, error) {
 	if _, ok := like.(*rsa.PublicKey); ok {
 		return rsa.GenerateKey(rand.Reader, 2048)
 	}

@@ -1,7 +1,6 @@
 package est
 
 import (
-	"crypto"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
@@ -26,7 +25,7 @@ func (h *Handler) enroll(x *exchange) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	answer, err := h.issue(x, who, csr, nil)
+	answer, err := h.issue(x, x.asks(who, csr))
 	if err != nil {
 		return response{}, err
 	}
@@ -94,9 +93,8 @@ func (h *Handler) waiting(x *exchange) error {
 	return h.limitAddress(x)
 }
 
-// issue asks the issuer for the certificate of an authenticated request. With
-// generated, the certificate is for that key, which the server has made.
-func (h *Handler) issue(x *exchange, who identity, csr []byte, generated crypto.PublicKey) (issuer.Answer, error) {
+// asks is what the issuer is asked for an authenticated request.
+func (x *exchange) asks(who identity, csr []byte) issuer.Request {
 	l := x.label
 	r := issuer.Request{
 		Profile:   l.Profile,
@@ -108,7 +106,6 @@ func (h *Handler) issue(x *exchange, who identity, csr []byte, generated crypto.
 		Operation: operationName(x),
 		Device:    who.device,
 		Gateway:   l.Gateway,
-		Generated: generated,
 		Secret:    who.secret,
 		Approval:  l.Approval,
 		SecondKey: l.SecondKey,
@@ -139,20 +136,20 @@ func (h *Handler) issue(x *exchange, who identity, csr []byte, generated crypto.
 	if r.Authorize == issuer.ByWebhook {
 		r.Webhook = l.Webhook
 	}
-	if generated != nil {
-		if r.Approval {
-			return issuer.Answer{}, errPendingKey
-		}
-		if r.SecondKey == issuer.HoldSecondKey {
-			r.SecondKey = issuer.RefuseSecondKey
-		}
+	if x.op == "serverkeygen" && r.SecondKey == issuer.HoldSecondKey {
+		r.SecondKey = issuer.RefuseSecondKey
 	}
+	return r
+}
+
+// issue asks the issuer for the certificate.
+func (h *Handler) issue(x *exchange, r issuer.Request) (issuer.Answer, error) {
 	answer, err := h.authority.Enroll(x.r.Context(), r)
 	var refusal *issuer.Refusal
 	switch {
 	case errors.As(err, &refusal):
 		x.note(slog.String("subject", refusal.Subject))
-		if refusal.Kind == issuer.Pending && generated != nil {
+		if refusal.Kind == issuer.Pending && r.Generated != nil {
 			err = errPendingKey
 		}
 		return issuer.Answer{}, err

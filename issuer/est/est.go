@@ -75,10 +75,11 @@ type Authority interface {
 	// Wants describes the requests that a profile takes, for csrattrs.
 	Wants(profile string) issuer.Wants
 
-	// GenerateKey makes a key pair for serverkeygen: of the type of like if the
-	// profile takes that, otherwise of another that it takes. *issuer.Refusal if it
-	// cannot.
-	GenerateKey(ctx context.Context, profile string, like crypto.PublicKey) (crypto.Signer, error)
+	// GenerateKey makes the key pair of a request for serverkeygen: of the type of
+	// like if the profile takes that, otherwise of another that it takes.
+	// *issuer.Refusal if it cannot, or if Enroll would refuse the request whatever
+	// the key is; then it has recorded that.
+	GenerateKey(ctx context.Context, r issuer.Request, like crypto.PublicKey) (crypto.Signer, error)
 
 	// Withdrawn reports whether an issuing CA, or one above it, is revoked.
 	Withdrawn(issuerName string) bool
@@ -104,7 +105,7 @@ type Config struct {
 	// serverkeygen: those of the TLS server. Must be set if a label has Keygen.
 	Signer func() (*tls.Certificate, error)
 	// Stations are the addresses behind which a whole line may stand: limits per
-	// address do not hold for them.
+	// address do not hold for them, nor the lock after wrong passwords.
 	Stations []netip.Prefix
 }
 

@@ -28,6 +28,11 @@ func newLimits(stations []netip.Prefix) limits {
 	return limits{slices.Clone(stations), newBuckets[sourceOf](), newBuckets[deviceOf](), newBuckets[string]()}
 }
 
+// station reports whether a whole line may stand behind an address.
+func (l *limits) station(peer netip.Addr) bool {
+	return slices.ContainsFunc(l.stations, func(p netip.Prefix) bool { return p.Contains(peer) })
+}
+
 func tooMany(wait time.Duration, rule, what string) error {
 	if wait == 0 {
 		return nil
@@ -40,7 +45,7 @@ func tooMany(wait time.Duration, rule, what string) error {
 // limitAddress counts a request from an address, before anything else is done
 // about it. Stations pass: a whole line stands behind one.
 func (h *Handler) limitAddress(x *exchange) error {
-	if slices.ContainsFunc(h.limits.stations, func(p netip.Prefix) bool { return p.Contains(x.peer) }) {
+	if h.limits.station(x.peer) {
 		return nil
 	}
 	wait := h.limits.sources.take(h.now(), sourceOf{x.label.Name, source(x.peer)}, x.label.Limits.Address, false)

@@ -76,7 +76,10 @@ func (l matrixLabel) config(maker *Maker) Label {
 		c.Passwords = goodPasswords()
 	}
 	if l.own {
-		c.Own = []string{"device", "other"}
+		c.Own = []string{"device"}
+	}
+	if l.admits("other") {
+		c.Own = append(c.Own, "other")
 	}
 	if l.maker {
 		c.Maker = maker

@@ -81,6 +81,12 @@ func (l *label) checkRules() error {
 		if len(l.RAs) > 0 {
 			return errors.New("a registration authority has no credential of a work order: give it a label of its own")
 		}
+		if slices.ContainsFunc(l.Own, func(own string) bool { return own != l.Profile }) {
+			return errors.New("certificates of other profiles have no credential of a work order, and nothing to renew: own may be the label's profile only")
+		}
+		if l.Gateway != "" {
+			return errors.New("a work order is for one profile, and none pays for CA certificates: give gateways a label of their own")
+		}
 	default:
 		return fmt.Errorf("authorize %q is none of trusted, inventory, order, webhook", l.Authorize)
 	}

@@ -44,6 +44,8 @@ func TestLabelOptions(t *testing.T) {
 	})
 
 	bad("one-time secret past the quota", "past every quota", func(l *Label) { l.Authorize, l.OneTime = issuer.ByOrder, true })
+	bad("another profile past the quota", "profile only", func(l *Label) { l.Authorize, l.Own = issuer.ByOrder, []string{"device", "other"} })
+	bad("gateways past the quota", "CA certificates", func(l *Label) { l.Authorize, l.Gateway = issuer.ByOrder, "edge-ca" })
 	bad("renewal by an order of nobody's", "cost no unit", func(l *Label) { l.Renewal.Authorize = issuer.ByOrder })
 	bad("unknown renewal rule", "renewal authorize", func(l *Label) { l.Renewal.Authorize = "some" })
 	bad("webhook without one", "needs one", func(l *Label) { l.Authorize = issuer.ByWebhook })

@@ -23,12 +23,18 @@ func (c cell) reenroll() bool { return c.op == "simplereenroll" }
 // represents: a registration authority renews for a device.
 func (c cell) represents() bool { return c.state == "ra" && c.reenroll() }
 
+// admits: certificates of ours authenticate. That of another profile has no
+// credential of a work order, and nothing to renew.
+func (l matrixLabel) admits(state string) bool {
+	return l.own && !(state == "other" && l.rule == "order")
+}
+
 // good: the certificate authenticates at this label and operation.
 func (c cell) good() bool {
 	l := c.label
 	switch c.state {
 	case "own", "other":
-		return l.own
+		return l.admits(c.state)
 	case "grace":
 		return l.own && l.grace && c.op != "serverkeygen"
 	case "maker":
@@ -107,7 +113,7 @@ var oracle = []struct {
 	{"a revoked certificate is revoked everywhere", func(c cell) bool { return c.bad() && c.in("revoked") }, 403, "certificate-revoked"},
 	{"a server or CA is no device", func(c cell) bool { return c.bad() && c.in("server", "ca") }, 403, "certificate-purpose"},
 	{"own certificates are not admitted here", func(c cell) bool {
-		return c.bad() && c.in("own", "other", "expired", "grace", "future") && !c.label.own
+		return c.bad() && c.in("own", "other", "expired", "grace", "future") && !c.label.admits(c.state)
 	}, 403, "own-profile"},
 	{"a certificate from the future is never valid", func(c cell) bool { return c.bad() && c.in("future") }, 403, "certificate-not-yet-valid"},
 	{"an expired certificate is over, out of grace or where there is none", func(c cell) bool { return c.bad() && c.in("expired", "grace") }, 403, "certificate-expired"},

@@ -67,24 +67,28 @@ func (h *Handler) byPassword(x *exchange) (identity, error) {
 	return who, nil
 }
 
-// attempt counts a right or wrong secret and refuses the wrong one, and any
-// after too many of them.
+// attempt counts a wrong secret and refuses it, and from an address of too many
+// of them the right one, too.
 func (h *Handler) attempt(x *exchange, user string, known, right bool) *failure {
 	now := h.now()
 	source, account := sourceKey(x.peer), attemptKey{label: x.label.Name}
 	if known {
 		account.user, account.known = user, true
 	}
+	account = account.at(source)
 	switch {
-	case h.attempts.locked(now, source, account):
+	case h.attempts.locked(now, source), !right && h.attempts.locked(now, account):
 		x.note(slog.String("user", shorten(user)), slog.Bool("right", right))
 		return fail(http.StatusUnauthorized, ruleAttempts, "too many wrong passwords")
 	case !right:
-		h.attempts.failed(now, source, account)
+		h.attempts.failed(now, account)
+		// A device with an old secret does not stop the line that it is in.
+		if !h.limits.station(x.peer) {
+			h.attempts.failed(now, source)
+		}
 		x.note(slog.String("user", shorten(user)), slog.Bool("known", known))
 		return fail(http.StatusUnauthorized, ruleCredential, "unknown user or wrong password")
 	}
-	h.attempts.succeeded(now, source, account)
 	return nil
 }
 

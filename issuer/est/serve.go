@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"mintmark/internal/ledger"
+	"mintmark/issuer"
 )
 
 // exchange is one request on its way to an answer.
@@ -225,7 +226,7 @@ func (h *Handler) refused(x *exchange, f *failure) {
 		r.Label, r.Profile = x.label.Name, x.label.Profile
 	}
 	if x.client != nil {
-		r.Subject = x.client.Subject.String()
+		r.Subject = issuer.NameText(x.client.Subject, x.client.RawSubject)
 	}
 	h.authority.Refused(r)
 }

@@ -21,8 +21,8 @@ import (
 // serverKeygen makes a key for the device and a certificate of it: RFC 7030,
 // Section 4.4. Only the answer holds the private key; nothing keeps or logs it.
 //
-// All that can refuse the request, other than the issuer, does so before there
-// is a key; and the key is encrypted before there is a certificate, so that no
+// All that can refuse the request without a key does so before there is one,
+// since making it is what costs most; and the key is encrypted before there is a certificate, so that no
 // certificate is issued of a key that nobody gets.
 func (h *Handler) serverKeygen(x *exchange) (response, error) {
 	if x.label.Keygen == nil {
@@ -48,7 +48,11 @@ func (h *Handler) serverKeygen(x *exchange) (response, error) {
 		f.err = err
 		return response{}, f
 	}
-	key, err := h.authority.GenerateKey(x.r.Context(), x.label.Profile, request.PublicKey)
+	asked := x.asks(who, csr)
+	if asked.Approval {
+		return response{}, errPendingKey
+	}
+	key, err := h.authority.GenerateKey(x.r.Context(), asked, request.PublicKey)
 	if err != nil {
 		return response{}, err
 	}
@@ -65,7 +69,8 @@ func (h *Handler) serverKeygen(x *exchange) (response, error) {
 		}
 		partType = mediaTypeKey
 	}
-	answer, err := h.issue(x, who, csr, key.Public())
+	asked.Generated = key.Public()
+	answer, err := h.issue(x, asked)
 	if err != nil {
 		return response{}, err
 	}

@@ -48,9 +48,9 @@ type countedAuthority struct {
 	f *serverKeygenFixture
 }
 
-func (c countedAuthority) GenerateKey(ctx context.Context, profile string, like crypto.PublicKey) (crypto.Signer, error) {
+func (c countedAuthority) GenerateKey(ctx context.Context, r issuer.Request, like crypto.PublicKey) (crypto.Signer, error) {
 	c.f.made.Add(1)
-	return c.Authority.GenerateKey(ctx, profile, like)
+	return c.Authority.GenerateKey(ctx, r, like)
 }
 
 func (c countedAuthority) Enroll(ctx context.Context, r issuer.Request) (issuer.Answer, error) {

@@ -3,6 +3,8 @@ package est
 import (
 	"crypto/tls"
 	"net/netip"
+
+	"mintmark/issuer"
 )
 
 // TLSConfig is the server side of TLS as EST clients in the field need it.
@@ -22,6 +24,8 @@ func TLSConfig(getCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, erro
 		// intermediates can be verified with ours. Without names of CAs in the
 		// request, clients send what they have.
 		ClientAuth: tls.RequestClientCert,
+		// But one that no honest client has goes no further.
+		VerifyConnection: issuer.CheckPresented,
 
 		// strongSwan loses answers whose first records are small.
 		DynamicRecordSizingDisabled: true,

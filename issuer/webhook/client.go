@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -79,8 +80,13 @@ func New(c Config) (*Client, error) {
 		asking: make(chan struct{}, maxAsking),
 		http: &http.Client{
 			Transport: &http.Transport{
-				Proxy:                  nil, // see the package comment
-				TLSClientConfig:        config,
+				Proxy:           nil, // see the package comment
+				TLSClientConfig: config,
+				// net/http connects apart from the context of the question that needs
+				// it: without these, what hangs would hold a connection of maxAsking
+				// for ever.
+				DialContext:            (&net.Dialer{Timeout: c.Timeout}).DialContext,
+				TLSHandshakeTimeout:    c.Timeout,
 				MaxConnsPerHost:        maxAsking,
 				MaxIdleConnsPerHost:    maxAsking,
 				IdleConnTimeout:        time.Minute,

@@ -233,6 +233,69 @@ var enrollmentChecks = []check{
 		}
 		full()
 	}},
+	{"one device fills no queue", func(t *testing.T, b *bench) {
+		full := func(device, key string, change ...func(*ledger.Enrollment)) {
+			t.Helper()
+			var many *ledger.TooManyError
+			if _, err := b.QueueEnrollment(b.ctx, b.request(device, key, change...), 100); !errors.As(err, &many) || many.Most != ledger.MostOfOne || !many.OfOne {
+				t.Fatalf("%s, one more: %v", key, err)
+			}
+		}
+		fill := func(device, prefix string, count int, change ...func(*ledger.Enrollment)) (all []ledger.Enrollment) {
+			t.Helper()
+			for n := range count {
+				e, err := b.QueueEnrollment(b.ctx, b.request(device, fmt.Sprint(prefix, n), change...), 100)
+				b.ok(err)
+				all = append(all, e)
+			}
+			return all
+		}
+		all := fill("dev-1", "k", ledger.MostOfOne)
+		full("dev-1", "more")
+		full("dev-1", "more", func(e *ledger.Enrollment) {
+			e.Label, e.Profile, e.Requester = "other", "other", ledger.Requester{Kind: "maker", Name: "01"}
+		})
+		b.equal("waits already", b.queue("dev-1", "k0").ID, all[0].ID)
+		fill("dev-2", "l", ledger.MostOfOne) // of the same requester
+
+		b.decide(all[0].ID, false)
+		b.decide(all[1].ID, true)
+		all = append(all[2:], fill("dev-1", "more", 2)...)
+		full("dev-1", "again")
+		// Nor by an approval that goes back.
+		again := b.decide(fill("dev-3", "m", 1)[0].ID, true)
+		b.issue(b.intent("dev-3", "other"))
+		fill("dev-3", "m-", ledger.MostOfOne)
+		full("dev-3", "m0")
+		b.entry(again.ID, ledger.EnrollmentApproved)
+		b.now = all[0].ExpiresAt // what is over does not wait
+		fill("dev-1", "new", ledger.MostOfOne)
+		full("dev-1", "newer")
+
+		// Without a device it is who asks.
+		server := func(e *ledger.Enrollment) { e.Device, e.Purpose = "", ledger.ForServer }
+		fill("est", "s", ledger.MostOfOne, server)
+		full("est", "t", server)
+		fill("est", "u", ledger.MostOfOne, server, func(e *ledger.Enrollment) { e.Requester.Name = "station-3" })
+		fill("est", "v", ledger.MostOfOne, server, func(e *ledger.Enrollment) { e.Requester.Kind = "maker" })
+	}},
+	{"of the keys of one device that come at once, so many wait and no more", func(t *testing.T, b *bench) {
+		var queued, refused atomic.Int32
+		together(func(n int) {
+			var many *ledger.TooManyError
+			_, err := b.QueueEnrollment(b.ctx, b.request("dev-1", fmt.Sprint("k", n)), 1000)
+			switch {
+			case err == nil:
+				queued.Add(1)
+			case errors.As(err, &many):
+				refused.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
+		b.equal("queued", queued.Load(), ledger.MostOfOne)
+		b.equal("refused", refused.Load(), clients-ledger.MostOfOne)
+	}},
 	{"while no more may wait, an approval that does not suffice stays one", func(t *testing.T, b *bench) {
 		e := b.approvedFor("dev-1", "k1")
 		b.issue(b.intent("dev-1", "another"))

@@ -203,8 +203,15 @@ func (t *tx) rival(i *ledger.Intent) (refusal, err error) {
 	}
 	var shared *ledger.SharedKeyError
 	if i.Repeat > 0 || i.Device != "" {
-		if refusal, shared, err = t.sameKey(i, since); refusal != nil || err != nil {
-			return refusal, err
+		if refusal, shared, err = t.sameKey(i, since); err != nil {
+			return nil, err
+		}
+		if refusal != nil {
+			// A device that is held gets nothing, not even what it has got already.
+			if held, err := t.held(i.Device); held != nil || err != nil {
+				return held, err
+			}
+			return refusal, nil
 		}
 	}
 	// Whose secret is worth nothing learns nothing of the device.

@@ -109,6 +109,9 @@ func (d *dialect) selectCertificates(q ledger.Query, limit int) (string, []any, 
 	if !q.ExpiresBefore.IsZero() {
 		and("not_after <", micros(q.ExpiresBefore))
 	}
+	if !q.ExpiresAfter.IsZero() {
+		and("not_after >=", micros(q.ExpiresAfter))
+	}
 	if q.After != "" {
 		after, err := serialBytes(q.After)
 		if err != nil {
@@ -117,7 +120,7 @@ func (d *dialect) selectCertificates(q ledger.Query, limit int) (string, []any, 
 		and("serial >", after)
 	}
 	text := `SELECT ` + certificateColumns + ` FROM certificates`
-	if !q.ExpiresBefore.IsZero() && q.Device == "" && q.Key == [32]byte{} && q.Requester == "" && q.Order == "" && q.Profile == "" && q.Issuer == "" &&
+	if !(q.ExpiresBefore.IsZero() && q.ExpiresAfter.IsZero()) && q.Device == "" && q.Key == [32]byte{} && q.Requester == "" && q.Order == "" && q.Profile == "" && q.Issuer == "" &&
 		(q.State == "" || q.State == ledger.Valid) {
 		text += d.byExpiry
 	}

@@ -31,6 +31,18 @@ const (
 // maxNote bounds what someone may say about a device, in bytes.
 const maxNote = 1000
 
+// held refuses a device that is held or retired.
+func (t *tx) held(device string) (refusal, err error) {
+	held := ""
+	if device == "" {
+		return nil, nil
+	}
+	if err := t.query(`SELECT held FROM devices WHERE id = $1`, scanInto(&held), device); err != nil || held == "" {
+		return nil, err
+	}
+	return &ledger.DeviceError{Device: device, Why: held}, nil
+}
+
 // admits refuses an intent for what is known of its device. The key that a
 // list names binds whoever asks.
 func (t *tx) admits(i *ledger.Intent) (refusal, err error) {

@@ -25,6 +25,9 @@ const (
 	sqlLastEnrollment = `SELECT COALESCE(max(id), '') FROM enrollments`
 	sqlCountWaiting   = `SELECT count(*) FROM (SELECT 1 FROM enrollments WHERE state = 'pending' AND expires_at > $1 LIMIT $2) AS one`
 
+	sqlWaitingDevice = `SELECT count(*) FROM (SELECT 1 FROM enrollments WHERE state = 'pending' AND device = $1 AND expires_at > $2 LIMIT $3) AS one`
+	sqlWaitingAsker  = `SELECT count(*) FROM (SELECT 1 FROM enrollments WHERE state = 'pending' AND device = '' AND requester_kind = $1 AND requester = $2 AND expires_at > $3 LIMIT $4) AS one`
+
 	// Writes an entry as it is from then on. What the request said of itself does
 	// not change, and a rebuild keeps the change that came last.
 	sqlPutEnrollment = `INSERT INTO enrollments (id, spki, subject, label, profile, purpose, device, cause, other, requester_kind, requester, address, csr,
@@ -137,12 +140,12 @@ func (t *tx) queueEnrollment(e ledger.Enrollment, most int) (ledger.Enrollment, 
 		}
 		// Whoever approved it has not seen that.
 		known.State, known.DecidedAt, known.DecidedBy, known.Note = ledger.EnrollmentPending, time.Time{}, "", ""
-		if err := t.mayWait(e.At, most); err != nil {
+		if err := t.mayWait(&known.Enrollment, e.At, most); err != nil {
 			return e, err
 		}
 		return known.Enrollment, t.changeEnrollment(&known, e.At)
 	}
-	if err := t.mayWait(e.At, most); err != nil {
+	if err := t.mayWait(&e, e.At, most); err != nil {
 		return e, err
 	}
 	if e.Other, err = t.heldKey(&e, e.At); err != nil {
@@ -158,14 +161,25 @@ func (t *tx) queueEnrollment(e ledger.Enrollment, most int) (ledger.Enrollment, 
 	return e, t.changeEnrollment(&storedEnrollment{Enrollment: e}, e.At)
 }
 
-// mayWait refuses one more entry than may wait.
-func (t *tx) mayWait(now time.Time, most int) error {
-	waiting := 0
+// mayWait refuses one more entry than may wait, of all and of who asks: a
+// device makes a new key as often as it likes.
+func (t *tx) mayWait(e *ledger.Enrollment, now time.Time, most int) error {
+	waiting, own := 0, 0
 	if err := t.query(sqlCountWaiting, scanInto(&waiting), micros(now), max(most, 0)); err != nil {
 		return err
 	}
 	if waiting >= most {
 		return &ledger.TooManyError{Count: waiting + 1, Most: most, Waiting: true}
+	}
+	text, args := sqlWaitingDevice, []any{e.Device, micros(now), ledger.MostOfOne}
+	if e.Device == "" {
+		text, args = sqlWaitingAsker, []any{e.Requester.Kind, e.Requester.Name, micros(now), ledger.MostOfOne}
+	}
+	if err := t.query(text, scanInto(&own), args...); err != nil {
+		return err
+	}
+	if own >= ledger.MostOfOne {
+		return &ledger.TooManyError{Count: own + 1, Most: ledger.MostOfOne, Waiting: true, OfOne: true}
 	}
 	return nil
 }

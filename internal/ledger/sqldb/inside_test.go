@@ -107,6 +107,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 		"purpose":              {ledger.Query{Purpose: ledger.ForServer, After: after}, "(serial>?)"},
 		"expiring":             {ledger.Query{ExpiresBefore: time.Unix(9, 0), After: after}, "certificates_expiry (serial>?"},
 		"expiring, first page": {ledger.Query{ExpiresBefore: time.Unix(9, 0)}, "certificates_expiry"},
+		"in force":             {ledger.Query{ExpiresAfter: time.Unix(9, 0), State: ledger.Valid, After: after}, "certificates_expiry (serial>?"},
 		"expiring valid":       {ledger.Query{ExpiresBefore: time.Unix(9, 0), State: ledger.Valid, After: after}, "certificates_expiry (serial>?"},
 	} {
 		text, args, err := w.selectCertificates(c.query, 10)
@@ -186,6 +187,8 @@ func TestQueriesUseIndexes(t *testing.T) {
 	check("newest enrollment", sqlNewestEnrollment, "enrollments_spki (spki=?)", []byte{1}, "s", 1)
 	check("newest enrollment that nobody has taken", sqlNewestUntaken, "enrollments_spki (spki=?)", []byte{1}, "s", 1)
 	check("enrollments that wait", sqlCountWaiting, "enrollments_waiting (expires_at>?)", 1, 1)
+	check("enrollments of a device that wait", sqlWaitingDevice, "enrollments_asker (device=?)", "d", 1, 1)
+	check("enrollments of a requester that wait", sqlWaitingAsker, "enrollments_asker (device=? AND requester_kind=? AND requester=? AND expires_at>?)", "password", "line-1", 1, 1)
 	check("enrollments long over", sqlSweepEnrollments, "enrollments_over (expires_at<?)", 1)
 	check("last enrollment", sqlLastEnrollment, "sqlite_autoindex_enrollments_1")
 	check("key that a device holds", sqlHeldKey, "certificates_device (device=? AND not_after>?)", "d", 1, []byte{1}, "device")

@@ -99,6 +99,8 @@ func TestQueriesUseIndexesPostgres(t *testing.T) {
 	check("newest enrollment", sqlNewestEnrollment, "enrollments_spki", []byte{1}, "s", 1)
 	check("newest enrollment that nobody has taken", sqlNewestUntaken, "enrollments_spki", []byte{1}, "s", 1)
 	check("enrollments that wait", sqlCountWaiting, "enrollments_waiting", 1, 1)
+	check("enrollments of a device that wait", sqlWaitingDevice, "enrollments_", "dev-7", 1, 1)
+	check("enrollments of a requester that wait", sqlWaitingAsker, "enrollments_", "password", "line-1", 1, 1)
 	check("enrollments long over", sqlSweepEnrollments, "enrollments_over", 1)
 	check("key that a device holds", sqlHeldKey, "certificates_device", "dev-7", 1, []byte{1}, "device")
 	check("giving an approval back", sqlReturnEnrollment, "enrollments_serial", []byte{1})

@@ -50,6 +50,17 @@ func (f *Files) write(name string, content []byte, replaces string, mode os.File
 	return f.rename(temporary, name)
 }
 
+// writable says why a new certificate could not be put in its place, before one is
+// asked for.
+func (f *Files) writable() error {
+	// A new key is on the disk already by then, and one that is kept stays.
+	file, err := os.CreateTemp(filepath.Dir(f.Certificate), "."+filepath.Base(f.Certificate)+".*")
+	if err != nil {
+		return fmt.Errorf("%s could not be replaced: %w", f.Certificate, err)
+	}
+	return errors.Join(file.Close(), os.Remove(file.Name()))
+}
+
 // resemble gives a file the owner and the mode of another, so that a service that
 // could read the old one can read the new one.
 func resemble(file *os.File, other string, mode os.FileMode) error {

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Files are where a device has its certificate and its key, in PEM. One process
@@ -62,11 +63,27 @@ func load(certificate, key string) (*tls.Certificate, error) {
 		return nil, err
 	}
 	defer clear(keyPEM)
+	if encrypted(keyPEM) {
+		return nil, fmt.Errorf("%s is encrypted, and encrypted keys are not read: openssl pkey -in %s -out FILE decrypts it", key, key)
+	}
 	pair, err := tls.X509KeyPair(certificatePEM, keyPEM)
 	if err != nil {
 		return nil, fmt.Errorf("%s and %s: %w", certificate, key, err)
 	}
 	return &pair, nil
+}
+
+// encrypted reports whether the first private key in a file is encrypted.
+func encrypted(content []byte) bool {
+	for rest := content; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return false
+		}
+		if strings.HasSuffix(block.Type, "PRIVATE KEY") {
+			return block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED")
+		}
+	}
 }
 
 func withSigner(name string, content []byte, signer crypto.Signer) (*tls.Certificate, error) {

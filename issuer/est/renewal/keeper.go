@@ -102,6 +102,9 @@ func (k *Keeper) renew(ctx context.Context, files *Files, current *tls.Certifica
 		}
 		key = fresh
 	}
+	if err := files.writable(); err != nil {
+		return nil, err
+	}
 	chain, err := k.Ask(ctx, current, key)
 	if err != nil {
 		return nil, err

@@ -338,6 +338,25 @@ func TestOnce(t *testing.T) {
 }
 
 // TestToken keeps a key that is in no file.
+// TestNowhere: where the new certificate could not be put, none is asked for. The
+// name has room for the suffix of the lock and for no other.
+func TestNowhere(t *testing.T) {
+	c := newCA(t, 30*24*time.Hour)
+	f := enrolled(t, c, "two files")
+	long := filepath.Join(filepath.Dir(f.Certificate), strings.Repeat("c", 250))
+	if err := os.Rename(f.Certificate, long); err != nil {
+		t.Fatal(err)
+	}
+	f.Certificate = long
+	k := &Keeper{Files: f, Ask: c.ask, Say: t.Logf, Now: func() time.Time { return time.Now().Add(28 * 24 * time.Hour) }, At: Fraction{}}
+	if _, err := k.Once(t.Context()); err == nil || !strings.Contains(err.Error(), "could not be replaced") {
+		t.Errorf("%v", err)
+	}
+	if c.asked > 0 {
+		t.Error("a certificate was issued, and lost")
+	}
+}
+
 func TestToken(t *testing.T) {
 	c := newCA(t, 900*time.Hour)
 	key := newKey(t)

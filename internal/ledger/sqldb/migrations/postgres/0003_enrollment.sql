@@ -41,6 +41,7 @@ CREATE INDEX IF NOT EXISTS enrollments_issued ON enrollments (id) WHERE serial I
 CREATE INDEX IF NOT EXISTS enrollments_device ON enrollments (device, id) WHERE device <> '';
 CREATE INDEX IF NOT EXISTS enrollments_label ON enrollments (label, id);
 CREATE INDEX IF NOT EXISTS enrollments_waiting ON enrollments (expires_at) WHERE state = 'pending';
+CREATE INDEX IF NOT EXISTS enrollments_asker ON enrollments (device, requester_kind, requester, expires_at) WHERE state = 'pending';
 CREATE INDEX IF NOT EXISTS enrollments_over ON enrollments (expires_at, id);
 -- What a void serial number gives back.
 CREATE INDEX IF NOT EXISTS enrollments_serial ON enrollments (serial) WHERE serial IS NOT NULL;

@@ -41,6 +41,7 @@ CREATE INDEX enrollments_issued ON enrollments (id) WHERE serial IS NOT NULL;
 CREATE INDEX enrollments_device ON enrollments (device, id) WHERE device <> '';
 CREATE INDEX enrollments_label ON enrollments (label, id);
 CREATE INDEX enrollments_waiting ON enrollments (expires_at) WHERE state = 'pending';
+CREATE INDEX enrollments_asker ON enrollments (device, requester_kind, requester, expires_at) WHERE state = 'pending';
 CREATE INDEX enrollments_over ON enrollments (expires_at, id);
 -- What a void serial number gives back.
 CREATE INDEX enrollments_serial ON enrollments (serial) WHERE serial IS NOT NULL;
