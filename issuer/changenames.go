@@ -3,6 +3,7 @@ package issuer
 import (
 	"bytes"
 	"crypto/x509"
+	"regexp"
 	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -98,6 +99,43 @@ func addAlternative(b *cryptobyte.Builder, names []byte) {
 			})
 		})
 	})
+}
+
+// takesChange refuses names in ChangeSubjectName that a certificate of the
+// profile would not get. Whoever asks for a change by name must have it or be
+// told; what a request merely brings along is left out without a word.
+func (p *Profile) takesChange(csr *request) error {
+	if csr.change == nil {
+		return nil
+	}
+	if csr.change.Subject != nil {
+		for _, a := range csr.names.Subject.Names {
+			if !slices.ContainsFunc(p.subject, func(r subjectRule) bool { return r.oid.Equal(a.Type) }) {
+				return refuse(Malformed, "change-names", "ChangeSubjectName asks for the subject attribute %s, which profile %s does not take", a.Type, p.Name)
+			}
+		}
+	}
+	if csr.change.SubjectAlt == nil {
+		return nil
+	}
+	all, err := generalNames(csr.names.Extensions)
+	if err != nil {
+		return err
+	}
+	taken := 0
+	for _, kind := range []struct {
+		name    string
+		count   int
+		allowed *regexp.Regexp
+	}{{"DNS", len(csr.names.DNSNames), p.dns}, {"IP", len(csr.names.IPAddresses), p.ip}, {"URI", len(csr.names.URIs), p.uri}, {"email", len(csr.names.EmailAddresses), p.email}} {
+		if taken += kind.count; kind.count > 0 && kind.allowed == nil {
+			return refuse(Malformed, "change-names", "ChangeSubjectName asks for a %s name, and profile %s takes none", kind.name, p.Name)
+		}
+	}
+	if taken != len(all) {
+		return refuse(Malformed, "change-names", "ChangeSubjectName asks for a kind of alternative name that no profile takes")
+	}
+	return nil
 }
 
 // sameNames reports whether two requests ask for the same names. That they were

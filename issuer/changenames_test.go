@@ -91,6 +91,10 @@ func TestChangeNames(t *testing.T) {
 		{"another device, whoever asks", old, []string{"a.example"}, pkcs10.ChangeSubject{Subject: subjectDER(t, named("press-2"))}, func(r *issuer.Request) { r.Device = "" }, issuer.Forbidden, "identity", "", nil},
 		{"against the profile", old, []string{"a.example"}, pkcs10.ChangeSubject{SubjectAlt: dnsDER(t, "b.elsewhere")}, nil, issuer.Malformed, "san", "", nil},
 		{"no subject by the profile", old, []string{"a.example"}, pkcs10.ChangeSubject{Subject: subjectDER(t, pkix.Name{Organization: []string{"x"}})}, nil, issuer.Malformed, "subject", "", nil},
+		// What is asked for by name is granted or refused, never left out.
+		{"an attribute beyond the profile", old, []string{"a.example"}, pkcs10.ChangeSubject{Subject: subjectDER(t, pkix.Name{CommonName: "press-1", Organization: []string{"x"}})}, nil, issuer.Malformed, "change-names", "", nil},
+		{"a kind of name beyond the profile", old, []string{"a.example"}, pkcs10.ChangeSubject{SubjectAlt: []byte("\x30\x06\x87\x04\x0a\x00\x00\x01")}, nil, issuer.Malformed, "change-names", "", nil},
+		{"a kind of name beyond all profiles", old, []string{"a.example"}, pkcs10.ChangeSubject{SubjectAlt: []byte("\x30\x04\x88\x02\x2a\x03")}, nil, issuer.Malformed, "change-names", "", nil},
 		{"no DNS name", old, []string{"a.example"}, pkcs10.ChangeSubject{SubjectAlt: dnsDER(t, "\xff")}, nil, issuer.Malformed, "csr-attribute", "", nil},
 		{"too many", old, []string{"a.example"}, pkcs10.ChangeSubject{SubjectAlt: dnsDER(t, slices.Repeat([]string{"b.example"}, 33)...)}, nil, issuer.Malformed, "san", "", nil},
 	} {

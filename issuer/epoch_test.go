@@ -131,7 +131,7 @@ func TestHolder(t *testing.T) {
 	if _, err := ra.Holder(t.Context(), foreign.Certificate); !errors.Is(err, issuer.ErrForeign) {
 		t.Errorf("foreign certificate: %v", err)
 	}
-	if got := alarms(t, ra, "unknown-certificate"); got != 1 {
+	if got := alarms(t, ra, "certificate-unknown"); got != 1 {
 		t.Errorf("%v alarms, want 1", got)
 	}
 }

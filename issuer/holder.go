@@ -3,7 +3,9 @@ package issuer
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -34,9 +36,11 @@ func (ra *RA) Holder(ctx context.Context, certificate *x509.Certificate) (ledger
 	case errors.Is(err, ledger.ErrNotFound), err == nil && !bytes.Equal(record.DER, certificate.Raw):
 		for _, a := range issuers {
 			if certificate.CheckSignatureFrom(a.Certificate()) == nil {
-				ra.metrics.alarms.WithLabelValues("unknown-certificate").Inc()
+				ra.metrics.alarms.WithLabelValues("certificate-unknown").Inc()
+				sum := sha256.Sum256(certificate.Raw)
 				ra.log.Error("ALARM: a certificate under our authority that the ledger does not know: its key may be compromised",
-					"issuer", a.Name(), "serial", serial, "subject", NameText(certificate.Subject, certificate.RawSubject))
+					"issuer", a.Name(), "serial", serial, "subject", NameText(certificate.Subject, certificate.RawSubject),
+					"sha256", hex.EncodeToString(sum[:]))
 				return ledger.Certificate{}, refuse(Forbidden, "certificate-unknown", "the client certificate %s is not in the records of this server", serial)
 			}
 		}

@@ -28,7 +28,7 @@ func newMetrics() *metrics {
 		}, []string{"issuer", "outcome"}),
 		alarms: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "alarms_total",
-			Help: "Findings that a person must look at: clone, key-shared, unknown-certificate.",
+			Help: "Findings that a person must look at: clone, key-shared, certificate-unknown.",
 		}, []string{"kind"}),
 		queued: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "enrollments_queued_total",
@@ -42,7 +42,7 @@ func newMetrics() *metrics {
 	// There from the start: the rise from nothing to one is not seen as a rise.
 	m.alarms.WithLabelValues("clone")
 	m.alarms.WithLabelValues("key-shared")
-	m.alarms.WithLabelValues("unknown-certificate")
+	m.alarms.WithLabelValues("certificate-unknown")
 	for _, cause := range []string{causeLabel, causeWebhook, causeSecondKey} {
 		m.queued.WithLabelValues(cause)
 	}

@@ -120,6 +120,9 @@ func (p *Profile) template(csr *request, id identity, issuer string, serial *big
 		t.IsCA, t.MaxPathLenZero = true, true
 		t.KeyUsage |= x509.KeyUsageCertSign
 	}
+	if err := p.takesChange(csr); err != nil {
+		return nil, err
+	}
 	names := csr.names
 	count := len(names.DNSNames) + len(names.IPAddresses) + len(names.URIs) + len(names.EmailAddresses)
 	if count > maxNames {

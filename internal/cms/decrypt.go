@@ -149,8 +149,9 @@ func parseTransport(info cryptobyte.String) (recipient, error) {
 	switch {
 	case algorithm.Equal(RSAEncryption):
 	case algorithm.Equal(RSAOAEP):
+		// Unknown ones, as a label, are no reason to refuse the other recipients.
 		if oaep, err = parseOAEP(parameters); err != nil {
-			return nil, err
+			return forNobody, nil
 		}
 	default:
 		return forNobody, nil

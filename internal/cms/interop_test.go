@@ -192,6 +192,8 @@ func TestOpenSSLEncrypts(t *testing.T) {
 		"P-384":       {parties["P-384"].key, []string{"-aes256", "-keyid", "-recip", at("P-384.pem"), "-keyopt", "ecdh_kdf_md:sha384", "-aes256-wrap"}},
 		"KEK":         {kek(32), []string{"-aes128", "-secretkey", hex.EncodeToString(kek(32)), "-secretkeyid", "6b"}},
 		"several":     {parties["P-256"].key, []string{"-aes128", "-secretkey", hex.EncodeToString(kek(16)), "-secretkeyid", "6b", "-recip", at("RSA-2048.pem"), "-recip", at("P-256.pem"), "-keyopt", "ecdh_kdf_md:sha256"}},
+		"beside one with an unknown OAEP": {parties["P-256"].key, append(append([]string{"-aes128", "-recip", at("RSA-2048.pem")}, oaep...),
+			"-keyopt", "rsa_oaep_md:sha224", "-recip", at("P-256.pem"), "-keyopt", "ecdh_kdf_md:sha256")},
 	} {
 		for _, streamed := range []bool{false, true} {
 			args := append([]string{"cms", "-encrypt", "-binary", "-in", at("content"), "-outform", "DER", "-out", at("message")}, c.args...)

@@ -66,7 +66,14 @@ func Sign(s Signed, key crypto.Signer) ([]byte, error) {
 	return der, nil
 }
 
-func (s Signed) sign(key crypto.Signer) ([]byte, error) {
+// CanSign fails if Sign would for that key.
+func CanSign(key crypto.Signer) error {
+	_, err := signatureOf(key)
+	return err
+}
+
+// signatureOf is the algorithm that is written with a key.
+func signatureOf(key crypto.Signer) (signature, error) {
 	ec, elliptical := key.Public().(*ecdsa.PublicKey)
 	i := slices.IndexFunc(signatures, func(a signature) bool {
 		if elliptical {
@@ -76,9 +83,16 @@ func (s Signed) sign(key crypto.Signer) ([]byte, error) {
 		return ok && a.rsa
 	})
 	if i < 0 {
-		return nil, fmt.Errorf("a key of type %T does not sign", key.Public())
+		return signature{}, fmt.Errorf("a key of type %T does not sign messages: RSA and P-256, P-384, P-521 do", key.Public())
 	}
-	algorithm := signatures[i]
+	return signatures[i], nil
+}
+
+func (s Signed) sign(key crypto.Signer) ([]byte, error) {
+	algorithm, err := signatureOf(key)
+	if err != nil {
+		return nil, err
+	}
 	hash, _ := hashOf(algorithm.hash)
 	attributes, err := s.attributes(digest(hash, s.Content))
 	if err != nil {

@@ -48,8 +48,7 @@ profiles:
 	for _, series := range []string{
 		`mintmark_ledger_healthy 1`,
 		`mintmark_alarms_total{kind="clone"} 0`,
-		`mintmark_alarms_total{kind="unknown-certificate"} 0`,
-		`mintmark_est_unknown_certificates_total{label=""} 0`,
+		`mintmark_alarms_total{kind="certificate-unknown"} 0`,
 		`mintmark_label_usable{label=""} 1`,
 		`mintmark_registration_backlog{kind="aws/line-a"} 0`,
 		`mintmark_issuance_seconds_count{issuer="issuing",outcome="issued",profile="device"} 1`,

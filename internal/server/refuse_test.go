@@ -324,7 +324,7 @@ func TestRefusals(t *testing.T) {
 	}
 	// The alarms were counted, and the server still serves.
 	code, page := get(t, "http://"+server.metrics+"/metrics")
-	if code != 200 || !strings.Contains(page, `mintmark_alarms_total{kind="unknown-certificate"} 2`) || !strings.Contains(page, `mintmark_alarms_total{kind="clone"} 2`) {
+	if code != 200 || !strings.Contains(page, `mintmark_alarms_total{kind="certificate-unknown"} 2`) || !strings.Contains(page, `mintmark_alarms_total{kind="clone"} 2`) {
 		t.Error("the alarms were not counted")
 	}
 	if _, err := template.Enroll(t.Context(), good); err != nil {

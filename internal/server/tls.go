@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -18,6 +19,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mintmark/internal/cms"
+	"mintmark/internal/config"
 	"mintmark/internal/ledger"
 	"mintmark/issuer"
 )
@@ -102,6 +105,10 @@ func (o *ownTLS) load() (*tls.Certificate, error) {
 		return nil, err
 	}
 	c, err := tls.X509KeyPair(data, data)
+	if err == nil && slices.ContainsFunc(o.s.config.Labels, func(l config.Label) bool { return l.Keygen != nil }) {
+		// It signs the keys that the server makes for devices.
+		err = cms.CanSign(c.PrivateKey.(crypto.Signer))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.file, err)
 	}

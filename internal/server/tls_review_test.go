@@ -1,12 +1,21 @@
 package server
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"io"
 	"log"
 	"log/slog"
+	"math/big"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"mintmark/internal/config"
 )
 
 // TestOwnCertificateNotStored has nowhere to store the server's certificate:
@@ -49,6 +58,44 @@ func TestOwnCertificateSpelling(t *testing.T) {
 	}
 	if own.current.Load() != first {
 		t.Error("issued another one")
+	}
+}
+
+// TestOwnCertificateSignsKeys: a stored certificate whose key cannot sign what
+// serverkeygen answers is not used where a label has serverkeygen.
+func TestOwnCertificateSignsKeys(t *testing.T) {
+	s := openLocal(t, newState(t), io.Discard)
+	defer s.Close()
+	own := newOwnTLS(s)
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := append(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})...)
+	if err := os.WriteFile(own.file, stored, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := own.load(); err != nil {
+		t.Errorf("without serverkeygen: %v", err)
+	}
+	s.config.Labels[0].Keygen = &config.Keygen{Plain: true}
+	if _, err := own.load(); err == nil || !strings.Contains(err.Error(), "does not sign") {
+		t.Errorf("with serverkeygen: %v", err)
+	}
+	if err := own.refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := own.load(); err != nil {
+		t.Errorf("the next one: %v", err)
 	}
 }
 

@@ -1,7 +1,6 @@
 package est
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/hex"
@@ -123,8 +122,7 @@ func (h *Handler) inForce(x *exchange, record ledger.Certificate) error {
 	return nil
 }
 
-// notHolder turns the refusal of a certificate of ours into an answer, and
-// raises the alarm if the ledger does not know the certificate at all.
+// notHolder turns the refusal of a certificate of ours into an answer.
 func (h *Handler) notHolder(x *exchange, err error) error {
 	var r *issuer.Refusal
 	if !errors.As(err, &r) || r.Kind != issuer.Unauthenticated && r.Kind != issuer.Forbidden {
@@ -133,20 +131,13 @@ func (h *Handler) notHolder(x *exchange, err error) error {
 	// 403 and not 401: no challenge for a password mends a wrong certificate.
 	f := fail(http.StatusForbidden, r.Rule, "%s", r.Text)
 	f.err = r.Err
-	if r.Rule != ruleUnknown {
-		return &unacceptable{f}
+	if r.Rule == ruleUnknown {
+		// The issuer has raised the alarm, and no password beside such a
+		// certificate counts.
+		x.note(slog.String("certificate", serial(x.client)), slog.String("issuer", issuer.NameText(x.client.Issuer, x.client.RawIssuer)))
+		return f
 	}
-	sum := sha256.Sum256(x.client.Raw)
-	h.metrics.alarms.WithLabelValues(x.label.Name).Inc()
-	h.logger.LogAttrs(x.r.Context(), slog.LevelError,
-		"ALARM: a certificate under our own CA that the ledger does not know was presented: the CA key may be compromised",
-		slog.String("label", x.label.Name),
-		slog.String("peer", x.peer.String()),
-		slog.String("serial", serial(x.client)),
-		slog.String("subject", issuer.NameText(x.client.Subject, x.client.RawSubject)),
-		slog.String("issuer", issuer.NameText(x.client.Issuer, x.client.RawIssuer)),
-		slog.String("sha256", hex.EncodeToString(sum[:])))
-	return f
+	return &unacceptable{f}
 }
 
 // serial writes a certificate's serial number as everywhere else.

@@ -151,6 +151,10 @@ func (c *Client) trusts(s *cms.Signed, server *x509.Certificate) error {
 	if server != nil && s.Signer.Equal(server) {
 		return nil
 	}
+	// Any device has a certificate of the CA that vouches for the server, too.
+	if isDevice(s.Signer) {
+		return fmt.Errorf("the private key is signed by %q, whose certificate is for clients only: it is not used", s.Signer.Subject)
+	}
 	options := x509.VerifyOptions{Roots: c.RootCAs, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
 	for _, certificate := range s.Certificates {
 		options.Intermediates.AddCert(certificate)
@@ -159,6 +163,13 @@ func (c *Client) trusts(s *cms.Signed, server *x509.Certificate) error {
 		return fmt.Errorf("the private key is signed by %q, which is not the server and not trusted: %w", s.Signer.Subject, err)
 	}
 	return nil
+}
+
+// isDevice reports whether a certificate is of an end entity and good for TLS
+// clients and nothing else.
+func isDevice(c *x509.Certificate) bool {
+	others := slices.ContainsFunc(c.ExtKeyUsage, func(u x509.ExtKeyUsage) bool { return u != x509.ExtKeyUsageClientAuth })
+	return !(c.BasicConstraintsValid && c.IsCA) && len(c.ExtKeyUsage) > 0 && !others && len(c.UnknownExtKeyUsage) == 0
 }
 
 // onlyKey returns the only element of an AsymmetricKeyPackage: RFC 5958, Section 2.

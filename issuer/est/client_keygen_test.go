@@ -179,8 +179,7 @@ func TestClientKeygenOddAnswers(t *testing.T) {
 		b.AddASN1(cryptobyteasn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddBytes(bytes.Join(elements, nil)) })
 		return b.BytesOrPanic()
 	}
-	signed := func(by *testCA, s cms.Signed) []byte {
-		signer := by.server(t)
+	signedBy := func(signer *tls.Certificate, s cms.Signed) []byte {
 		s.Signer = signer.Leaf
 		s.Certificates = []*x509.Certificate{signer.Leaf}
 		der, err := cms.Sign(s, signer.PrivateKey.(crypto.Signer))
@@ -188,6 +187,10 @@ func TestClientKeygenOddAnswers(t *testing.T) {
 			t.Fatal(err)
 		}
 		return der
+	}
+	signed := func(by *testCA, s cms.Signed) []byte { return signedBy(by.server(t), s) }
+	having := func(usages ...x509.ExtKeyUsage) *tls.Certificate {
+		return root.device(t, named("dev"), func(c *x509.Certificate) { c.ExtKeyUsage = usages })
 	}
 	envelope := func(kind []int, content []byte) []byte {
 		der, err := cms.Encrypt(kind, content, cms.Recipient{Key: sharedKey, Identifier: []byte("id"), Content: cms.AES256CBC, KeyEncryption: cms.AES256Wrap})
@@ -213,6 +216,10 @@ func TestClientKeygenOddAnswers(t *testing.T) {
 		{"encrypted, PKCS #8 as it is", mediaTypeKey, envelope(cms.SignedData, signed(root, cms.Signed{ContentType: cms.Data, Content: pkcs8})), to, ""},
 		{"encrypted, not asked for", mediaTypeKey, envelope(cms.SignedData, signed(root, pack)), nil, "not asked for"},
 		{"signed by a stranger", mediaTypeKey, envelope(cms.SignedData, signed(foreign, pack)), to, "not trusted"},
+		{"signed by a device", mediaTypeKey, envelope(cms.SignedData, signedBy(having(x509.ExtKeyUsageClientAuth), pack)), to, "for clients only"},
+		{"signed by one with any use", mediaTypeKey, envelope(cms.SignedData, signedBy(having(), pack)), to, ""},
+		{"signed by a server that is a client, too", mediaTypeKey, envelope(cms.SignedData, signedBy(having(x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth), pack)), to, ""},
+		{"signed by the CA", mediaTypeKey, envelope(cms.SignedData, signedBy(&tls.Certificate{Leaf: root.certificate, PrivateKey: root.key}, pack)), to, ""},
 		{"not signed", mediaTypeKey, envelope(cms.AsymmetricKeyPackage, pack.Content), to, "not signed"},
 		{"two keys", mediaTypeKey, envelope(cms.SignedData, signed(root, cms.Signed{ContentType: cms.AsymmetricKeyPackage, Content: sequence(pkcs8, otherPKCS8)})), to, "more than one"},
 		{"no package", mediaTypeKey, envelope(cms.SignedData, signed(root, cms.Signed{ContentType: cms.AsymmetricKeyPackage, Content: []byte{5, 0}})), to, "malformed"},

@@ -43,7 +43,7 @@ type Authority interface {
 	// It returns issuer.ErrForeign for a certificate that is not under any of
 	// our CAs and *issuer.Refusal for one of ours that does not authenticate.
 	// The rule certificate-unknown says that a CA of ours signed a certificate
-	// which the ledger does not know: the handler raises an alarm.
+	// which the ledger does not know, and that the alarm has been raised.
 	Holder(ctx context.Context, certificate *x509.Certificate) (ledger.Certificate, error)
 
 	// OrderCredential authenticates by the secret of a work order at a label.
@@ -175,7 +175,6 @@ func NewHandler(c Config) (*Handler, error) {
 		}
 		h.labels[l.Name] = l
 		h.queues = h.queues || l.queues()
-		h.metrics.alarms.WithLabelValues(l.Name) // from the start, so that its first rise is seen
 	}
 	h.mux = h.routes()
 	return h, nil

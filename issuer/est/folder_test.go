@@ -13,8 +13,6 @@ type folder struct {
 	path string
 }
 
-func (d folder) file(name string) string { return filepath.Join(d.path, name) }
-
 // run runs a program in the folder and fails the test if it fails.
 func (d folder) run(name string, args ...string) string {
 	d.t.Helper()

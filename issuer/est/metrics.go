@@ -9,7 +9,6 @@ const unknown = "_unknown"
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
-	alarms   *prometheus.CounterVec
 }
 
 func newMetrics() metrics {
@@ -23,14 +22,10 @@ func newMetrics() metrics {
 			Help:    "Time from the first byte of the request's header to the last of the answer.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"op"}),
-		alarms: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "est_unknown_certificates_total",
-			Help: "Certificates under our own CA that the ledger does not know. Anything but zero means that a CA key may be compromised.",
-		}, []string{"label"}),
 	}
 }
 
 // Metrics returns the handler's collectors, for registering.
 func (h *Handler) Metrics() []prometheus.Collector {
-	return []prometheus.Collector{h.metrics.requests, h.metrics.seconds, h.metrics.alarms}
+	return []prometheus.Collector{h.metrics.requests, h.metrics.seconds}
 }

@@ -27,14 +27,23 @@ func (f *Files) write(name string, content []byte, replaces string, mode os.File
 	if err := f.do("write " + filepath.Base(name)); err != nil {
 		return err
 	}
+	temporary, err := prepare(name, content, replaces, mode)
+	if err != nil {
+		return err
+	}
+	return f.rename(temporary, name)
+}
+
+// prepare writes what is to become a file, under another name, which it returns.
+func prepare(name string, content []byte, replaces string, mode os.FileMode) (string, error) {
 	// A name of its own: what a crash leaves is written over the next time.
 	temporary := name + ".tmp"
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return "", err
 	}
 	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return err
+		return "", err
 	}
 	_, err = file.Write(content)
 	if err == nil {
@@ -45,20 +54,28 @@ func (f *Files) write(name string, content []byte, replaces string, mode os.File
 	}
 	if err = errors.Join(err, file.Close()); err != nil {
 		os.Remove(temporary)
-		return fmt.Errorf("writing %s: %w", name, err)
+		return "", fmt.Errorf("writing %s: %w", name, err)
 	}
-	return f.rename(temporary, name)
+	return temporary, nil
 }
 
-// writable says why a new certificate could not be put in its place, before one is
-// asked for.
-func (f *Files) writable() error {
-	// A new key is on the disk already by then, and one that is kept stays.
-	file, err := os.CreateTemp(filepath.Dir(f.Certificate), "."+filepath.Base(f.Certificate)+".*")
-	if err != nil {
-		return fmt.Errorf("%s could not be replaced: %w", f.Certificate, err)
+// writable says why what a renewal replaces could not be, with its owner, before a
+// certificate is asked for.
+func (f *Files) writable(rekey bool) error {
+	replaced := []string{f.Certificate}
+	if rekey && f.Signer == nil && !f.single() {
+		replaced = append(replaced, f.Key)
 	}
-	return errors.Join(file.Close(), os.Remove(file.Name()))
+	for _, name := range replaced {
+		temporary, err := prepare(name+suffix, nil, name, 0o600)
+		if err == nil {
+			err = os.Remove(temporary)
+		}
+		if err != nil {
+			return fmt.Errorf("%s could not be replaced: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // resemble gives a file the owner and the mode of another, so that a service that

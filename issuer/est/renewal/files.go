@@ -148,11 +148,7 @@ func (f *Files) FreshKey(generate func() (crypto.Signer, error)) (crypto.Signer,
 	if f.Signer != nil {
 		return nil, errors.New("the key is not in a file and cannot be changed here")
 	}
-	name := f.Key + suffix
-	if f.single() {
-		// CERT.new is for the whole; the key alone waits beside it.
-		name = f.Key + ".key" + suffix
-	}
+	name := f.freshKey()
 	if key, err := f.waiting(name); key != nil || err != nil {
 		return key, err
 	}
@@ -167,6 +163,18 @@ func (f *Files) FreshKey(generate func() (crypto.Signer, error)) (crypto.Signer,
 	defer clear(content)
 	return key, f.write(name, content, f.Key, 0o600)
 }
+
+// freshKey is the file of the key that waits for its certificate.
+func (f *Files) freshKey() string {
+	if f.single() {
+		// CERT.new is for the whole; the key alone waits beside it.
+		return f.Key + ".key" + suffix
+	}
+	return f.Key + suffix
+}
+
+// dropKey removes the key that waits.
+func (f *Files) dropKey() error { return f.remove(f.freshKey()) }
 
 // waiting returns the key in a file that was made for the next certificate, or
 // nil. One that is in force already is what a crash has left, and nothing new.
@@ -227,7 +235,7 @@ func (f *Files) Install(chain []*x509.Certificate, key crypto.Signer) error {
 		if err := f.rename(fresh, f.Certificate); err != nil {
 			return err
 		}
-		return f.remove(f.Key + ".key" + suffix)
+		return f.dropKey()
 	}
 	// From here on a crash ends with the new certificate.
 	if err := f.write(fresh, content, f.Certificate, 0o644); err != nil {

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -49,7 +50,8 @@ type Outcome struct {
 const look = time.Hour
 
 // Once renews the certificate if it is due. If it fails, the old certificate is
-// still in its place, or the new one is and Outcome.Renewed is true.
+// still in its place, or the new one is and Outcome.Renewed is true; so it is also
+// where the new one is due already, of which each further call would ask for another.
 func (k *Keeper) Once(ctx context.Context) (Outcome, error) {
 	files, unlock, err := k.lock()
 	if err != nil {
@@ -80,7 +82,14 @@ func (k *Keeper) Once(ctx context.Context) (Outcome, error) {
 		o = k.outcome(fresh)
 		o.Renewed = true
 	}
-	return o, k.after(ctx, files)
+	if err := k.after(ctx, files); err != nil {
+		return o, err
+	}
+	if now := k.now(); o.Renewed && !now.Before(o.Due) {
+		return o, fmt.Errorf("the new certificate is in its place, and was to be renewed at %s already: it is %s here: is the clock of this device right?",
+			o.Due.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
+	return o, nil
 }
 
 func (k *Keeper) outcome(c *x509.Certificate) Outcome {
@@ -93,6 +102,9 @@ func (k *Keeper) renew(ctx context.Context, files *Files, current *tls.Certifica
 	if !ok {
 		return nil, errors.New("the key cannot sign")
 	}
+	if err := files.writable(k.Generate != nil); err != nil {
+		return nil, err
+	}
 	var fresh crypto.Signer
 	if k.Generate != nil {
 		var err error
@@ -102,10 +114,11 @@ func (k *Keeper) renew(ctx context.Context, files *Files, current *tls.Certifica
 		}
 		key = fresh
 	}
-	if err := files.writable(); err != nil {
-		return nil, err
-	}
 	chain, err := k.Ask(ctx, current, key)
+	if fresh != nil && refused(err) {
+		// Asked for again, it would be refused again, whatever Generate makes by then.
+		err = errors.Join(err, files.dropKey())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -196,6 +209,20 @@ func retryAfter(err error) time.Duration {
 		return status.RetryAfter
 	}
 	return 0
+}
+
+// refused reports whether the server will have none of a request, and has not
+// issued anything for it: not where it wants a password or time, or failed itself.
+func refused(err error) bool {
+	var status *est.StatusError
+	if !errors.As(err, &status) {
+		return false
+	}
+	switch status.Code {
+	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return false
+	}
+	return status.Code >= 400 && status.Code < 500
 }
 
 func (k *Keeper) now() time.Time {

@@ -337,7 +337,6 @@ func TestOnce(t *testing.T) {
 	}
 }
 
-// TestToken keeps a key that is in no file.
 // TestNowhere: where the new certificate could not be put, none is asked for. The
 // name has room for the suffix of the lock and for no other.
 func TestNowhere(t *testing.T) {
@@ -357,6 +356,7 @@ func TestNowhere(t *testing.T) {
 	}
 }
 
+// TestToken keeps a key that is in no file.
 func TestToken(t *testing.T) {
 	c := newCA(t, 900*time.Hour)
 	key := newKey(t)
