@@ -79,11 +79,14 @@ func TestHungHandshakes(t *testing.T) {
 			})
 		}
 		wait.Wait()
+		network.mute.Store(false)
+		time.Sleep(timeout) // on the clock of the test
+		synctest.Wait()
+		network.mu.Lock()
+		defer network.mu.Unlock()
 		if len(network.held) < maxAsking {
 			t.Errorf("%d connections hang, and %d could", len(network.held), maxAsking)
 		}
-		network.mute.Store(false)
-		time.Sleep(timeout) // on the clock of the test
 		if v, err := client.Ask(t.Context(), asked); err != nil || v.Decision != issuer.Allow {
 			t.Errorf("the service is there again: %+v, %v", v, err)
 		}

@@ -50,8 +50,7 @@ type Outcome struct {
 const look = time.Hour
 
 // Once renews the certificate if it is due. If it fails, the old certificate is
-// still in its place, or the new one is and Outcome.Renewed is true; so it is also
-// where the new one is due already, of which each further call would ask for another.
+// still in its place, or the new one is and Outcome.Renewed is true.
 func (k *Keeper) Once(ctx context.Context) (Outcome, error) {
 	files, unlock, err := k.lock()
 	if err != nil {
@@ -82,14 +81,7 @@ func (k *Keeper) Once(ctx context.Context) (Outcome, error) {
 		o = k.outcome(fresh)
 		o.Renewed = true
 	}
-	if err := k.after(ctx, files); err != nil {
-		return o, err
-	}
-	if now := k.now(); o.Renewed && !now.Before(o.Due) {
-		return o, fmt.Errorf("the new certificate is in its place, and was to be renewed at %s already: it is %s here: is the clock of this device right?",
-			o.Due.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
-	}
-	return o, nil
+	return o, k.after(ctx, files)
 }
 
 func (k *Keeper) outcome(c *x509.Certificate) Outcome {
@@ -174,6 +166,11 @@ func (k *Keeper) Run(ctx context.Context) {
 		o, err := k.Once(ctx)
 		if ctx.Err() != nil {
 			return
+		}
+		// Each round would ask for another one.
+		if now := k.now(); err == nil && o.Renewed && !now.Before(o.Due) {
+			err = fmt.Errorf("the new certificate is in its place, and was to be renewed at %s already: it is %s here: is the clock of this device right?",
+				o.Due.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 		}
 		if o.Certificate != nil {
 			life = o.Certificate.NotAfter.Sub(o.Certificate.NotBefore)
