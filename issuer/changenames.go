@@ -110,8 +110,12 @@ func (p *Profile) takesChange(csr *request) error {
 	}
 	if csr.change.Subject != nil {
 		for _, a := range csr.names.Subject.Names {
-			if !slices.ContainsFunc(p.subject, func(r subjectRule) bool { return r.oid.Equal(a.Type) }) {
+			i := slices.IndexFunc(p.subject, func(r subjectRule) bool { return r.oid.Equal(a.Type) })
+			switch {
+			case i < 0:
 				return refuse(Malformed, "change-names", "ChangeSubjectName asks for the subject attribute %s, which profile %s does not take", a.Type, p.Name)
+			case p.subject[i].pattern == nil && a.Value != p.subject[i].value:
+				return refuse(Malformed, "change-names", "ChangeSubjectName asks for another %s than %q, which every certificate of profile %s has", p.subject[i].attribute, p.subject[i].value, p.Name)
 			}
 		}
 	}

@@ -138,6 +138,19 @@ func TestChangeNames(t *testing.T) {
 		wantRefused(t, err, issuer.Forbidden, "identity")
 	})
 
+	t.Run("fixed attribute", func(t *testing.T) {
+		for organization, rule := range map[string]string{"Example": "", "Other": "change-names"} {
+			r := issuer.Request{Profile: "fixed", Issuer: "issuing", Authorize: issuer.Trusted, Requester: ledger.Requester{Kind: "maker", Name: "01"}, ChangeNames: true}
+			change := pkix.Name{Country: []string{"DE"}, Organization: []string{organization}, CommonName: "dev-1"}
+			r.CSR = asking(t, pkitest.NewKey(t), named("dev-1"), nil, pkcs10.ChangeSubject{Subject: subjectDER(t, change)})
+			if _, err := ra.Enroll(t.Context(), r); rule != "" {
+				wantRefused(t, err, issuer.Malformed, rule)
+			} else if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+
 	t.Run("maker", func(t *testing.T) {
 		// Its certificate names no device of ours, the request asks for the names.
 		r := issuer.Request{Profile: "named", Issuer: "issuing", Authorize: issuer.Trusted, Requester: ledger.Requester{Kind: "maker", Name: "01"}, Device: "press-9", ChangeNames: true}
