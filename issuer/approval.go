@@ -96,6 +96,7 @@ func (ra *RA) queue(ctx context.Context, r *Request, csr *request, intent ledger
 	case err != nil:
 		return entry, unavailable("ledger", "the server cannot record requests at the moment", err)
 	}
+	ra.queued.Store(true)
 	// Once an entry: whoever put it there, or took it back.
 	if entry.State != ledger.EnrollmentPending || !back && !entry.At.Equal(asked.At) {
 		return entry, nil
@@ -215,12 +216,27 @@ func (ra *RA) notInFlight(ctx context.Context, serial ledger.Serial) error {
 	return nil
 }
 
+// lookQueued finds out whether any enrollment is in the queue at all, so that
+// a server without one does not look for each request. What another server has
+// put there is seen within seconds, and before its client comes back.
+func (ra *RA) lookQueued(ctx context.Context) error {
+	list, err := ra.Ledger.Enrollments(ctx, ledger.EnrollmentQuery{Now: ra.Now(), Limit: 1})
+	if err != nil {
+		return fmt.Errorf("looking for enrollments that wait: %w", err)
+	}
+	ra.queued.Store(len(list) > 0)
+	return nil
+}
+
 // Queued returns the EST label under which the same request, by key and
 // subject, waits for an approval or has got one; ok is false if none does, or
 // if it cannot be read. A client may have lost the label since: strongSwan drops
 // the path after a 202. A certificate that was issued ends that with the
 // profile's repeat window, in which its client may not have got it yet.
 func (ra *RA) Queued(ctx context.Context, csr []byte) (label string, ok bool, err error) {
+	if !ra.queued.Load() {
+		return "", false, nil
+	}
 	request, err := parseRequest(csr)
 	if err != nil {
 		return "", false, nil

@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mintmark/ca"
@@ -76,7 +77,8 @@ type RA struct {
 
 	generators generators
 
-	making    sync.Mutex // one authority is made at a time
+	queued    atomic.Bool // whether any enrollment waits or has waited: see lookQueued
+	making    sync.Mutex  // one authority is made at a time
 	mu        sync.RWMutex
 	epoch     ledger.Epoch
 	known     hierarchy              // its maps are never changed: see add
@@ -125,6 +127,9 @@ func New(ctx context.Context, config Config) (*RA, error) {
 	}
 	ra.Profiles[verification.Name] = verification
 	if err := ra.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	if err := ra.lookQueued(ctx); err != nil {
 		return nil, err
 	}
 	if err := ra.join(ctx); err != nil {
@@ -309,7 +314,7 @@ func (ra *RA) tick(ctx context.Context) {
 	if err := ra.voidLapsed(ctx); err != nil {
 		ra.log.Error("voiding what other servers left open", "error", err)
 	}
-	if err := ra.Refresh(ctx); err != nil {
+	if err := errors.Join(ra.Refresh(ctx), ra.lookQueued(ctx)); err != nil {
 		ra.log.Error("taking over what other servers have recorded", "error", err)
 	}
 }
