@@ -65,7 +65,10 @@ func TestHostileLoad(t *testing.T) {
 	for _, line := range regexp.MustCompile(`(?m)^mintmark_connections_(evicted|refused)_total\{.*"est".*$`).FindAllString(page, -1) {
 		t.Log(line)
 	}
-	if watch.connections > bound || watch.sockets > bound+bound/20 {
+	// The gauges of the states are read one after the other, and a connection that
+	// goes from one to the next in between counts twice; sockets that were closed
+	// linger. That the gate itself never lets one in too many is TestGate's.
+	if most := bound + bound/20; watch.connections > most || watch.sockets > most {
 		t.Errorf("%d connections and %d sockets were open, and %d are the bound", watch.connections, watch.sockets, bound)
 	}
 	if memory > maxMemory {
