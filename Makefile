@@ -36,6 +36,7 @@ interop:
 	@cd internal/interop && ../../bin/interop.test -test.run '^TestMatrix$$'
 
 check:
+	scripts/tracked.sh
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
