@@ -32,9 +32,9 @@ func (b *between) PutPrincipal(ctx context.Context, p ledger.Principal, now time
 	return b.Ledger.PutPrincipal(ctx, p, now)
 }
 
-func (b *between) ChangeOrder(ctx context.Context, id string, change ledger.OrderChange, actor string, now time.Time) (ledger.Order, error) {
+func (b *between) ChangeOrder(ctx context.Context, id string, change ledger.OrderChange, actor string, now time.Time, tasks ...ledger.Task) (ledger.Order, error) {
 	b.first()
-	return b.Ledger.ChangeOrder(ctx, id, change, actor, now)
+	return b.Ledger.ChangeOrder(ctx, id, change, actor, now, tasks...)
 }
 
 // meddle puts a ledger under the API that lets another request come between.

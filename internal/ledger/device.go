@@ -150,7 +150,7 @@ type Inventory interface {
 	// grow with the number of new devices; what else there is to do is done
 	// before, while issuance goes on. From then on the import takes no more
 	// rows. ErrNotFound without such an open import.
-	CommitImport(ctx context.Context, id string, now time.Time) (Import, error)
+	CommitImport(ctx context.Context, id string, now time.Time, tasks ...Task) (Import, error)
 
 	// DropImport ends an import and removes its rows, in many transactions.
 	// Dropping one that is not open is ErrNotFound; one that was cut off while
@@ -161,6 +161,7 @@ type Inventory interface {
 	OpenImports(ctx context.Context) ([]Import, error)
 
 	// HoldDevice holds, retires or, with Expected, releases a device. The open
-	// intents of a device that is held or retired are voided. ErrNotFound for an unknown one.
-	HoldDevice(ctx context.Context, id string, state DeviceState, actor, note string, now time.Time) (Device, error)
+	// intents of a device that is held or retired are voided. Tasks are enqueued in
+	// the same transaction, here as in CommitImport. ErrNotFound for an unknown one.
+	HoldDevice(ctx context.Context, id string, state DeviceState, actor, note string, now time.Time, tasks ...Task) (Device, error)
 }

@@ -95,8 +95,9 @@ func (e *OrderError) Error() string { return fmt.Sprintf("work order %q: %s", e.
 
 // Orders is the part that keeps work orders and their quota.
 type Orders interface {
-	// CreateOrder returns ErrTaken for a known ID.
-	CreateOrder(ctx context.Context, order Order) error
+	// CreateOrder returns ErrTaken for a known ID. Tasks are enqueued in the same
+	// transaction, here as in ChangeOrder.
+	CreateOrder(ctx context.Context, order Order, tasks ...Task) error
 
 	// Order returns ErrNotFound for an unknown one.
 	Order(ctx context.Context, id string) (Order, error)
@@ -108,7 +109,7 @@ type Orders interface {
 	// taken is an *OrderError (exhausted). A closed or killed order stays as it
 	// is, which is an *OrderError too, except that a closed one can be killed.
 	// Killing voids the open intents of the order.
-	ChangeOrder(ctx context.Context, id string, change OrderChange, actor string, now time.Time) (Order, error)
+	ChangeOrder(ctx context.Context, id string, change OrderChange, actor string, now time.Time, tasks ...Task) (Order, error)
 
 	// OrderUsage returns ErrNotFound for an unknown one.
 	OrderUsage(ctx context.Context, id string) (OrderUsage, error)

@@ -19,7 +19,7 @@ import (
 type Store interface {
 	OpenImport(ctx context.Context, i ledger.Import) error
 	StageDevices(ctx context.Context, id string, rows []ledger.Listing) error
-	CommitImport(ctx context.Context, id string, now time.Time) (ledger.Import, error)
+	CommitImport(ctx context.Context, id string, now time.Time, tasks ...ledger.Task) (ledger.Import, error)
 	DropImport(ctx context.Context, id string) error
 }
 
@@ -50,6 +50,9 @@ type Options struct {
 	Product string
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
+	// Tasks are enqueued when the import with this ID comes into force; nil for
+	// none.
+	Tasks func(id string) []ledger.Task
 }
 
 // maxFile bounds the name of a file, in bytes: what file systems allow.
@@ -146,7 +149,11 @@ func Import(ctx context.Context, store Store, list io.ReadSeeker, options Option
 		return ledger.Import{}, errors.Join(err, drop(ctx, store, i.ID))
 	}
 	progress(Progress{Committing, rows, rows})
-	done, err := store.CommitImport(ctx, i.ID, options.Now())
+	var tasks []ledger.Task
+	if options.Tasks != nil {
+		tasks = options.Tasks(i.ID)
+	}
+	done, err := store.CommitImport(ctx, i.ID, options.Now(), tasks...)
 	var row *ledger.RowError
 	switch {
 	case err == nil:

@@ -198,8 +198,8 @@ func (f failing) StageDevices(ctx context.Context, id string, rows []ledger.List
 	return f.Store.StageDevices(ctx, id, rows)
 }
 
-func (f failing) CommitImport(ctx context.Context, id string, now time.Time) (ledger.Import, error) {
-	inner := func() (ledger.Import, error) { return f.Store.CommitImport(ctx, id, now) }
+func (f failing) CommitImport(ctx context.Context, id string, now time.Time, tasks ...ledger.Task) (ledger.Import, error) {
+	inner := func() (ledger.Import, error) { return f.Store.CommitImport(ctx, id, now, tasks...) }
 	if f.commit != nil {
 		return f.commit(inner)
 	}

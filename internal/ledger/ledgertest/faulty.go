@@ -128,24 +128,24 @@ func (f *Faulty) StageDevices(ctx context.Context, id string, rows []ledger.List
 	return f.inject("StageDevices", func() error { return f.Ledger.StageDevices(ctx, id, rows) })
 }
 
-func (f *Faulty) CommitImport(ctx context.Context, id string, now time.Time) (ledger.Import, error) {
-	return injectValue(f, "CommitImport", func() (ledger.Import, error) { return f.Ledger.CommitImport(ctx, id, now) })
+func (f *Faulty) CommitImport(ctx context.Context, id string, now time.Time, tasks ...ledger.Task) (ledger.Import, error) {
+	return injectValue(f, "CommitImport", func() (ledger.Import, error) { return f.Ledger.CommitImport(ctx, id, now, tasks...) })
 }
 
 func (f *Faulty) DropImport(ctx context.Context, id string) error {
 	return f.inject("DropImport", func() error { return f.Ledger.DropImport(ctx, id) })
 }
 
-func (f *Faulty) HoldDevice(ctx context.Context, id string, state ledger.DeviceState, actor, note string, now time.Time) (ledger.Device, error) {
-	return injectValue(f, "HoldDevice", func() (ledger.Device, error) { return f.Ledger.HoldDevice(ctx, id, state, actor, note, now) })
+func (f *Faulty) HoldDevice(ctx context.Context, id string, state ledger.DeviceState, actor, note string, now time.Time, tasks ...ledger.Task) (ledger.Device, error) {
+	return injectValue(f, "HoldDevice", func() (ledger.Device, error) { return f.Ledger.HoldDevice(ctx, id, state, actor, note, now, tasks...) })
 }
 
-func (f *Faulty) CreateOrder(ctx context.Context, order ledger.Order) error {
-	return f.inject("CreateOrder", func() error { return f.Ledger.CreateOrder(ctx, order) })
+func (f *Faulty) CreateOrder(ctx context.Context, order ledger.Order, tasks ...ledger.Task) error {
+	return f.inject("CreateOrder", func() error { return f.Ledger.CreateOrder(ctx, order, tasks...) })
 }
 
-func (f *Faulty) ChangeOrder(ctx context.Context, id string, change ledger.OrderChange, actor string, now time.Time) (ledger.Order, error) {
-	return injectValue(f, "ChangeOrder", func() (ledger.Order, error) { return f.Ledger.ChangeOrder(ctx, id, change, actor, now) })
+func (f *Faulty) ChangeOrder(ctx context.Context, id string, change ledger.OrderChange, actor string, now time.Time, tasks ...ledger.Task) (ledger.Order, error) {
+	return injectValue(f, "ChangeOrder", func() (ledger.Order, error) { return f.Ledger.ChangeOrder(ctx, id, change, actor, now, tasks...) })
 }
 
 func (f *Faulty) QueueEnrollment(ctx context.Context, e ledger.Enrollment, most int) (ledger.Enrollment, error) {

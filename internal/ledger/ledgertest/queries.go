@@ -243,6 +243,36 @@ var outboxChecks = []check{
 		b.ok(err)
 		b.equal("backlog", backlog, map[string]int{"hook": 2})
 	}},
+	{"tasks come with what a person changed, and not with what was refused", func(t *testing.T, b *bench) {
+		task := func(key string) ledger.Task { return ledger.Task{Kind: "aws", Key: key} }
+		order := ledger.Order{ID: "WO-1", Profile: "device", Quantity: 5, NotBefore: b.now, NotAfter: b.now.Add(time.Hour), CreatedAt: b.now}
+		b.ok(b.CreateOrder(b.ctx, order, task("order")))
+		if err := b.CreateOrder(b.ctx, order, task("twice")); err == nil {
+			t.Error("an order was created twice")
+		}
+		closed := ledger.OrderClosed
+		_, err := b.ChangeOrder(b.ctx, "WO-1", ledger.OrderChange{State: &closed}, "alice", b.now, task("closed"))
+		b.ok(err)
+		if _, err := b.ChangeOrder(b.ctx, "WO-1", ledger.OrderChange{State: &closed}, "alice", b.now, task("again")); err == nil {
+			t.Error("a closed order was closed")
+		}
+		b.ok(b.OpenImport(b.ctx, ledger.Import{ID: "i1", Actor: "alice", At: b.now}))
+		b.ok(b.StageDevices(b.ctx, "i1", []ledger.Listing{{Row: 1, Device: "dev-1"}}))
+		_, err = b.CommitImport(b.ctx, "i1", b.now, task("import"))
+		b.ok(err)
+		_, err = b.HoldDevice(b.ctx, "dev-1", ledger.Held, "alice", "", b.now, task("held"))
+		b.ok(err)
+		if _, err := b.HoldDevice(b.ctx, "nobody", ledger.Held, "alice", "", b.now, task("nobody")); err == nil {
+			t.Error("a device that is not there was held")
+		}
+		tasks, err := b.Due(b.ctx, "aws", b.now.Add(time.Minute), 10)
+		b.ok(err)
+		keys := ""
+		for _, task := range tasks {
+			keys += task.Key + " "
+		}
+		b.equal("tasks", keys, "order closed import held ")
+	}},
 	{"delivered tasks are gone", func(t *testing.T, b *bench) {
 		b.issue(b.intent("dev-1", "k1"), ledger.Task{Kind: "aws", Key: "x"}, ledger.Task{Kind: "aws", Key: "y"})
 		tasks, err := b.Due(b.ctx, "aws", b.now, 10)

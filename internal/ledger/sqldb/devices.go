@@ -139,7 +139,7 @@ func readFields(text string) (fields map[string]string, err error) {
 }
 
 // HoldDevice implements ledger.Inventory.
-func (s *Store) HoldDevice(ctx context.Context, id string, state ledger.DeviceState, actor, note string, now time.Time) (ledger.Device, error) {
+func (s *Store) HoldDevice(ctx context.Context, id string, state ledger.DeviceState, actor, note string, now time.Time, tasks ...ledger.Task) (ledger.Device, error) {
 	held := ""
 	switch state {
 	case ledger.Held, ledger.Retired:
@@ -169,6 +169,9 @@ func (s *Store) HoldDevice(ctx context.Context, id string, state ledger.DeviceSt
 			}
 		}
 		t.record(ledger.Event{Kind: ledger.EventDevice, At: now, Device: &ledger.DeviceChange{Device: id, State: state, Actor: actor, Note: note}})
+		if err := t.enqueue(tasks, now); err != nil {
+			return err
+		}
 		d, err = t.device(id)
 		return err
 	}

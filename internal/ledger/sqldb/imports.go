@@ -137,7 +137,7 @@ func (s *Store) OpenImports(ctx context.Context) ([]ledger.Import, error) {
 // more rows and its fields are indexed, in many transactions; the one that puts
 // it in force grows with the devices whose listing changes, and with nothing
 // else. An import that was cut off in between can be committed again.
-func (s *Store) CommitImport(ctx context.Context, id string, now time.Time) (ledger.Import, error) {
+func (s *Store) CommitImport(ctx context.Context, id string, now time.Time, tasks ...ledger.Task) (ledger.Import, error) {
 	if now.IsZero() {
 		return ledger.Import{}, fmt.Errorf("putting import %q in force: it has no time", id)
 	}
@@ -159,7 +159,12 @@ func (s *Store) CommitImport(ctx context.Context, id string, now time.Time) (led
 	}
 	if err == nil {
 		last := &op{items: 1, locks: importLocks}
-		last.run = func(t *tx) error { return t.commitImport(&i, now) }
+		last.run = func(t *tx) error {
+			if err := t.commitImport(&i, now); err != nil {
+				return err
+			}
+			return t.enqueue(tasks, now)
+		}
 		err = s.write(ctx, last)
 	}
 	if err != nil {

@@ -76,7 +76,7 @@ func (t *tx) takeUnit(id string, now time.Time) (refusal, err error) {
 
 // CreateOrder implements ledger.Orders. The order is open and nothing of it is
 // taken, whatever the record says.
-func (s *Store) CreateOrder(ctx context.Context, order ledger.Order) error {
+func (s *Store) CreateOrder(ctx context.Context, order ledger.Order, tasks ...ledger.Task) error {
 	ranges, networks, err := checkOrder(&order)
 	if err == nil {
 		err = checkNames(order.ID, order.Product, order.Profile, order.Label, order.Station)
@@ -97,7 +97,7 @@ func (s *Store) CreateOrder(ctx context.Context, order ledger.Order) error {
 			return fmt.Errorf("there is one of that name: %w", ledger.ErrTaken)
 		}
 		t.record(ledger.Event{Kind: ledger.EventOrder, At: order.CreatedAt, Order: &order})
-		return nil
+		return t.enqueue(tasks, order.CreatedAt)
 	}
 	if err := s.write(ctx, o); err != nil {
 		return fmt.Errorf("creating work order %q: %w", order.ID, err)
@@ -185,7 +185,7 @@ func (s *Store) Orders(ctx context.Context, query ledger.OrderQuery) ([]ledger.O
 
 // ChangeOrder implements ledger.Orders. Of an order that is not open nothing
 // can be changed any more.
-func (s *Store) ChangeOrder(ctx context.Context, id string, change ledger.OrderChange, actor string, now time.Time) (ledger.Order, error) {
+func (s *Store) ChangeOrder(ctx context.Context, id string, change ledger.OrderChange, actor string, now time.Time, tasks ...ledger.Task) (ledger.Order, error) {
 	if checkNames(id) != nil {
 		return ledger.Order{}, fmt.Errorf("changing work order %q: %w", id, ledger.ErrNotFound)
 	}
@@ -223,7 +223,7 @@ func (s *Store) ChangeOrder(ctx context.Context, id string, change ledger.OrderC
 		logged := order
 		logged.Taken = 0 // follows from the other events
 		t.record(ledger.Event{Kind: ledger.EventOrder, At: now, Order: &logged})
-		return nil
+		return t.enqueue(tasks, now)
 	}
 	if err := s.write(ctx, o); err != nil {
 		return ledger.Order{}, fmt.Errorf("changing work order: %w", err)
