@@ -159,7 +159,7 @@ func (r *Registrar) connect(ctx context.Context, t Target) (*session, error) {
 		})
 		cfg.Credentials = aws.NewCredentialsCache(role)
 	}
-	limiter := rate.NewLimiter(rate.Limit(r.cfg.CallsPerSecond), callsBurst)
+	limiter := rate.NewLimiter(callsPerSecond, callsBurst)
 	return &session{
 		target: t,
 		iot: iot.NewFromConfig(cfg, func(o *iot.Options) {

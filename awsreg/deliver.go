@@ -58,7 +58,7 @@ func (r *Registrar) Deliver(ctx context.Context, t Target, tasks []ledger.Task) 
 		}
 	}
 	if len(items) > 0 {
-		s.write(ctx, t.JITR.table(), items, errs)
+		s.write(ctx, t.Manifest.table(), items, errs)
 	}
 	// The mark is in the table before the certificate is touched: package hook
 	// relies on that order.
@@ -92,12 +92,12 @@ func (r *Registrar) Beat(ctx context.Context, t Target, asOf time.Time) error {
 	if err != nil {
 		return err
 	}
-	head := hook.Head{PushedAt: asOf, Server: r.cfg.Server, MaxAge: t.JITR.maxAge()}
+	head := hook.Head{PushedAt: asOf, Server: r.cfg.Server, MaxAge: t.Manifest.maxAge()}
 	err = retry(ctx, func() error {
-		_, err := s.dynamo.PutItem(ctx, &dynamodb.PutItemInput{TableName: aws.String(t.JITR.table()), Item: head.Item()})
+		_, err := s.dynamo.PutItem(ctx, &dynamodb.PutItemInput{TableName: aws.String(t.Manifest.table()), Item: head.Item()})
 		return err
 	})
-	return explain(fmt.Sprintf("AWS target %q: writing the head of table %q", t.Name, t.JITR.table()), err)
+	return explain(fmt.Sprintf("AWS target %q: writing the head of table %q", t.Name, t.Manifest.table()), err)
 }
 
 // batchItem is an item and the task that it is of.

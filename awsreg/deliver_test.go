@@ -178,7 +178,7 @@ func TestRevokedBeforeProvisioning(t *testing.T) {
 func TestBeat(t *testing.T) {
 	w := newWorld(t)
 	target := w.target()
-	target.JITR.MaxAge = time.Hour
+	target.Manifest.MaxAge = time.Hour
 	w.apply(target)
 	if _, err := w.manifest().Head(t.Context()); err != hook.ErrUnknown {
 		t.Errorf("a head before the first beat: %v", err)

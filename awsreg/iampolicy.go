@@ -38,7 +38,7 @@ func IAMPolicy(t Target) (string, error) {
 		doc.Statement = append(doc.Statement,
 			allow(t.arn("iot", "rule/"+j.rule()+"_*"), "iot:GetTopicRule", "iot:CreateTopicRule", "iot:ReplaceTopicRule"),
 			allow("*", "iot:ListTopicRules"),
-			allow(t.arn("dynamodb", "table/"+j.table()), "dynamodb:DescribeTable", "dynamodb:CreateTable", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchWriteItem"),
+			allow(t.arn("dynamodb", "table/"+t.Manifest.table()), "dynamodb:DescribeTable", "dynamodb:CreateTable", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchWriteItem"),
 		)
 	}
 	for _, name := range slices.Sorted(maps.Keys(policies)) {

@@ -234,8 +234,8 @@ func preflightJITR(t Target) []Finding {
 	if name := j.ruleName(strings.Repeat("0", 64)); !rulePattern.MatchString(name) || len(name) > 128 {
 		p.refused("rule-name", "Value at 'ruleName' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9_]+$", "the prefix %q of the rules' names must be 1 to 111 letters, digits and underscores", j.rule())
 	}
-	if !tablePattern.MatchString(j.table()) {
-		p.refused("table-name", "Value at 'tableName' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+", "the name %q of the table must be 3 to 255 letters, digits and _ . -", j.table())
+	if !tablePattern.MatchString(t.Manifest.table()) {
+		p.refused("table-name", "Value at 'tableName' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+", "the name %q of the table must be 3 to 255 letters, digits and _ . -", t.Manifest.table())
 	}
 	return p.list
 }

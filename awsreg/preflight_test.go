@@ -110,7 +110,7 @@ func TestDoctor(t *testing.T) {
 	}{
 		"function of another region": {func(t *awsreg.Target) { t.JITR.Function = "arn:aws:lambda:us-east-1:111122223333:function:f" }, "function"},
 		"rule with a hyphen":         {func(t *awsreg.Target) { t.JITR.Rule = "mint-mark" }, "rule-name"},
-		"short table":                {func(t *awsreg.Target) { t.JITR.Table = "t" }, "table-name"},
+		"short table":                {func(t *awsreg.Target) { t.Manifest.Table = "t" }, "table-name"},
 		"policy name":                {func(t *awsreg.Target) { t.JITR.Policy = "a b" }, "policy-name"},
 		"policy too long": {func(t *awsreg.Target) {
 			t.JITR.PolicyDocument = `{"Statement":[{"Sid":"` + strings.Repeat("x", 2048) + `"}]}`

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"mintmark/internal/ledger"
 )
 
 // Issuer is what awsreg must know of one issuing CA.
@@ -45,6 +47,12 @@ type Config struct {
 	// thrown away, it is signed by the issuer itself and lives for minutes. It
 	// returns PEM. Must be set for Apply.
 	Verification func(ctx context.Context, issuer, registrationCode string) ([]byte, error)
+	// Records is where Deliver and Reconcile look up what a task or a certificate
+	// is about. Must be set for both.
+	Records Records
+	// Revoke revokes in the ledger what was revoked at AWS; must be set for
+	// Reconcile to adopt revocations.
+	Revoke func(ctx context.Context, serials []ledger.Serial) error
 	// Server names this server in the manifest's head. Must be set for Beat.
 	Server string
 	// Credentials replace the SDK's default chain (environment, shared
@@ -53,13 +61,20 @@ type Config struct {
 	// Deadline bounds one Plan, Apply, Status or Deliver, retries included. Five
 	// minutes if zero.
 	Deadline time.Duration
-	// CallsPerSecond limits the calls to AWS IoT Core in one account and region. 8
-	// if zero: AWS allows 10 unless the quota was raised, and others call too.
-	CallsPerSecond float64
+	// HTTPClient replaces the SDK's own when set.
+	HTTPClient aws.HTTPClient
 	// Now is time.Now if nil.
 	Now func() time.Time
 	// Logger is discarded if nil.
 	Logger *slog.Logger
+}
+
+// Records is the part of the ledger that awsreg reads; see ledger.Ledger.
+type Records interface {
+	Order(ctx context.Context, id string) (ledger.Order, error)
+	Device(ctx context.Context, id string) (ledger.Device, error)
+	Devices(ctx context.Context, query ledger.DeviceQuery) ([]ledger.Device, error)
+	Certificates(ctx context.Context, query ledger.Query) (ledger.Page, error)
 }
 
 // Registrar talks to every configured account and region. It may be used
@@ -78,9 +93,6 @@ func New(cfg Config) (*Registrar, error) {
 	}
 	if cfg.Deadline <= 0 {
 		cfg.Deadline = 5 * time.Minute
-	}
-	if cfg.CallsPerSecond <= 0 {
-		cfg.CallsPerSecond = callsPerSecond
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

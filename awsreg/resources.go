@@ -35,7 +35,7 @@ func (r *Registrar) resources(ctx context.Context, s *session) ([]resource, erro
 		if refused := refusedBy(preflightJITR(t)); refused != "" {
 			list = append(list, refusal("jitr", t.JITR.Function, refused))
 		}
-		list = append(list, tableResource(s.dynamo, t.JITR.table()))
+		list = append(list, tableResource(s.dynamo, t.Manifest.table()))
 		if err := policy(t.JITR.policy(), t.JITR.PolicyDocument); err != nil {
 			return nil, err
 		}

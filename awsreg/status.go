@@ -16,7 +16,7 @@ type Status struct {
 	AccountID string
 	Region    string
 	CAs       []CAStatus
-	Manifest  *Manifest // nil without JITR
+	Manifest  *ManifestStatus // nil if no function decides
 	// Plan is what Apply would do; empty when the target is as it should be.
 	Plan reconcile.Plan
 }
@@ -36,8 +36,8 @@ type CAStatus struct {
 	Findings []Finding
 }
 
-// Manifest is the state of the Lambda's manifest.
-type Manifest struct {
+// ManifestStatus is the state of the functions' manifest.
+type ManifestStatus struct {
 	Table    string
 	PushedAt time.Time // zero if it was never complete
 	Server   string
@@ -99,8 +99,8 @@ func (r *Registrar) caStatus(ctx context.Context, s *session, ca CA) (CAStatus, 
 	return one, nil
 }
 
-func (r *Registrar) manifest(ctx context.Context, s *session) (*Manifest, error) {
-	m := &Manifest{Table: s.target.JITR.table(), MaxAge: s.target.JITR.maxAge()}
+func (r *Registrar) manifest(ctx context.Context, s *session) (*ManifestStatus, error) {
+	m := &ManifestStatus{Table: s.target.Manifest.table(), MaxAge: s.target.Manifest.maxAge()}
 	var head hook.Head
 	err := retry(ctx, func() (err error) {
 		head, err = hook.Table{Client: s.dynamo, Name: m.Table}.Head(ctx)

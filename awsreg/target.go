@@ -23,9 +23,28 @@ const (
 
 // What a registered CA is used for.
 const (
-	UseJITR = "jitr"
-	UseJITP = "jitp"
-	UseNone = "none" // registered and active, no automatic registration of devices
+	UseJITR     = "jitr"
+	UseJITP     = "jitp"
+	UseRegister = "register" // mintmark registers each device certificate itself
+	UseNone     = "none"     // registered and active, no registration of devices
+)
+
+// ModeNone: the CA is not registered. With UseRegister its certificates are then
+// registered without a CA, which makes them SNI_ONLY.
+const ModeNone = "NONE"
+
+// What is wanted of a registered CA.
+const (
+	StateActive   = "active"
+	StateInactive = "inactive" // no new devices; those that there are stay, or are swept
+	StateDeleted  = "deleted"  // not registered any more
+)
+
+// What becomes of the device certificates under a CA that is not active.
+const (
+	SweepKeep       = "keep"
+	SweepDeactivate = "deactivate" // INACTIVE: can be taken back
+	SweepRevoke     = "revoke"     // REVOKED: final
 )
 
 // Target is the desired state of one account in one region.
@@ -38,14 +57,50 @@ type Target struct {
 	Endpoint  string // replaces every AWS endpoint, for the simulator: https, or http to loopback
 	CAs       []CA
 	JITR      *JITR // where the CAs of UseJITR land; must be set if there is one
+	Fleets    []Fleet
+	Rotation  *Rotation // nil for none
+	Provider  *Provider // nil for none
+	Manifest  Manifest
+	// StackOwned leaves IoT policies, templates, topic rules, thing types and
+	// groups to the stack that `aws render` writes: Apply only compares them.
+	StackOwned bool
+	// QuotaScale multiplies AWS's default quotas of calls a second where they were
+	// raised for the account; 1 if zero.
+	QuotaScale float64
+}
+
+// Manifest is the table that every Lambda function of mintmark decides from.
+type Manifest struct {
+	Table string // DynamoDB table; "mintmark-devices" if empty
+	// MaxAge is how old the manifest may be for the functions to trust it; 24
+	// hours if zero. It goes into the manifest's head.
+	MaxAge time.Duration
+}
+
+func (m Manifest) table() string { return or(m.Table, defaultTable) }
+
+func (m Manifest) maxAge() time.Duration {
+	if m.MaxAge > 0 {
+		return m.MaxAge
+	}
+	return defaultMaxAge
+}
+
+// decides reports whether a Lambda function decides from the target's manifest.
+func (t Target) decides() bool {
+	return t.JITR != nil || len(t.Fleets) > 0 || t.Rotation != nil || t.Provider != nil
 }
 
 // CA is one issuing CA as a target has it.
 type CA struct {
 	Issuer string // name of the authority
-	Mode   string // ModeDefault or ModeSNIOnly
-	Use    string // UseJITR, UseJITP or UseNone
+	Mode   string // ModeDefault, ModeSNIOnly, or ModeNone with UseRegister only
+	Use    string // UseJITR, UseJITP, UseRegister or UseNone
 	JITP   *JITP  // must be set with UseJITP, and only then
+	// Register must be set with UseRegister, and only then.
+	Register *Register
+	State    string // StateActive if empty
+	Sweep    string // SweepKeep if empty; anything else needs another state than StateActive
 }
 
 // JITP says what AWS makes of a device under this CA on its first connection.
@@ -66,14 +121,9 @@ type JITP struct {
 type JITR struct {
 	Function string // ARN of the Lambda function
 	Rule     string // prefix of the topic rules' names; "mintmark_jitr" if empty
-	Table    string // DynamoDB table of the manifest; "mintmark-devices" if empty
 	Policy   string // name of the IoT policy that devices get; "mintmark-device" if empty
 	// PolicyDocument is the policy itself; DevicePolicy if empty.
 	PolicyDocument string
-	// MaxAge is how old the manifest may be for the Lambda to trust it; 24 hours
-	// if zero. It goes into the manifest's head; the Lambda's own limit holds if
-	// it is shorter.
-	MaxAge time.Duration
 }
 
 const (
@@ -84,15 +134,7 @@ const (
 )
 
 func (j JITR) rule() string   { return or(j.Rule, defaultRule) }
-func (j JITR) table() string  { return or(j.Table, defaultTable) }
 func (j JITR) policy() string { return or(j.Policy, defaultPolicy) }
-
-func (j JITR) maxAge() time.Duration {
-	if j.MaxAge > 0 {
-		return j.MaxAge
-	}
-	return defaultMaxAge
-}
 
 // ruleName is the name of the topic rule of one CA. The name of a rule takes
 // letters, digits and underscores.

@@ -165,7 +165,6 @@ func (w *world) registrar(a awssim.Account) *awsreg.Registrar {
 		Credentials:  credentials.NewStaticCredentialsProvider(a.AccessKeyID, a.SecretAccessKey, ""),
 		Deadline:     time.Minute,
 
-		CallsPerSecond: w.callsPerSecond,
 	})
 	if err != nil {
 		w.t.Fatal(err)

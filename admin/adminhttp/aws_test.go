@@ -50,7 +50,7 @@ func (c *cloud) Status(ctx context.Context, name string) (awsreg.Status, error) 
 	return awsreg.Status{
 		Target: name, AccountID: "123456789012", Region: "eu-central-1", Plan: plan,
 		CAs:      []awsreg.CAStatus{{Issuer: "issuing", Use: "jitr", Findings: []awsreg.Finding{{Severity: awsreg.Refused, Rule: "r"}}}},
-		Manifest: &awsreg.Manifest{Table: "devices", MaxAge: time.Hour},
+		Manifest: &awsreg.ManifestStatus{Table: "devices", MaxAge: time.Hour},
 	}, err
 }
 

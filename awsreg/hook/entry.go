@@ -42,6 +42,10 @@ type Head struct {
 	PushedAt time.Time
 	Server   string        // which server said so
 	MaxAge   time.Duration // how old the manifest may be; zero leaves it to the Lambda
+	// Period and Grace are the target's rotation of device certificates; zero for
+	// none.
+	Period time.Duration
+	Grace  time.Duration
 }
 
 // ErrUnknown: the manifest has no such item.

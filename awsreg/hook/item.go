@@ -13,7 +13,9 @@ import (
 //	pk                     attributes
 //	<certificate id>       device, thing, serial, issuer, ca, notAfter (Unix seconds)
 //	revoked#<certificate id>  device, serial
-//	head                   pushedAt (Unix milliseconds), server, maxAge (seconds)
+//	head                   pushedAt (Unix milliseconds), server, maxAge, period, grace (seconds)
+//
+// What fleet provisioning adds stands at the constants in fleet.go.
 //
 // A revocation is an item of its own and not an attribute of the entry: whoever
 // writes a valid entry again, late or out of order, cannot take it back.
@@ -55,6 +57,8 @@ func (h Head) Item() Item {
 		"pushedAt": number(h.PushedAt.UnixMilli()),
 		"server":   text(h.Server),
 		"maxAge":   number(int64(h.MaxAge / time.Second)),
+		"period":   number(int64(h.Period / time.Second)),
+		"grace":    number(int64(h.Grace / time.Second)),
 	}
 }
 
@@ -91,14 +95,22 @@ func DecodeHead(item Item) (Head, error) {
 		PushedAt: time.UnixMilli(r.number("pushedAt")).UTC(),
 		Server:   r.text("server"),
 	}
-	seconds := r.number("maxAge")
+	for name, d := range map[string]*time.Duration{"maxAge": &h.MaxAge, "period": &h.Period, "grace": &h.Grace} {
+		if _, has := item[name]; !has && name != "maxAge" {
+			continue // a head that an earlier version wrote
+		}
+		seconds := r.number(name)
+		if r.err != nil {
+			break
+		}
+		if seconds < 0 || seconds > int64(10*365*24*time.Hour/time.Second) {
+			return Head{}, fmt.Errorf("reading manifest head: %s of %d seconds", name, seconds)
+		}
+		*d = time.Duration(seconds) * time.Second
+	}
 	if r.err != nil {
 		return Head{}, fmt.Errorf("reading manifest head: %w", r.err)
 	}
-	if seconds < 0 || seconds > int64(10*365*24*time.Hour/time.Second) {
-		return Head{}, fmt.Errorf("reading manifest head: maxAge of %d seconds", seconds)
-	}
-	h.MaxAge = time.Duration(seconds) * time.Second
 	return h, nil
 }
 

@@ -174,69 +174,6 @@ type Log struct {
 	Level  string `yaml:"level"`  // debug, info, warn or error
 }
 
-// AWS lists the accounts and regions to keep in step.
-type AWS struct {
-	Targets []AWSTarget `yaml:"targets"`
-}
-
-// AWSTarget is AWS IoT Core of one account in one region.
-type AWSTarget struct {
-	Name      string `yaml:"name"`
-	AccountID string `yaml:"account_id"`
-	Region    string `yaml:"region"`
-	// Profile names a profile of the shared AWS configuration; left out, the
-	// SDK's default chain is used. Keys never stand in this file.
-	Profile string `yaml:"profile"`
-	// RoleARN is assumed before any call.
-	RoleARN string `yaml:"role_arn"`
-	// Endpoint replaces AWS's own addresses: for mintmark sim aws.
-	Endpoint string   `yaml:"endpoint"`
-	CAs      []AWSCA  `yaml:"cas"`
-	JITR     *AWSJITR `yaml:"jitr"`
-}
-
-// AWSCA is one issuing CA to register.
-type AWSCA struct {
-	Issuer string `yaml:"issuer"`
-	// Mode is DEFAULT (one account a region, needs the proof of possession) or
-	// SNI_ONLY.
-	Mode string `yaml:"mode"`
-	// Use is jitr, jitp or none.
-	Use string `yaml:"use"`
-	// JITP must be set exactly when Use is jitp.
-	JITP *AWSJITP `yaml:"jitp"`
-}
-
-// AWSJITP is the just-in-time provisioning template of a CA.
-type AWSJITP struct {
-	// Profile is the profile that devices of this CA are issued under; the
-	// template declares exactly the parameters that it always sets.
-	Profile string `yaml:"profile"`
-	// RoleARN is the role that AWS IoT assumes to provision.
-	RoleARN string `yaml:"role_arn"`
-	// Policy is attached to each certificate.
-	Policy string `yaml:"policy"`
-	// PolicyFile replaces the generated policy document.
-	PolicyFile string `yaml:"policy_file"`
-}
-
-// AWSJITR is the landing of just-in-time registration.
-type AWSJITR struct {
-	// Function is the ARN of the activator Lambda.
-	Function string `yaml:"function"`
-	// Table is the DynamoDB table that the activator reads.
-	Table string `yaml:"table"`
-	// Rule begins the names of the topic rules that feed the Lambda.
-	Rule string `yaml:"rule"`
-	// Policy is created and attached to each activated certificate.
-	Policy string `yaml:"policy"`
-	// PolicyFile replaces the generated policy document.
-	PolicyFile string `yaml:"policy_file"`
-	// MaxAge is how old the table's contents may be before the activator
-	// refuses everything.
-	MaxAge time.Duration `yaml:"max_age"`
-}
-
 // Load reads and checks DIR/mintmark.yaml.
 func Load(dir string) (*Config, error) {
 	path := filepath.Join(dir, File)
@@ -276,6 +213,7 @@ func Parse(data []byte) (*Config, error) {
 		Refusals: Refusals{Keep: 100_000},
 		Limits:   Limits{Connections: 2048, ConnectionsPerAddress: 256, Handshakes: 32},
 		Approval: Approval{TTL: 7 * 24 * time.Hour, Most: 10_000},
+		AWS:      AWS{Reconcile: 24 * time.Hour},
 		Log:      Log{Format: "text", Level: "info"},
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict(), yaml.DisallowUnknownField(),
@@ -300,11 +238,16 @@ func Parse(data []byte) (*Config, error) {
 
 // moved says of a key that an earlier version had elsewhere where it is now.
 func moved(data []byte) error {
-	if !bytes.Contains(data, []byte("second_key")) {
+	if !bytes.Contains(data, []byte("second_key")) && !bytes.Contains(data, []byte("jitr")) {
 		return nil
 	}
 	var old struct {
 		Profiles map[string]map[string]any `yaml:"profiles"`
+		AWS      struct {
+			Targets []struct {
+				JITR map[string]any `yaml:"jitr"`
+			} `yaml:"targets"`
+		} `yaml:"aws"`
 	}
 	// What is wrong beyond this is for the strict decoder to say.
 	if err := yaml.Unmarshal(data, &old); err != nil {
@@ -313,6 +256,13 @@ func moved(data []byte) error {
 	for _, name := range slices.Sorted(maps.Keys(old.Profiles)) {
 		if _, has := old.Profiles[name]["second_key"]; has {
 			return fmt.Errorf("profiles.%s.second_key: labels decide this now: remove it here, and set labels[].second_key to refuse, hold or allow", name)
+		}
+	}
+	for i, target := range old.AWS.Targets {
+		for _, key := range []string{"table", "max_age"} {
+			if _, has := target.JITR[key]; has {
+				return fmt.Errorf("aws.targets[%d].jitr.%s: this is the table of every function now: move it to aws.targets[%d].manifest.%s", i, key, i, key)
+			}
 		}
 	}
 	return nil

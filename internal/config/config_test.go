@@ -32,7 +32,8 @@ aws:
       cas:
         - {issuer: jitr, mode: DEFAULT, use: jitr}
         - {issuer: jitp, mode: DEFAULT, use: jitp, jitp: {profile: provisioned, role_arn: "arn:aws:iam::123456789012:role/x", policy: p}}
-      jitr: {function: "arn:aws:lambda:eu-central-1:123456789012:function:f", policy: p, max_age: 2d}
+      jitr: {function: "arn:aws:lambda:eu-central-1:123456789012:function:f", policy: p}
+      manifest: {max_age: 2d}
 `
 
 const hash = "0000000000000000000000000000000000000000000000000000000000000001"
@@ -45,7 +46,7 @@ func TestParse(t *testing.T) {
 	if c.Profiles["device"].Validity != 730*24*time.Hour || *c.Profiles["device"].Backdate != 24*time.Hour {
 		t.Errorf("durations: %v %v", c.Profiles["device"].Validity, *c.Profiles["device"].Backdate)
 	}
-	if c.Listen.EST != ":8443" || c.CRL.Lifetime != 7*24*time.Hour || c.AWS.Targets[0].JITR.MaxAge != 48*time.Hour {
+	if c.Listen.EST != ":8443" || c.CRL.Lifetime != 7*24*time.Hour || c.AWS.Targets[0].Manifest.MaxAge != 48*time.Hour {
 		t.Errorf("defaults: %+v", c)
 	}
 }

@@ -74,7 +74,8 @@ func newTargets(s *Server) (*targets, error) {
 
 // target translates one target of the configuration.
 func (t *targets) target(c config.AWSTarget) (awsreg.Target, error) {
-	target := awsreg.Target{Name: c.Name, AccountID: c.AccountID, Region: c.Region, Profile: c.Profile, RoleARN: c.RoleARN, Endpoint: c.Endpoint}
+	target := awsreg.Target{Name: c.Name, AccountID: c.AccountID, Region: c.Region, Profile: c.Profile, RoleARN: c.RoleARN, Endpoint: c.Endpoint,
+		Manifest: awsreg.Manifest{Table: c.Manifest.Table, MaxAge: c.Manifest.MaxAge}}
 	for _, a := range c.CAs {
 		converted := awsreg.CA{Issuer: a.Issuer, Mode: a.Mode, Use: a.Use}
 		if a.JITP != nil {
@@ -96,7 +97,7 @@ func (t *targets) target(c config.AWSTarget) (awsreg.Target, error) {
 			return target, err
 		}
 		target.JITR = &awsreg.JITR{
-			Function: c.JITR.Function, Rule: c.JITR.Rule, Table: c.JITR.Table, Policy: c.JITR.Policy, PolicyDocument: document, MaxAge: c.JITR.MaxAge,
+			Function: c.JITR.Function, Rule: c.JITR.Rule, Policy: c.JITR.Policy, PolicyDocument: document,
 		}
 	}
 	return target, nil

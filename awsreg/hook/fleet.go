@@ -1,0 +1,72 @@
+package hook
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// What fleet provisioning keeps in the manifest beside entries, marks and head.
+// The server writes order#, claim#, expected# and held#, again and again, and
+// decides nothing from the others. The functions write taken#, used# and fleet#,
+// each with a condition, and nothing else. So neither overwrites the other.
+//
+//	pk                    attributes
+//	order#<work order>    state, template, quantity, notBefore, notAfter, listed, ranges
+//	claim#<certificate>   order, prefix
+//	expected#<device>     order
+//	held#<thing>          device: gets and keeps nothing in service until it is released
+//	taken#<device>        certificate, order, claim, at
+//	used#<work order>     n
+//	fleet#<certificate>   thing, device, template, at: a certificate that came by a template
+const (
+	orderMark    = "order#"
+	claimMark    = "claim#"
+	expectedMark = "expected#"
+	heldMark     = "held#"
+	takenMark    = "taken#"
+	usedMark     = "used#"
+	fleetMark    = "fleet#"
+)
+
+// Order is a work order as the functions know it. The server writes it whenever
+// it changes.
+type Order struct {
+	ID        string
+	State     string // open, closed or killed, as in ledger.OrderState
+	Template  string // the provisioning template that it is for
+	Quantity  int
+	NotBefore time.Time
+	NotAfter  time.Time
+	Listed    bool     // only devices with an expected# item of this order
+	Ranges    []string // "first..last", as in ledger.Range; empty for any
+}
+
+// Claim is a claim certificate as the functions know it.
+type Claim struct {
+	CertificateID string
+	Order         string
+	Prefix        string // of the names of things
+}
+
+// Rotating is a device in the rotation table, whose key pk is the thing's name.
+// The server and the functions write it, each with a condition.
+type Rotating struct {
+	Thing    string
+	Device   string
+	Current  string // certificate id
+	IssuedAt time.Time
+	// Next is the certificate that is to take the place of Current once it has
+	// connected; empty for none.
+	Next   string
+	NextAt time.Time
+	Told   time.Time // when the device was last told to rotate; zero for never
+}
+
+// errField says which attribute of an item cannot be right.
+func errField(pk, name, value string) error {
+	return fmt.Errorf("item %s: %s is %q", cut(pk), name, cut(value))
+}
+
+// ErrTaken: a conditional write found that somebody else was first.
+var ErrTaken = errors.New("taken by another")

@@ -1,0 +1,53 @@
+package awsreg
+
+import (
+	"encoding/json"
+
+	"mintmark/internal/ledger"
+)
+
+// A task whose key begins with one of these says that something changed, and not
+// what it is now: Deliver reads that when it tells it, so that tasks may come
+// late, twice and out of order. Every other key is a certificate's id.
+const (
+	orderTask  = "order/"
+	deviceTask = "device/"
+	importTask = "import/"
+)
+
+// subject is the payload of such a task.
+type subject struct {
+	ID string `json:"id"`
+}
+
+// TasksForOrder returns what the targets must be told when a work order was
+// created or changed.
+func TasksForOrder(targets []Target, order string) []ledger.Task {
+	return tasksAbout(targets, orderTask, order, func(t Target) bool { return len(t.Fleets) > 0 })
+}
+
+// TasksForDevice returns what the targets must be told when a device was held,
+// retired or released.
+func TasksForDevice(targets []Target, device string) []ledger.Task {
+	return tasksAbout(targets, deviceTask, device, func(Target) bool { return true })
+}
+
+// TasksForImport returns what the targets must be told when a device list came
+// into force.
+func TasksForImport(targets []Target, id string) []ledger.Task {
+	return tasksAbout(targets, importTask, id, func(t Target) bool { return len(t.Fleets) > 0 })
+}
+
+func tasksAbout(targets []Target, prefix, id string, concerns func(Target) bool) []ledger.Task {
+	payload, err := json.Marshal(subject{id})
+	if err != nil {
+		return nil // no string fails to encode
+	}
+	var tasks []ledger.Task
+	for _, t := range targets {
+		if concerns(t) {
+			tasks = append(tasks, ledger.Task{Kind: TaskKind(t), Key: prefix + id, Payload: payload})
+		}
+	}
+	return tasks
+}
