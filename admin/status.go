@@ -26,6 +26,9 @@ type Status struct {
 	Profiles []string `json:"profiles"`
 	// AWSTargets are the names of the configured AWS targets.
 	AWSTargets []string `json:"aws_targets"`
+	// AWSDrift says, for each target where a person must decide, what the last
+	// comparison with AWS found.
+	AWSDrift []string `json:"aws_drift,omitempty"`
 	// Backlog counts what has not been told to the outside yet, by kind.
 	Backlog map[string]int `json:"backlog"`
 	// UnlistedRevocations counts, by authority, revocations that the latest

@@ -2,6 +2,7 @@ package awsreg
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,6 +15,12 @@ type resource struct {
 	// examine reads what is there and returns what is to be done about it. The
 	// action is nil when nothing is, or nothing can be. It makes no change.
 	examine func(context.Context) (reconcile.Change, action, error)
+	// long says that it takes time by the number of certificates, and bounds its
+	// own steps.
+	long bool
+	// registers is the CA that is registered if the change is its creation; nil
+	// for every other resource.
+	registers *x509.Certificate
 }
 
 // action makes one change. It is run right after the examination that returned
@@ -29,35 +36,50 @@ const settling = 6
 // because AWS would refuse it or because a registration cannot be changed that
 // way, is in it as refused.
 func (r *Registrar) Plan(ctx context.Context, t Target) (reconcile.Plan, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Deadline)
-	defer cancel()
-	s, err := r.session(ctx, t, true)
+	_, _, plan, err := r.examine(ctx, t)
+	return plan, err
+}
+
+// examine reads everything that a target consists of.
+func (r *Registrar) examine(ctx context.Context, t Target) (*session, []resource, reconcile.Plan, error) {
+	s, err := r.bounded(ctx, t)
 	if err != nil {
-		return reconcile.Plan{}, err
+		return nil, nil, reconcile.Plan{}, err
 	}
 	resources, err := r.resources(ctx, s)
 	if err != nil {
-		return reconcile.Plan{}, err
+		return nil, nil, reconcile.Plan{}, err
 	}
-	return s.plan(ctx, resources)
+	plan, err := r.plan(ctx, s, resources)
+	return s, resources, plan, err
+}
+
+// bounded is session within the Registrar's deadline.
+func (r *Registrar) bounded(ctx context.Context, t Target) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Deadline)
+	defer cancel()
+	return r.session(ctx, t, true)
+}
+
+// step runs a part of the work on a resource. Each has the Registrar's deadline,
+// but for those which bound their own.
+func (r *Registrar) step(ctx context.Context, res resource, do func(context.Context) error) error {
+	if res.long {
+		return do(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Deadline)
+	defer cancel()
+	return do(ctx)
 }
 
 // Apply makes the target what it should be and returns what it did; on an error,
-// what it had done by then. It changes nothing if the plan has a refusal. A run
+// what it had done by then. It changes nothing if the plan has a refusal; what
+// another owns (reconcile.Foreign) is reported and does not stop the rest. A run
 // that was cut off is continued by the next one. Progress is called for each
-// resource when it is as desired, and may be nil.
+// resource when it is as desired, and may be nil. Config.Deadline bounds each
+// resource, and of a sweep each page of certificates.
 func (r *Registrar) Apply(ctx context.Context, t Target, progress func(reconcile.Change)) (reconcile.Plan, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Deadline)
-	defer cancel()
-	s, err := r.session(ctx, t, true)
-	if err != nil {
-		return reconcile.Plan{}, err
-	}
-	resources, err := r.resources(ctx, s)
-	if err != nil {
-		return reconcile.Plan{}, err
-	}
-	plan, err := s.plan(ctx, resources)
+	_, resources, plan, err := r.examine(ctx, t)
 	if err != nil {
 		return reconcile.Plan{}, err
 	}
@@ -66,7 +88,11 @@ func (r *Registrar) Apply(ctx context.Context, t Target, progress func(reconcile
 	}
 	done := reconcile.Plan{Target: t.Name}
 	for _, res := range resources {
-		change, err := res.converge(ctx)
+		var change reconcile.Change
+		err := r.step(ctx, res, func(ctx context.Context) (err error) {
+			change, err = res.converge(ctx)
+			return err
+		})
 		if err != nil {
 			return done, fmt.Errorf("AWS target %q: %w", t.Name, err)
 		}
@@ -81,18 +107,23 @@ func (r *Registrar) Apply(ctx context.Context, t Target, progress func(reconcile
 	return done, nil
 }
 
-func (s *session) plan(ctx context.Context, resources []resource) (reconcile.Plan, error) {
+func (r *Registrar) plan(ctx context.Context, s *session, resources []resource) (reconcile.Plan, error) {
 	plan := reconcile.Plan{Target: s.target.Name}
 	for _, res := range resources {
 		var change reconcile.Change
-		err := retry(ctx, func() (err error) {
-			change, _, err = res.examine(ctx)
-			return err
+		err := r.step(ctx, res, func(ctx context.Context) error {
+			return retry(ctx, func() (err error) {
+				change, _, err = res.examine(ctx)
+				return err
+			})
 		})
 		if err != nil {
 			return reconcile.Plan{}, fmt.Errorf("AWS target %q: %w", s.target.Name, err)
 		}
 		plan.Changes = append(plan.Changes, change)
+	}
+	if err := r.tenOfOneSubject(ctx, s, resources, plan.Changes); err != nil {
+		return reconcile.Plan{}, fmt.Errorf("AWS target %q: %w", s.target.Name, err)
 	}
 	return plan, nil
 }

@@ -12,16 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
-	"github.com/aws/smithy-go/middleware"
-	"golang.org/x/time/rate"
-)
-
-// Most control-plane operations of AWS IoT Core allow 10 calls a second in an
-// account and region. All of ours, of whatever operation, share one bucket.
-// https://docs.aws.amazon.com/general/latest/gr/iot-core.html
-const (
-	callsPerSecond = 8
-	callsBurst     = 4
 )
 
 // iotAPI is the part of *iot.Client that is used. No call is retried inside it.
@@ -30,6 +20,13 @@ type iotAPI interface {
 	policyAPI
 	ruleAPI
 	certificateAPI
+	thingAPI
+	templateAPI
+	thingTypeAPI
+	thingGroupAPI
+	providerAPI
+	endpointAPI
+	sweepAPI
 }
 
 type caAPI interface {
@@ -37,6 +34,9 @@ type caAPI interface {
 	RegisterCACertificate(context.Context, *iot.RegisterCACertificateInput, ...func(*iot.Options)) (*iot.RegisterCACertificateOutput, error)
 	DescribeCACertificate(context.Context, *iot.DescribeCACertificateInput, ...func(*iot.Options)) (*iot.DescribeCACertificateOutput, error)
 	UpdateCACertificate(context.Context, *iot.UpdateCACertificateInput, ...func(*iot.Options)) (*iot.UpdateCACertificateOutput, error)
+	DeleteCACertificate(context.Context, *iot.DeleteCACertificateInput, ...func(*iot.Options)) (*iot.DeleteCACertificateOutput, error)
+	ListCACertificates(context.Context, *iot.ListCACertificatesInput, ...func(*iot.Options)) (*iot.ListCACertificatesOutput, error)
+	ListTagsForResource(context.Context, *iot.ListTagsForResourceInput, ...func(*iot.Options)) (*iot.ListTagsForResourceOutput, error)
 }
 
 type policyAPI interface {
@@ -52,12 +52,65 @@ type ruleAPI interface {
 	ListTopicRules(context.Context, *iot.ListTopicRulesInput, ...func(*iot.Options)) (*iot.ListTopicRulesOutput, error)
 	CreateTopicRule(context.Context, *iot.CreateTopicRuleInput, ...func(*iot.Options)) (*iot.CreateTopicRuleOutput, error)
 	ReplaceTopicRule(context.Context, *iot.ReplaceTopicRuleInput, ...func(*iot.Options)) (*iot.ReplaceTopicRuleOutput, error)
+	DeleteTopicRule(context.Context, *iot.DeleteTopicRuleInput, ...func(*iot.Options)) (*iot.DeleteTopicRuleOutput, error)
+}
+
+type templateAPI interface {
+	DescribeProvisioningTemplate(context.Context, *iot.DescribeProvisioningTemplateInput, ...func(*iot.Options)) (*iot.DescribeProvisioningTemplateOutput, error)
+	CreateProvisioningTemplate(context.Context, *iot.CreateProvisioningTemplateInput, ...func(*iot.Options)) (*iot.CreateProvisioningTemplateOutput, error)
+	UpdateProvisioningTemplate(context.Context, *iot.UpdateProvisioningTemplateInput, ...func(*iot.Options)) (*iot.UpdateProvisioningTemplateOutput, error)
+	ListProvisioningTemplateVersions(context.Context, *iot.ListProvisioningTemplateVersionsInput, ...func(*iot.Options)) (*iot.ListProvisioningTemplateVersionsOutput, error)
+	CreateProvisioningTemplateVersion(context.Context, *iot.CreateProvisioningTemplateVersionInput, ...func(*iot.Options)) (*iot.CreateProvisioningTemplateVersionOutput, error)
+	DeleteProvisioningTemplateVersion(context.Context, *iot.DeleteProvisioningTemplateVersionInput, ...func(*iot.Options)) (*iot.DeleteProvisioningTemplateVersionOutput, error)
+}
+
+type thingTypeAPI interface {
+	DescribeThingType(context.Context, *iot.DescribeThingTypeInput, ...func(*iot.Options)) (*iot.DescribeThingTypeOutput, error)
+	CreateThingType(context.Context, *iot.CreateThingTypeInput, ...func(*iot.Options)) (*iot.CreateThingTypeOutput, error)
+}
+
+type thingGroupAPI interface {
+	DescribeThingGroup(context.Context, *iot.DescribeThingGroupInput, ...func(*iot.Options)) (*iot.DescribeThingGroupOutput, error)
+	CreateThingGroup(context.Context, *iot.CreateThingGroupInput, ...func(*iot.Options)) (*iot.CreateThingGroupOutput, error)
+}
+
+type providerAPI interface {
+	DescribeCertificateProvider(context.Context, *iot.DescribeCertificateProviderInput, ...func(*iot.Options)) (*iot.DescribeCertificateProviderOutput, error)
+	ListCertificateProviders(context.Context, *iot.ListCertificateProvidersInput, ...func(*iot.Options)) (*iot.ListCertificateProvidersOutput, error)
+	CreateCertificateProvider(context.Context, *iot.CreateCertificateProviderInput, ...func(*iot.Options)) (*iot.CreateCertificateProviderOutput, error)
+	UpdateCertificateProvider(context.Context, *iot.UpdateCertificateProviderInput, ...func(*iot.Options)) (*iot.UpdateCertificateProviderOutput, error)
+}
+
+type endpointAPI interface {
+	DescribeEndpoint(context.Context, *iot.DescribeEndpointInput, ...func(*iot.Options)) (*iot.DescribeEndpointOutput, error)
+}
+
+// sweepAPI is what takes the certificates under a CA out of service.
+type sweepAPI interface {
+	ListCertificatesByCA(context.Context, *iot.ListCertificatesByCAInput, ...func(*iot.Options)) (*iot.ListCertificatesByCAOutput, error)
+	UpdateCertificate(context.Context, *iot.UpdateCertificateInput, ...func(*iot.Options)) (*iot.UpdateCertificateOutput, error)
 }
 
 type certificateAPI interface {
 	DescribeCertificate(context.Context, *iot.DescribeCertificateInput, ...func(*iot.Options)) (*iot.DescribeCertificateOutput, error)
 	UpdateCertificate(context.Context, *iot.UpdateCertificateInput, ...func(*iot.Options)) (*iot.UpdateCertificateOutput, error)
 	RegisterCertificate(context.Context, *iot.RegisterCertificateInput, ...func(*iot.Options)) (*iot.RegisterCertificateOutput, error)
+	RegisterCertificateWithoutCA(context.Context, *iot.RegisterCertificateWithoutCAInput, ...func(*iot.Options)) (*iot.RegisterCertificateWithoutCAOutput, error)
+	CreateCertificateFromCsr(context.Context, *iot.CreateCertificateFromCsrInput, ...func(*iot.Options)) (*iot.CreateCertificateFromCsrOutput, error)
+	ListCertificates(context.Context, *iot.ListCertificatesInput, ...func(*iot.Options)) (*iot.ListCertificatesOutput, error)
+	ListCertificatesByCA(context.Context, *iot.ListCertificatesByCAInput, ...func(*iot.Options)) (*iot.ListCertificatesByCAOutput, error)
+	ListAttachedPolicies(context.Context, *iot.ListAttachedPoliciesInput, ...func(*iot.Options)) (*iot.ListAttachedPoliciesOutput, error)
+	ListTargetsForPolicy(context.Context, *iot.ListTargetsForPolicyInput, ...func(*iot.Options)) (*iot.ListTargetsForPolicyOutput, error)
+	AttachPolicy(context.Context, *iot.AttachPolicyInput, ...func(*iot.Options)) (*iot.AttachPolicyOutput, error)
+}
+
+// thingAPI is about the things that certificates are attached to.
+type thingAPI interface {
+	CreateThing(context.Context, *iot.CreateThingInput, ...func(*iot.Options)) (*iot.CreateThingOutput, error)
+	DescribeThing(context.Context, *iot.DescribeThingInput, ...func(*iot.Options)) (*iot.DescribeThingOutput, error)
+	ListThingPrincipals(context.Context, *iot.ListThingPrincipalsInput, ...func(*iot.Options)) (*iot.ListThingPrincipalsOutput, error)
+	AttachThingPrincipal(context.Context, *iot.AttachThingPrincipalInput, ...func(*iot.Options)) (*iot.AttachThingPrincipalOutput, error)
+	AddThingToThingGroup(context.Context, *iot.AddThingToThingGroupInput, ...func(*iot.Options)) (*iot.AddThingToThingGroupOutput, error)
 }
 
 // dynamoAPI is the part of *dynamodb.Client that is used.
@@ -67,6 +120,8 @@ type dynamoAPI interface {
 	GetItem(context.Context, *dynamodb.GetItemInput, ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error)
 	PutItem(context.Context, *dynamodb.PutItemInput, ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error)
 	BatchWriteItem(context.Context, *dynamodb.BatchWriteItemInput, ...func(*dynamodb.Options)) (*dynamodb.BatchWriteItemOutput, error)
+	BatchGetItem(context.Context, *dynamodb.BatchGetItemInput, ...func(*dynamodb.Options)) (*dynamodb.BatchGetItemOutput, error)
+	UpdateItem(context.Context, *dynamodb.UpdateItemInput, ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error)
 }
 
 // stsAPI says who we are.
@@ -150,6 +205,14 @@ func (r *Registrar) connect(ctx context.Context, t Target) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("AWS target %q: loading the AWS configuration: %w", t.Name, err)
 	}
+	if r.cfg.HTTPClient != nil { // not as an option: AWS_CA_BUNDLE would refuse it
+		cfg.HTTPClient = r.cfg.HTTPClient
+	}
+	if r.cfg.HTTPClient != nil {
+		// Not as an option of the above, which refuses one that it cannot give the
+		// trust anchors of AWS_CA_BUNDLE.
+		cfg.HTTPClient = r.cfg.HTTPClient
+	}
 	if t.Endpoint != "" {
 		cfg.BaseEndpoint = aws.String(t.Endpoint)
 	}
@@ -159,29 +222,17 @@ func (r *Registrar) connect(ctx context.Context, t Target) (*session, error) {
 		})
 		cfg.Credentials = aws.NewCredentialsCache(role)
 	}
-	limiter := rate.NewLimiter(callsPerSecond, callsBurst)
+	calls := newLimits(t.QuotaScale) // one for all calls of the session
 	return &session{
 		target: t,
 		iot: iot.NewFromConfig(cfg, func(o *iot.Options) {
-			o.APIOptions = append(o.APIOptions, limit(limiter))
+			o.APIOptions = append(o.APIOptions, limit(calls))
 		}),
 		dynamo: dynamodb.NewFromConfig(cfg),
 		sts:    sts.NewFromConfig(cfg),
 
 		credentials: cfg.Credentials,
 	}, nil
-}
-
-// limit makes each call wait for its turn before anything else happens to it, so
-// that a signature is never old when it is sent.
-func limit(limiter *rate.Limiter) func(*middleware.Stack) error {
-	wait := middleware.InitializeMiddlewareFunc("mintmark-rate", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
-		if err := limiter.Wait(ctx); err != nil {
-			return middleware.InitializeOutput{}, middleware.Metadata{}, fmt.Errorf("waiting for the rate limit: %w", err)
-		}
-		return next.HandleInitialize(ctx, in)
-	})
-	return func(stack *middleware.Stack) error { return stack.Initialize.Add(wait, middleware.Before) }
 }
 
 // checkAccount refuses credentials of another account than the target's.

@@ -2,28 +2,59 @@ package awsreg
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	dynamotypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-	"github.com/aws/aws-sdk-go-v2/service/iot"
-	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 
 	"mintmark/awsreg/hook"
 	"mintmark/internal/ledger"
 )
 
-// batchSize is how many items BatchWriteItem takes.
-// https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
-const batchSize = 25
+const (
+	// BatchSize is how many tasks are best given to one Deliver: so many that the
+	// last ones of a batch, on which fewer and fewer work, do not count, and few
+	// enough that it is over within minutes.
+	BatchSize = 500
+	// workers is how many tasks of a batch are worked on at once. A call takes
+	// some hundred milliseconds and its pauses seconds, so that the quotas of ten
+	// to fifteen calls a second are only used with many under way.
+	workers = 48
+)
+
+// job is one task while it is told.
+type job struct {
+	index int
+	task  ledger.Task
+	rank  int // the lower, the earlier
+	push  *push
+	claim *claimTask
+	about subject // of tasks that name their subject
+}
+
+// What takes something out of service comes first.
+const (
+	rankShut     = iota // orders, devices held or released, revocations
+	rankLists           // device lists
+	rankClaim           // claim certificates
+	rankRegister        // new certificates
+)
 
 // Deliver tells a target what tasks of its kind say and returns one error a task,
 // nil where it is told. Tasks may be delivered again and in any order: entries of
-// valid certificates never change, and a revocation has an item of its own.
+// valid certificates never change, a revocation has an item of its own, and
+// everything else is read from the ledger when it is told. Of a batch many are
+// told at once, those first that take something out of service.
 func (r *Registrar) Deliver(ctx context.Context, t Target, tasks []ledger.Task) []error {
+	return r.deliver(ctx, t, tasks, nil)
+}
+
+// deliver makes no call to AWS IoT for certificates that settled reports as being
+// there as they should; nil for none.
+func (r *Registrar) deliver(ctx context.Context, t Target, tasks []ledger.Task, settled func(push) bool) []error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Deadline)
 	defer cancel()
 	errs := make([]error, len(tasks))
@@ -34,40 +65,123 @@ func (r *Registrar) Deliver(ctx context.Context, t Target, tasks []ledger.Task) 
 		}
 		return errs
 	}
-	cas := make(map[string]string) // id by name
-	pushes := make([]push, len(tasks))
-	var items []batchItem
+	jobs := make([]*job, 0, len(tasks))
 	for i, task := range tasks {
-		if pushes[i], errs[i] = parsePush(task.Payload); errs[i] != nil {
+		j, err := parseTask(task)
+		if errs[i] = err; err == nil {
+			j.index = i
+			jobs = append(jobs, j)
+		}
+	}
+	// The marks are in the table before a certificate is touched: package hook
+	// relies on that order.
+	r.writeEntries(ctx, s, jobs, errs)
+	slices.SortStableFunc(jobs, func(a, b *job) int { return a.rank - b.rank })
+	inParallel(workers, len(jobs), func(i int) {
+		j := jobs[i]
+		switch {
+		case errs[j.index] != nil:
+		case settled == nil || j.push == nil || !settled(*j.push):
+			errs[j.index] = r.tell(ctx, s, j)
+		case j.push.State == hook.Valid:
+			errs[j.index] = s.rotate(ctx, *j.push)
+		}
+	})
+	return errs
+}
+
+// parseTask reads a task.
+func parseTask(task ledger.Task) (*job, error) {
+	j := &job{task: task}
+	for _, prefix := range []string{orderTask, deviceTask, importTask} {
+		id, ok := strings.CutPrefix(task.Key, prefix)
+		if !ok {
 			continue
 		}
-		if t.JITR == nil {
+		about, err := parseSubject(task.Payload)
+		if err != nil {
+			return nil, err
+		}
+		if about.ID != id {
+			return nil, fmt.Errorf("task %s: its payload names another subject", task.Key)
+		}
+		if j.about = about; prefix == importTask {
+			j.rank = rankLists
+		}
+		return j, nil
+	}
+	claim, is, err := parseClaim(task.Payload)
+	if err != nil {
+		return nil, err
+	}
+	if is {
+		j.claim, j.rank = &claim, rankClaim
+		return j, nil
+	}
+	p, err := parsePush(task.Payload)
+	if err != nil {
+		return nil, err
+	}
+	if j.push = &p; p.State == hook.Valid {
+		j.rank = rankRegister
+	}
+	return j, nil
+}
+
+// writeEntries puts what the tasks say of certificates into the manifest, in as few
+// calls as possible.
+func (r *Registrar) writeEntries(ctx context.Context, s *session, jobs []*job, errs []error) {
+	if !s.target.decides() {
+		return
+	}
+	cas := make(map[string]string) // id by name
+	var items []batchItem
+	for _, j := range jobs {
+		if j.push == nil {
 			continue
 		}
-		entry := pushes[i].Entry
+		entry := j.push.Entry
 		if entry.State == hook.Valid {
 			if cas[entry.Issuer] == "" {
-				if cas[entry.Issuer], errs[i] = r.issuerID(ctx, entry.Issuer); errs[i] != nil {
+				if cas[entry.Issuer], errs[j.index] = r.issuerID(ctx, entry.Issuer); errs[j.index] != nil {
 					continue
 				}
 			}
 			entry.CA = cas[entry.Issuer]
 		}
 		for _, item := range entry.Items() {
-			items = append(items, batchItem{i, item})
+			items = append(items, batchItem{task: j.index, item: item})
 		}
 	}
-	if len(items) > 0 {
-		s.write(ctx, t.Manifest.table(), items, errs)
+	s.write(ctx, s.target.Manifest.table(), items, errs)
+}
+
+// tell does what one task takes beside its entry in the manifest.
+func (r *Registrar) tell(ctx context.Context, s *session, j *job) error {
+	switch {
+	case j.claim != nil:
+		return r.tellClaim(ctx, s, *j.claim)
+	case j.push != nil && j.push.State == hook.Revoked:
+		return r.revoke(ctx, s, *j.push)
+	case j.push != nil:
+		return r.tellIssued(ctx, s, *j.push)
+	case strings.HasPrefix(j.task.Key, orderTask):
+		return r.tellOrder(ctx, s, j.about.ID)
+	case strings.HasPrefix(j.task.Key, deviceTask):
+		return r.tellDevice(ctx, s, j.about.ID)
 	}
-	// The mark is in the table before the certificate is touched: package hook
-	// relies on that order.
-	for i, p := range pushes {
-		if errs[i] == nil && p.State == hook.Revoked {
-			errs[i] = retry(ctx, func() error { return r.revoke(ctx, s, p) })
+	return r.tellImport(ctx, s, j.about.ID)
+}
+
+// tellIssued does what a new certificate of a device takes.
+func (r *Registrar) tellIssued(ctx context.Context, s *session, p push) error {
+	// Under a CA that is out of service nobody comes in any more.
+	if ca, is := s.target.ca(p.Issuer); is && ca.Use == UseRegister && ca.state() == StateActive {
+		if err := r.registerDevice(ctx, s, ca, p); err != nil {
+			return err
 		}
 	}
-	return errs
+	return s.rotate(ctx, p)
 }
 
 func (r *Registrar) issuerID(ctx context.Context, name string) (string, error) {
@@ -81,9 +195,9 @@ func (r *Registrar) issuerID(ctx context.Context, name string) (string, error) {
 // Beat says in the manifest's head that everything recorded by asOf is in the
 // manifest. The caller has seen the target's part of the outbox empty, and took
 // asOf before it looked. While nobody beats, the manifest ages, and past its
-// maximum age the Lambda activates nothing. A target without JITR has no head.
+// maximum age the functions let nobody in. A target without functions has no head.
 func (r *Registrar) Beat(ctx context.Context, t Target, asOf time.Time) error {
-	if t.JITR == nil {
+	if !t.decides() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Deadline)
@@ -93,142 +207,12 @@ func (r *Registrar) Beat(ctx context.Context, t Target, asOf time.Time) error {
 		return err
 	}
 	head := hook.Head{PushedAt: asOf, Server: r.cfg.Server, MaxAge: t.Manifest.maxAge()}
+	if t.Rotation != nil {
+		head.Period, head.Grace = t.Rotation.period(), t.Rotation.grace()
+	}
 	err = retry(ctx, func() error {
 		_, err := s.dynamo.PutItem(ctx, &dynamodb.PutItemInput{TableName: aws.String(t.Manifest.table()), Item: head.Item()})
 		return err
 	})
 	return explain(fmt.Sprintf("AWS target %q: writing the head of table %q", t.Name, t.Manifest.table()), err)
-}
-
-// batchItem is an item and the task that it is of.
-type batchItem struct {
-	task int
-	item hook.Item
-}
-
-// write puts items into the table, and its failures into errs. One batch takes a
-// key only once, so a repeated one waits for the next.
-func (s *session) write(ctx context.Context, table string, items []batchItem, errs []error) {
-	for len(items) > 0 {
-		batch, keys := make([]batchItem, 0, batchSize), make(map[string]bool)
-		var rest []batchItem
-		for _, item := range items {
-			if key := itemKey(item.item); len(batch) == batchSize || keys[key] {
-				rest = append(rest, item)
-			} else {
-				keys[key] = true
-				batch = append(batch, item)
-			}
-		}
-		s.writeBatch(ctx, table, batch, errs)
-		items = rest
-	}
-}
-
-// writeBatch repeats a batch until DynamoDB has processed all of it: it answers
-// success for a part and gives the rest back.
-func (s *session) writeBatch(ctx context.Context, table string, batch []batchItem, errs []error) {
-	err := retry(ctx, func() error {
-		requests := make([]dynamotypes.WriteRequest, len(batch))
-		for i, b := range batch {
-			requests[i] = dynamotypes.WriteRequest{PutRequest: &dynamotypes.PutRequest{Item: b.item}}
-		}
-		out, err := s.dynamo.BatchWriteItem(ctx, &dynamodb.BatchWriteItemInput{
-			RequestItems: map[string][]dynamotypes.WriteRequest{table: requests},
-		})
-		if err != nil {
-			return explain(fmt.Sprintf("writing to table %q", table), err)
-		}
-		left := make(map[string]bool)
-		for _, request := range out.UnprocessedItems[table] {
-			if request.PutRequest != nil {
-				left[itemKey(request.PutRequest.Item)] = true
-			}
-		}
-		if len(left) == 0 {
-			batch = nil
-			return nil
-		}
-		remaining := make([]batchItem, 0, len(left))
-		for _, b := range batch {
-			if left[itemKey(b.item)] {
-				remaining = append(remaining, b)
-			}
-		}
-		batch = remaining
-		return fmt.Errorf("writing to table %q: %d items unprocessed: %w", table, len(left), errNotYet)
-	})
-	for _, b := range batch { // whatever is left when giving up
-		errs[b.task] = err
-	}
-}
-
-func itemKey(item hook.Item) string {
-	if v, ok := item[tableKey].(*dynamotypes.AttributeValueMemberS); ok {
-		return v.Value
-	}
-	return ""
-}
-
-// revoke makes a revoked certificate unusable at AWS. The broker reads neither
-// CRLs nor OCSP, so that this status is what keeps the device out, and ends its
-// connection within minutes.
-// https://docs.aws.amazon.com/iot/latest/apireference/API_UpdateCertificate.html
-//
-// A certificate that AWS does not know is refused by the Lambda once the mark is
-// in the manifest. JITP has no such check and would let it in, so there it is
-// registered, as revoked.
-func (r *Registrar) revoke(ctx context.Context, s *session, p push) error {
-	doing := fmt.Sprintf("revoking certificate %s", p.CertificateID)
-	_, err := s.iot.UpdateCertificate(ctx, &iot.UpdateCertificateInput{
-		CertificateId: aws.String(p.CertificateID),
-		NewStatus:     types.CertificateStatusRevoked,
-	})
-	switch code(err) {
-	case codeNotFound:
-		if p.Certificate == "" {
-			return nil
-		}
-		return r.registerRevoked(ctx, s, p)
-	case codeState:
-		// AWS may refuse to revoke what is revoked.
-		out, describeErr := s.iot.DescribeCertificate(ctx, &iot.DescribeCertificateInput{CertificateId: aws.String(p.CertificateID)})
-		if describeErr != nil {
-			return explain(doing, describeErr)
-		}
-		if d := out.CertificateDescription; d != nil && d.Status == types.CertificateStatusRevoked {
-			return nil
-		}
-	}
-	return explain(doing, err)
-}
-
-// registerRevoked registers a certificate so that it can never be provisioned.
-// https://docs.aws.amazon.com/iot/latest/apireference/API_RegisterCertificate.html
-func (r *Registrar) registerRevoked(ctx context.Context, s *session, p push) error {
-	issuer, err := r.issuer(ctx, p.Issuer)
-	if err != nil {
-		return err
-	}
-	_, err = s.iot.RegisterCertificate(ctx, &iot.RegisterCertificateInput{
-		CertificatePem:   aws.String(p.Certificate),
-		CaCertificatePem: aws.String(certificatePEM(issuer.Certificate.Raw)),
-		Status:           types.CertificateStatusRevoked,
-	})
-	switch code(err) {
-	case codeExists: // it connected this very moment: the next attempt revokes it
-		return fmt.Errorf("registering certificate %s as revoked: %w", p.CertificateID, errors.Join(errNotYet, err))
-	case codeNotFound, "CertificateValidationException":
-		// What has expired cannot come in. But a CA that is not registered yet would
-		// let it in once it is.
-		if now := r.cfg.Now(); now.After(p.NotAfter) || now.After(issuer.Certificate.NotAfter) {
-			return nil
-		}
-		have, describeErr := describeCA(ctx, s.iot, CertificateID(issuer.Certificate.Raw), issuer)
-		if describeErr == nil && have == nil {
-			return fmt.Errorf("registering certificate %s as revoked: CA %q is not registered yet, `mintmark aws apply` registers it: %w", p.CertificateID, p.Issuer, err)
-		}
-		return describeErr
-	}
-	return explain(fmt.Sprintf("registering certificate %s as revoked", p.CertificateID), err)
 }

@@ -34,7 +34,9 @@ func TestTasksFor(t *testing.T) {
 	none := target
 	none.Name, none.JITR = "line-b", nil
 	none.CAs = []awsreg.CA{{Issuer: "line", Mode: awsreg.ModeSNIOnly, Use: awsreg.UseNone}}
-	targets := []awsreg.Target{target, none}
+	provided := none
+	provided.Name, provided.CAs, provided.Provider = "line-c", nil, &awsreg.Provider{}
+	targets := []awsreg.Target{target, none, provided}
 	_, _, line := w.issuers["line"].device(t, "pump 1")
 	_, _, auto := w.issuers["auto"].device(t, "pump-2")
 	revoked := func(c ledger.Certificate) ledger.Certificate { c.State = ledger.Revoked; return c }
@@ -50,12 +52,13 @@ func TestTasksFor(t *testing.T) {
 		kinds string
 	}{
 		{"issued for JITR", line, "aws/line-a"},
-		{"revoked", revoked(line), "aws/line-a aws/line-b"},
+		{"revoked", revoked(line), "aws/line-a aws/line-b aws/line-c"},
 		{"issued for JITP", auto, ""},
-		{"revoked for JITP", revoked(auto), "aws/line-a"},
+		{"revoked for JITP", revoked(auto), "aws/line-a aws/line-c"},
 		{"a server's", server, ""},
 		{"void", void, ""},
 		{"of an issuer that is not registered", other, ""},
+		{"revoked, of such an issuer", revoked(other), "aws/line-c"},
 	} {
 		var kinds []string
 		for _, task := range awsreg.TasksFor(targets, test.c) {
@@ -191,7 +194,7 @@ func TestBeat(t *testing.T) {
 	if head, err := w.manifest().Head(t.Context()); err != nil || head != want {
 		t.Errorf("head %+v, %v", head, err)
 	}
-	if status := must(w.registrar(first).Status(t.Context(), target))(t); !status.Manifest.Fresh || status.Manifest.Server != "factory-1" {
+	if status := must(w.registrar(first).Status(t.Context(), target, false))(t); !status.Manifest.Fresh || status.Manifest.Server != "factory-1" {
 		t.Errorf("manifest %+v", status.Manifest)
 	}
 	target.JITR = nil

@@ -22,8 +22,8 @@ var advice = map[string]string{
 	"CertificateValidationException": "AWS does not accept the CA certificate or the proof of possession: the CA must say CA:TRUE, be in its validity period, and have an RSA key of at least 2048 bits or a P-256 or P-384 key, " +
 		"and the verification certificate must be signed by exactly this CA (`mintmark aws doctor` checks all of it); " +
 		"it must also not be registered in DEFAULT mode by another account in this region: in that case use SNI_ONLY here",
-	"LimitExceededException":      "a quota of the account is used up; for CA certificates it is ten with the same subject: delete one that is retired, or give the next CA another subject",
-	codeVersionsLimit:             "a policy has at most five versions",
+	"LimitExceededException":      "a quota of the account is used up; for CA certificates it is ten with the same subject: delete one that is retired, or give the next CA another subject; for certificate providers it is one",
+	codeVersionsLimit:             "a policy or template has at most five versions",
 	"MalformedPolicyException":    "AWS does not accept the policy document",
 	"SqlParseException":           "AWS does not accept the topic rule's statement; this is a defect of mintmark",
 	"UnauthorizedException":       "the credentials lack a permission; `mintmark aws iam-policy` prints the ones that are needed",

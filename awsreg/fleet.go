@@ -24,6 +24,9 @@ type Fleet struct {
 	ThingType   string            // empty for none; made if it is missing
 	Groups      []string          // thing groups; made if they are missing
 	Attributes  map[string]string // of every thing, beside serial_number and cert_issuance
+	// AWSKeys lets claims ask for private keys that AWS makes, for devices that
+	// cannot make their own; see ClaimPolicy.
+	AWSKeys bool
 	// RotationTemplate names the template by which a device gets its next
 	// certificate under the one that it has; "<Template>-rotation" if empty.
 	// There is one if the target has Rotation, and then RotationHook must be set.
@@ -85,10 +88,13 @@ func (f Fleet) policy() string           { return or(f.Policy, f.Template+"-devi
 func (f Fleet) claimPolicy() string      { return or(f.ClaimPolicy, f.Template+"-claim") }
 func (f Fleet) rotationTemplate() string { return or(f.RotationTemplate, f.Template+"-rotation") }
 
+// thingPlace stands for the thing's name in Rotation.Topic.
+const thingPlace = "<thing>"
+
 const (
 	defaultRotationTable = "mintmark-rotation"
 	defaultPresenceRule  = "mintmark_presence"
-	defaultAlertTopic    = "cmd/<thing>/alerts"
+	defaultAlertTopic    = "cmd/" + thingPlace + "/alerts"
 	defaultPeriod        = 360 * 24 * time.Hour
 	defaultGrace         = 14 * 24 * time.Hour
 	defaultProvider      = "mintmark"

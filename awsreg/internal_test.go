@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,12 +23,15 @@ import (
 // simulator never does.
 type partial struct {
 	dynamoAPI
+	mu      sync.Mutex
 	each    int
 	written map[string]int
 	batches int
 }
 
 func (p *partial) BatchWriteItem(_ context.Context, in *dynamodb.BatchWriteItemInput, _ ...func(*dynamodb.Options)) (*dynamodb.BatchWriteItemOutput, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.batches++
 	out := &dynamodb.BatchWriteItemOutput{UnprocessedItems: map[string][]dynamotypes.WriteRequest{}}
 	for table, requests := range in.RequestItems {
@@ -57,7 +61,7 @@ func testUnprocessedItems(t *testing.T) {
 	s := &session{dynamo: api}
 	var items []batchItem
 	for i := range 40 {
-		items = append(items, batchItem{i, hook.Key(fmt.Sprint("k", i%35))}) // five keys twice
+		items = append(items, batchItem{task: i, item: hook.Key(fmt.Sprint("k", i%35))}) // five keys twice
 	}
 	errs := make([]error, 40)
 	s.write(t.Context(), "t", items, errs)
@@ -124,7 +128,7 @@ func TestConverge(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n, acted := 0, 0
-				res := resource{func(context.Context) (reconcile.Change, action, error) {
+				res := resource{examine: func(context.Context) (reconcile.Change, action, error) {
 					n++
 					if n > test.shows {
 						return reconcile.Change{Action: reconcile.None}, nil, nil

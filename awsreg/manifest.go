@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"mintmark/awsreg/hook"
 	"mintmark/internal/ledger"
@@ -20,53 +21,87 @@ const taskPrefix = "aws/"
 // TaskKind is the kind of a target's tasks in the outbox.
 func TaskKind(t Target) string { return taskPrefix + t.Name }
 
-// push is the payload of a task.
+// push is the payload of a task about a device's certificate.
 type push struct {
 	Entry
-	// Certificate is the certificate in PEM where Deliver may have to register it
-	// as revoked: see revoke.
+	// Certificate is the certificate in PEM where Deliver may have to register it.
 	Certificate string `json:"certificate,omitempty"`
+	// NotBefore tells a device's newer certificate from its older one, where
+	// certificates rotate.
+	NotBefore time.Time `json:"notBefore,omitzero"`
 }
 
 // TasksFor returns what the targets must be told of a certificate, as tasks that
-// are enqueued in the transaction that records it. A certificate under a CA of
-// UseJITR is told when it is issued; whichever its use, a revocation is. The
-// state is taken from c, so that a certificate being revoked must be given as
-// revoked. Only devices' certificates are told.
+// are enqueued in the transaction that records it. The state is taken from c, so
+// that a certificate being revoked must be given as revoked.
+//
+// A revocation is told to every target that has the issuer, and to every one with
+// a certificate provider, through which certificates of any issuer may have come. A device's new
+// certificate is told where a function decides about it, where mintmark registers
+// it, and where certificates rotate; a claim certificate, of whichever issuer, to
+// every target with fleets. Of other purposes nothing is told.
 func TasksFor(targets []Target, c ledger.Certificate) []ledger.Task {
-	if c.Purpose != ledger.ForDevice || len(c.DER) == 0 || c.State != ledger.Valid && c.State != ledger.Revoked {
+	if len(c.DER) == 0 || c.State != ledger.Valid && c.State != ledger.Revoked {
 		return nil
 	}
+	switch c.Purpose {
+	case ledger.ForDevice:
+		return tasksForDevices(targets, c)
+	case ledger.ForClaim:
+		return tasksForClaims(targets, c)
+	}
+	return nil
+}
+
+func tasksForDevices(targets []Target, c ledger.Certificate) []ledger.Task {
 	var tasks []ledger.Task
 	for _, t := range targets {
-		for _, ca := range t.CAs {
-			if ca.Issuer != c.Issuer || ca.Use != UseJITR && c.State != ledger.Revoked {
-				continue
-			}
-			id := CertificateID(c.DER)
-			p := push{Entry: Entry{
-				CertificateID: id,
-				Device:        c.Device,
-				Thing:         ThingName(c.Device),
-				Serial:        string(c.Serial),
-				Issuer:        c.Issuer,
-				NotAfter:      c.NotAfter.UTC(),
-				State:         hook.Valid,
-			}}
-			if c.State == ledger.Revoked {
-				p.State = hook.Revoked
-				if ca.Use == UseJITP {
-					p.Certificate = certificatePEM(c.DER)
-				}
-			}
-			payload, err := json.Marshal(p)
-			if err != nil {
-				continue // a year beyond 9999, which no certificate here has
-			}
-			tasks = append(tasks, ledger.Task{Kind: TaskKind(t), Key: id, Payload: payload})
+		ca, is := t.ca(c.Issuer)
+		if c.State == ledger.Valid && !(is && toldWhenIssued(t, ca)) || !is && t.Provider == nil {
+			continue
 		}
+		id := CertificateID(c.DER)
+		p := push{Entry: Entry{
+			CertificateID: id,
+			Device:        c.Device,
+			Thing:         ThingName(c.Device),
+			Serial:        string(c.Serial),
+			Issuer:        c.Issuer,
+			NotAfter:      c.NotAfter.UTC(),
+			State:         hook.Valid,
+		}}
+		if t.Rotation != nil {
+			p.NotBefore = c.NotBefore.UTC()
+		}
+		if c.State == ledger.Revoked {
+			p.State = hook.Revoked
+		}
+		if ca.Use == UseRegister || ca.Use == UseJITP && c.State == ledger.Revoked {
+			p.Certificate = certificatePEM(c.DER)
+		}
+		payload, err := json.Marshal(p)
+		if err != nil {
+			continue // a year beyond 9999, which no certificate here has
+		}
+		tasks = append(tasks, ledger.Task{Kind: TaskKind(t), Key: id, Payload: payload})
 	}
 	return tasks
+}
+
+// ca finds an issuing CA among the target's.
+func (t Target) ca(issuer string) (CA, bool) {
+	for _, ca := range t.CAs {
+		if ca.Issuer == issuer {
+			return ca, true
+		}
+	}
+	return CA{}, false
+}
+
+// toldWhenIssued reports whether a target must know of a certificate before its
+// device connects with it.
+func toldWhenIssued(t Target, ca CA) bool {
+	return ca.Use == UseJITR || ca.Use == UseRegister || t.Rotation != nil
 }
 
 // parsePush reads a task's payload.
@@ -80,11 +115,16 @@ func parsePush(data []byte) (push, error) {
 		return push{}, fmt.Errorf("parsing manifest entry: %w", err)
 	}
 	p.Entry = entry
+	if !p.NotBefore.IsZero() {
+		p.NotBefore = p.NotBefore.UTC().Truncate(time.Second)
+	}
+	if y := p.NotBefore.Year(); !p.NotBefore.IsZero() && (y < 2000 || y > 9999) {
+		return push{}, fmt.Errorf("manifest entry %s: no plausible begin of its validity", p.CertificateID)
+	}
 	if p.Certificate == "" {
 		return p, nil
 	}
-	block, _ := pem.Decode([]byte(p.Certificate))
-	if block == nil || CertificateID(block.Bytes) != p.CertificateID {
+	if block, _ := pem.Decode([]byte(p.Certificate)); block == nil || CertificateID(block.Bytes) != p.CertificateID {
 		return push{}, errors.New("manifest entry: its certificate is not the one of its id")
 	}
 	return p, nil
@@ -107,4 +147,16 @@ func ThingName(device string) string {
 		name = name[:100]
 	}
 	return name + "-" + CertificateID([]byte(device))[:16]
+}
+
+// thingsOf are the names that a device's thing may have at a target: its own, and
+// what each fleet makes of it.
+func (t Target) thingsOf(device string) []string {
+	names := []string{ThingName(device)}
+	for _, f := range t.Fleets {
+		if name := f.ThingPrefix + device; f.ThingPrefix != "" && hook.ValidThing(name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }

@@ -36,37 +36,13 @@ type statement struct {
 // another: connect as the thing that the certificate is attached to, and publish
 // and subscribe below devices/<thing>/. Nothing else.
 // https://docs.aws.amazon.com/iot/latest/developerguide/thing-policy-variables.html
-func DevicePolicy(t Target) string {
-	const thing = "${iot:Connection.Thing.ThingName}"
-	doc := policyDocument{Version: "2012-10-17", Statement: []statement{
-		{
-			Effect: "Allow", Action: []string{"iot:Connect"},
-			Resource: []string{t.arn("iot", "client/"+thing)},
-			// The variable is the client id's thing; the condition is what makes it
-			// the certificate's.
-			Condition: map[string]map[string]any{"Bool": {"iot:Connection.Thing.IsAttached": []string{"true"}}},
-		},
-		{
-			Effect: "Allow", Action: []string{"iot:Publish", "iot:Receive"},
-			Resource: []string{t.arn("iot", "topic/devices/"+thing+"/*")},
-		},
-		{
-			Effect: "Allow", Action: []string{"iot:Subscribe"},
-			Resource: []string{t.arn("iot", "topicfilter/devices/"+thing+"/*")},
-		},
-	}}
-	body, err := json.Marshal(doc)
-	if err != nil {
-		panic(err) // strings only
-	}
-	return string(body)
-}
+func DevicePolicy(t Target) string { return newDevicePolicy(t).document() }
 
 // policyResource is an IoT policy: created if absent, given a new default version
 // if its document differs.
 func policyResource(api policyAPI, name, document string) resource {
 	examine := func(ctx context.Context) (reconcile.Change, action, error) {
-		change := reconcile.Change{Kind: "policy", Subject: name, After: digest(document)}
+		change := reconcile.Change{Kind: kindPolicy, Subject: name, After: digest(document)}
 		out, err := api.GetPolicy(ctx, &iot.GetPolicyInput{PolicyName: aws.String(name)})
 		if code(err) == codeNotFound {
 			change.Action = reconcile.Create
@@ -89,7 +65,7 @@ func policyResource(api policyAPI, name, document string) resource {
 		change.Action, change.Before = reconcile.Update, digest(have)
 		return change, func(ctx context.Context) error { return newPolicyVersion(ctx, api, name, document) }, nil
 	}
-	return resource{examine}
+	return resource{examine: examine}
 }
 
 // newPolicyVersion makes the document the policy's default version. At five

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 )
@@ -58,26 +57,41 @@ func (r *Registrar) Doctor(ctx context.Context, t Target) ([]Finding, error) {
 		return nil, err
 	}
 	var findings []Finding
-	if t.JITR != nil {
-		findings = append(findings, preflightJITR(t)...)
-		findings = append(findings, preflightPolicy(t.JITR.policy(), or(t.JITR.PolicyDocument, DevicePolicy(t)))...)
+	policies, err := t.policies()
+	if err != nil {
+		findings = append(findings, Finding{Refused, "policy-conflict", "IoT policies", "", err.Error() + ": give one of them another name"})
 	}
+	for _, p := range preflightTarget(t) {
+		findings = append(findings, p.list...)
+	}
+	for _, p := range policies {
+		findings = append(findings, preflightPolicy(p.name, p.document)...)
+	}
+	subjects := make(map[string][]string)
 	for _, ca := range t.CAs {
 		issuer, err := r.issuer(ctx, ca.Issuer)
 		if err != nil {
 			return nil, err
 		}
 		findings = append(findings, Preflight(issuer, t, ca, r.cfg.Now())...)
-		if ca.JITP != nil {
-			findings = append(findings, preflightPolicy(ca.JITP.Policy, or(ca.JITP.PolicyDocument, DevicePolicy(t)))...)
+		if ca.Mode != ModeNone && ca.state() != StateDeleted {
+			subject := string(issuer.Certificate.RawSubject)
+			if subjects[subject] = append(subjects[subject], ca.Issuer); len(subjects[subject]) == sameSubject+1 {
+				findings = append(findings, Finding{Refused, "same-subject", fmt.Sprintf("CA %q", ca.Issuer), "LimitExceededException",
+					fmt.Sprintf("an account takes ten with the same subject in a region, and the target has more with the subject %q", issuer.Certificate.Subject)})
+			}
 		}
 	}
 	return findings, nil
 }
 
-// Preflight predicts what AWS would say to the registration of one CA.
+// Preflight predicts what AWS would say to the registration of one CA. One that
+// is not to be registered, or not any more, has no findings.
 func Preflight(issuer Issuer, t Target, ca CA, now time.Time) []Finding {
 	p := &findings{subject: fmt.Sprintf("CA %q", issuer.Name)}
+	if !ca.registered() {
+		return nil
+	}
 	c := issuer.Certificate
 
 	// https://docs.aws.amazon.com/iot/latest/developerguide/manage-your-CA-certs.html
@@ -103,8 +117,9 @@ func Preflight(issuer Issuer, t Target, ca CA, now time.Time) []Finding {
 }
 
 type findings struct {
-	subject string
-	list    []Finding
+	subject    string
+	kind, name string // of the resource that is refused for them
+	list       []Finding
 }
 
 func (p *findings) add(severity Severity, rule, says, format string, args ...any) {
@@ -147,15 +162,8 @@ func (p *findings) signature(c *x509.Certificate) {
 	}
 }
 
-var rolePattern = regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/.+$`)
-
 func (p *findings) jitp(issuer Issuer, j JITP) {
-	switch n := len(j.RoleARN); {
-	case n < 20 || n > 2048:
-		p.refused("role", "Value at 'registrationConfig.roleArn' failed to satisfy constraint: Member must have length between 20 and 2048", "the ARN of the provisioning role is %d characters long", n)
-	case !rolePattern.MatchString(j.RoleARN):
-		p.refused("role", "Invalid role ARN", "%q is not the ARN of a role", j.RoleARN)
-	}
+	p.role("registrationConfig.roleArn", j.RoleARN, "")
 	body, err := Template(issuer, j)
 	if err != nil {
 		p.refused("template-parameter", fmt.Sprintf("Cannot resolve reference value: {Ref=%s%s}", certificateParameter, j.thingName()), "%v", err)
@@ -165,12 +173,6 @@ func (p *findings) jitp(issuer Issuer, j JITP) {
 		p.refused("template-size", "Value at 'registrationConfig.templateBody' failed to satisfy constraint: Member must have length less than or equal to 10240", "the template is %d characters long", len(body))
 	}
 }
-
-var (
-	policyNamePattern = regexp.MustCompile(`^[\w+=,.@-]{1,128}$`)
-	rulePattern       = regexp.MustCompile(`^[a-zA-Z0-9_]+$`)
-	tablePattern      = regexp.MustCompile(`^[a-zA-Z0-9_.-]{3,255}$`)
-)
 
 // preflightPolicy predicts what AWS would say to an IoT policy.
 func preflightPolicy(name, document string) []Finding {
@@ -222,20 +224,4 @@ func texts(v any) []string {
 		return out
 	}
 	return nil
-}
-
-// preflightJITR predicts what AWS would say to the surroundings of the Lambda.
-func preflightJITR(t Target) []Finding {
-	j := *t.JITR
-	p := &findings{subject: "just-in-time registration"}
-	if want := t.arn("lambda", "function:"); !strings.HasPrefix(j.Function, want) || len(j.Function) == len(want) {
-		p.refused("function", "Invalid function ARN", "%q is not a function of this account and region; its ARN would begin with %s", j.Function, want)
-	}
-	if name := j.ruleName(strings.Repeat("0", 64)); !rulePattern.MatchString(name) || len(name) > 128 {
-		p.refused("rule-name", "Value at 'ruleName' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9_]+$", "the prefix %q of the rules' names must be 1 to 111 letters, digits and underscores", j.rule())
-	}
-	if !tablePattern.MatchString(t.Manifest.table()) {
-		p.refused("table-name", "Value at 'tableName' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+", "the name %q of the table must be 3 to 255 letters, digits and _ . -", t.Manifest.table())
-	}
-	return p.list
 }

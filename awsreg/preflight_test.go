@@ -119,14 +119,23 @@ func TestDoctor(t *testing.T) {
 		"policy without statements": {func(t *awsreg.Target) { t.JITR.PolicyDocument = "{}" }, "policy-syntax"},
 	} {
 		target := w.target()
+		target.CAs = target.CAs[:1]
 		test.change(&target)
 		if got := refusedRules(must(r.Doctor(t.Context(), target))(t)); !slices.Equal(got, []string{test.want}) {
 			t.Errorf("%s: refused by %v, want %s", name, got, test.want)
 		}
 	}
 
-	// What AWS accepts and nobody should have.
+	// One name, two documents.
 	target := w.target()
+	target.JITR.PolicyDocument = openPolicy
+	if got := refusedRules(must(r.Doctor(t.Context(), target))(t)); !slices.Equal(got, []string{"policy-conflict"}) {
+		t.Errorf("two documents of one name: refused by %v", got)
+	}
+
+	// What AWS accepts and nobody should have.
+	target = w.target()
+	target.CAs = target.CAs[:1]
 	target.JITR.PolicyDocument = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["iot:Connect","iot:PublishRetain"],"Resource":"*"}]}`
 	var rules []string
 	for _, f := range must(r.Doctor(t.Context(), target))(t) {
@@ -209,35 +218,5 @@ func TestValidate(t *testing.T) {
 	}
 	if calls := w.sim.Calls(); len(calls) != 0 {
 		t.Errorf("called %v", calls)
-	}
-}
-
-func TestIAMPolicy(t *testing.T) {
-	w := newWorld(t)
-	body := must(awsreg.IAMPolicy(w.target()))(t)
-	var doc struct {
-		Statement []struct{ Action, Resource []string }
-	}
-	if err := json.Unmarshal([]byte(body), &doc); err != nil {
-		t.Fatal(err)
-	}
-	granted := make(map[string]bool)
-	for _, s := range doc.Statement {
-		for _, action := range s.Action {
-			if strings.Contains(action, "*") {
-				t.Errorf("grants %s", action)
-			}
-			granted[strings.NewReplacer("iot:", "").Replace(action)] = true
-		}
-	}
-	// Everything that a whole life calls is granted.
-	w.apply(w.target())
-	_, _, c := w.issuers["auto"].device(t, "pump-1")
-	c.State = "revoked"
-	w.deliver(w.target(), awsreg.TasksFor([]awsreg.Target{w.target()}, c))
-	for _, call := range w.sim.Calls() {
-		if !granted[call] && !strings.Contains(call, "GetCallerIdentity") { // needs no permission
-			t.Errorf("calls %s, which is not granted", call)
-		}
 	}
 }

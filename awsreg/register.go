@@ -51,7 +51,7 @@ func (r *Registrar) caResource(s *session, ca CA, issuer Issuer) resource {
 	want, templateErr := wanted(ca, issuer)
 	conflicts := 0 // how often AWS had it and did not show it
 	examine := func(ctx context.Context) (reconcile.Change, action, error) {
-		change := reconcile.Change{Kind: "ca", Subject: fmt.Sprintf("%s (%s)", ca.Issuer, id), After: want.String()}
+		change := reconcile.Change{Kind: kindCA, Subject: caSubject(ca, id), After: want.String()}
 		refuse := func(format string, args ...any) (reconcile.Change, action, error) {
 			change.Action, change.After = reconcile.Refuse, fmt.Sprintf(format, args...)
 			return change, nil, nil
@@ -98,7 +98,7 @@ func (r *Registrar) caResource(s *session, ca CA, issuer Issuer) resource {
 			return explain(fmt.Sprintf("updating CA %q", ca.Issuer), err)
 		}, nil
 	}
-	return resource{examine}
+	return resource{examine: examine, registers: issuer.Certificate}
 }
 
 // wanted is the desired state of a CA.
@@ -109,7 +109,7 @@ func wanted(ca CA, issuer Issuer) (caState, error) {
 		mode:   types.CertificateMode(ca.Mode),
 	}
 	switch ca.Use {
-	case UseNone:
+	case UseNone, UseRegister:
 		want.auto = types.AutoRegistrationStatusDisable
 	case UseJITP:
 		body, err := Template(issuer, *ca.JITP)
@@ -200,6 +200,8 @@ func (r *Registrar) register(ctx context.Context, s *session, ca CA, issuer Issu
 		SetAsActive:           true,
 		AllowAutoRegistration: want.auto == types.AutoRegistrationStatusEnable,
 		RegistrationConfig:    want.config(),
+		// So that Status knows it for ours when it has left the configuration.
+		Tags: []types.Tag{{Key: aws.String(ourTag), Value: aws.String(ca.Issuer)}},
 	}
 	var out *iot.RegisterCACertificateOutput
 	// A registration code lives until somebody deletes it. If that happened

@@ -58,8 +58,8 @@ type Config struct {
 	// Credentials replace the SDK's default chain (environment, shared
 	// configuration, instance role) when set.
 	Credentials aws.CredentialsProvider
-	// Deadline bounds one Plan, Apply, Status or Deliver, retries included. Five
-	// minutes if zero.
+	// Deadline bounds one Deliver, and of Plan, Apply and Status the work on one
+	// resource or one page of certificates, retries included. Five minutes if zero.
 	Deadline time.Duration
 	// HTTPClient replaces the SDK's own when set.
 	HTTPClient aws.HTTPClient
@@ -72,8 +72,10 @@ type Config struct {
 // Records is the part of the ledger that awsreg reads; see ledger.Ledger.
 type Records interface {
 	Order(ctx context.Context, id string) (ledger.Order, error)
+	Orders(ctx context.Context, query ledger.OrderQuery) ([]ledger.Order, error)
 	Device(ctx context.Context, id string) (ledger.Device, error)
 	Devices(ctx context.Context, query ledger.DeviceQuery) ([]ledger.Device, error)
+	Certificate(ctx context.Context, serial ledger.Serial) (ledger.Certificate, error)
 	Certificates(ctx context.Context, query ledger.Query) (ledger.Page, error)
 }
 

@@ -2,68 +2,205 @@ package awsreg
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"mintmark/internal/reconcile"
 )
 
-// resources lists what a target consists of, in the order in which it is made:
-// everything that a device meets on its first connection is there before its CA
-// is let in.
+// The kinds of what a target consists of, as plans name them.
+const (
+	kindTable      = "table"
+	kindThingType  = "thing-type"
+	kindThingGroup = "thing-group"
+	kindPolicy     = "policy"
+	kindProvider   = "certificate-provider"
+	kindTemplate   = "template"
+	kindRule       = "topic-rule"
+	kindCA         = "ca"
+	kindSweep      = "ca-sweep"
+)
+
+// maxPages bounds lists of what is made by hand and never in great number.
+const maxPages = 1000
+
+var errTooManyPages = errors.New("AWS's list does not end")
+
+// resources lists what a target consists of, in the order in which it is made.
+// Everything that a device meets on its first connection is there before its CA
+// is let in: the tables that the functions decide from, thing types and groups,
+// policies, the certificate provider, templates, topic rules, and then the CAs.
+// CAs that go out of service come last, so that their successors are there.
+//
+// What a stack owns is compared in its place and stops nothing: a device that
+// comes before the stack is deployed is refused, and comes again.
 func (r *Registrar) resources(ctx context.Context, s *session) ([]resource, error) {
 	t := s.target
+	policies, err := t.policies()
+	if err != nil {
+		return nil, err
+	}
 	var list []resource
-	policies := make(map[string]string)
-	policy := func(name, document string) error {
-		document = or(document, DevicePolicy(t))
-		if other, ok := policies[name]; ok {
-			if !sameJSON(other, document) {
-				return fmt.Errorf("AWS target %q gives IoT policy %q two different documents", t.Name, name)
-			}
-			return nil
+	add := func(all ...resource) { list = append(list, all...) }
+	owned := func(res resource) {
+		if t.StackOwned {
+			res = foreign(res)
 		}
-		policies[name] = document
-		if refused := refusedBy(preflightPolicy(name, document)); refused != "" {
-			list = append(list, refusal("policy", name, refused))
-			return nil
-		}
-		list = append(list, policyResource(s.iot, name, document))
-		return nil
+		add(res)
 	}
 
-	if t.JITR != nil {
-		if refused := refusedBy(preflightJITR(t)); refused != "" {
-			list = append(list, refusal("jitr", t.JITR.Function, refused))
-		}
-		list = append(list, tableResource(s.dynamo, t.Manifest.table()))
-		if err := policy(t.JITR.policy(), t.JITR.PolicyDocument); err != nil {
-			return nil, err
+	for _, p := range preflightTarget(t) {
+		if why := refusedBy(p.list); why != "" {
+			add(refusal(p.kind, p.name, why))
 		}
 	}
-	for _, ca := range t.CAs {
-		if ca.Use == UseJITP {
-			if err := policy(ca.JITP.Policy, ca.JITP.PolicyDocument); err != nil {
-				return nil, err
-			}
+	if t.decides() {
+		add(tableResource(s.dynamo, t.Manifest.table()))
+	}
+	if t.Rotation != nil {
+		add(tableResource(s.dynamo, t.Rotation.table()))
+	}
+	for _, name := range t.thingTypes() {
+		owned(thingTypeResource(s.iot, name))
+	}
+	for _, name := range t.thingGroups() {
+		owned(thingGroupResource(s.iot, name))
+	}
+	for _, p := range policies {
+		if why := refusedBy(preflightPolicy(p.name, p.document)); why != "" {
+			add(refusal(kindPolicy, p.name, why))
+			continue
+		}
+		owned(policyResource(s.iot, p.name, p.document))
+	}
+	if t.Provider != nil {
+		add(providerResource(s.iot, *t.Provider))
+	}
+	for _, f := range t.Fleets {
+		for _, template := range Templates(t, f) {
+			owned(templateResource(s.iot, template))
 		}
 	}
-	var cas []resource
+	if t.Rotation != nil {
+		owned(ruleResource(s.iot, PresenceRule(t)))
+	}
+
+	var cas, retired []resource
 	for _, ca := range t.CAs {
+		if ca.Mode == ModeNone {
+			continue
+		}
 		issuer, err := r.issuer(ctx, ca.Issuer)
 		if err != nil {
 			return nil, err
 		}
-		if ca.Use == UseJITR {
-			list = append(list, ruleResource(s.iot, *t.JITR, CertificateID(issuer.Certificate.Raw)))
+		if ca.registered() {
+			if ca.Use == UseJITR {
+				owned(ruleResource(s.iot, JITRRule(t, CertificateID(issuer.Certificate.Raw))))
+			}
+			cas = append(cas, r.caResource(s, ca, issuer))
+			continue
 		}
-		cas = append(cas, r.caResource(s, ca, issuer))
+		retired = append(retired, r.retire(s, ca, issuer)...)
 	}
-	return append(list, cas...), nil
+	add(cas...)
+	add(retired...)
+	return list, nil
+}
+
+// foreign compares a resource and never changes it, because the target's stack
+// owns it.
+func foreign(res resource) resource {
+	examine := res.examine
+	res.examine = func(ctx context.Context) (reconcile.Change, action, error) {
+		change, _, err := examine(ctx)
+		if err == nil && change.Action != reconcile.None {
+			wanted := change.After
+			if change.Action == reconcile.Delete {
+				wanted = absent
+			}
+			change.After = fmt.Sprintf("%s; the target's stack owns it (stack: true): render it with `mintmark aws render` and deploy it", wanted)
+			change.Action, change.Destructive = reconcile.Foreign, false
+		}
+		return change, nil, err
+	}
+	return res
 }
 
 // refusal is a resource that cannot be made.
 func refusal(kind, subject, why string) resource {
-	return resource{func(context.Context) (reconcile.Change, action, error) {
+	return resource{examine: func(context.Context) (reconcile.Change, action, error) {
 		return reconcile.Change{Kind: kind, Subject: subject, Action: reconcile.Refuse, After: why}, nil, nil
 	}}
+}
+
+// namedPolicy is an IoT policy of a target.
+type namedPolicy struct{ name, document string }
+
+// policies are the IoT policies of a target, in a fixed order. One name with two
+// documents is an error, because AWS keeps one; both are in the list then.
+func (t Target) policies() ([]namedPolicy, error) {
+	var list []namedPolicy
+	var conflict error
+	add := func(name, document string) {
+		for _, p := range list {
+			switch {
+			case p.name != name:
+			case sameJSON(p.document, document):
+				return
+			default:
+				conflict = fmt.Errorf("AWS target %q gives IoT policy %q two different documents", t.Name, name)
+			}
+		}
+		list = append(list, namedPolicy{name, document})
+	}
+	if j := t.JITR; j != nil {
+		add(j.policy(), or(j.PolicyDocument, DevicePolicy(t)))
+	}
+	for _, ca := range t.CAs {
+		if ca.state() != StateActive {
+			continue
+		}
+		if ca.JITP != nil {
+			add(ca.JITP.Policy, or(ca.JITP.PolicyDocument, DevicePolicy(t)))
+		}
+		if ca.Register != nil {
+			add(ca.Register.Policy, or(ca.Register.PolicyDocument, DevicePolicy(t)))
+		}
+	}
+	for _, f := range t.Fleets {
+		add(f.policy(), or(f.PolicyDocument, FleetPolicy(t, f)))
+		add(f.claimPolicy(), ClaimPolicy(t, f))
+	}
+	return list, conflict
+}
+
+// thingTypes and thingGroups are the names of those that a target needs, each
+// once and in a fixed order.
+func (t Target) thingTypes() []string {
+	return t.things(func(thingType string, _ []string) []string {
+		if thingType == "" {
+			return nil
+		}
+		return []string{thingType}
+	})
+}
+
+func (t Target) thingGroups() []string {
+	return t.things(func(_ string, groups []string) []string { return groups })
+}
+
+func (t Target) things(pick func(thingType string, groups []string) []string) []string {
+	var names []string
+	for _, ca := range t.CAs {
+		if ca.Register != nil && ca.state() == StateActive {
+			names = append(names, pick(ca.Register.ThingType, ca.Register.Groups)...)
+		}
+	}
+	for _, f := range t.Fleets {
+		names = append(names, pick(f.ThingType, f.Groups)...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }

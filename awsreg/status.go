@@ -15,8 +15,15 @@ type Status struct {
 	Target    string
 	AccountID string
 	Region    string
-	CAs       []CAStatus
-	Manifest  *ManifestStatus // nil if no function decides
+	// Endpoint is where devices connect; the simulator's has a port.
+	Endpoint string
+	CAs      []CAStatus
+	// Unconfigured are CAs of ours at AWS that the target does not have.
+	Unconfigured []Unconfigured
+	Manifest     *ManifestStatus // nil if no function decides
+	// Resources are everything else that the target consists of: tables, thing
+	// types and groups, policies, templates, topic rules, certificate provider.
+	Resources []ResourceStatus
 	// Plan is what Apply would do; empty when the target is as it should be.
 	Plan reconcile.Plan
 }
@@ -32,8 +39,23 @@ type CAStatus struct {
 	State            string
 	Mode             string
 	AutoRegistration string
+	// Certificates are how many device certificates are under it, by AWS's words
+	// for their status; nil unless they were asked for and it is registered.
+	Certificates map[string]int
+	// Wanted is the state in the configuration (StateActive and so on).
+	Wanted string
 	// Findings are what Preflight says.
 	Findings []Finding
+}
+
+// ResourceStatus is one thing that a target consists of.
+type ResourceStatus struct {
+	Kind  string
+	Name  string
+	There bool
+	// Differs says what is not as it should be, and what would make it so; empty
+	// if it is as it should be.
+	Differs string
 }
 
 // ManifestStatus is the state of the functions' manifest.
@@ -46,32 +68,78 @@ type ManifestStatus struct {
 	Fresh bool
 }
 
-// Status reads a target. It changes nothing.
-func (r *Registrar) Status(ctx context.Context, t Target) (Status, error) {
-	plan, err := r.Plan(ctx, t)
+// Status reads a target. It changes nothing. With count it counts the
+// certificates under each CA, which takes one call for 250 of them.
+func (r *Registrar) Status(ctx context.Context, t Target, count bool) (Status, error) {
+	s, _, plan, err := r.examine(ctx, t)
 	if err != nil {
 		return Status{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Deadline)
-	defer cancel()
-	s, err := r.session(ctx, t, false)
-	if err != nil {
-		return Status{}, err
+	status := Status{Target: t.Name, AccountID: t.AccountID, Region: t.Region, Plan: plan, Resources: resourceStatus(plan)}
+	if err := r.readStatus(ctx, s, &status); err != nil {
+		return Status{}, fmt.Errorf("AWS target %q: %w", t.Name, err)
 	}
-	status := Status{Target: t.Name, AccountID: t.AccountID, Region: t.Region, Plan: plan}
-	for _, ca := range t.CAs {
-		one, err := r.caStatus(ctx, s, ca)
-		if err != nil {
-			return Status{}, fmt.Errorf("AWS target %q: %w", t.Name, err)
+	if !count {
+		return status, nil
+	}
+	for i, ca := range status.CAs {
+		if !ca.Registered {
+			continue
 		}
-		status.CAs = append(status.CAs, one)
-	}
-	if t.JITR != nil {
-		if status.Manifest, err = r.manifest(ctx, s); err != nil {
-			return Status{}, fmt.Errorf("AWS target %q: %w", t.Name, err)
+		n, err := r.countByCA(ctx, s.iot, ca.CertificateID)
+		if err != nil {
+			return Status{}, explain(fmt.Sprintf("AWS target %q: counting the certificates under CA %q", t.Name, ca.Issuer), err)
+		}
+		status.CAs[i].Certificates = make(map[string]int, len(n))
+		for word, k := range n {
+			status.CAs[i].Certificates[string(word)] = k
 		}
 	}
 	return status, nil
+}
+
+// readStatus reads what a plan does not show.
+func (r *Registrar) readStatus(ctx context.Context, s *session, status *Status) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Deadline)
+	defer cancel()
+	if status.Endpoint, err = s.endpoint(ctx); err != nil {
+		return err
+	}
+	for _, ca := range s.target.CAs {
+		one, err := r.caStatus(ctx, s, ca)
+		if err != nil {
+			return err
+		}
+		status.CAs = append(status.CAs, one)
+	}
+	if status.Unconfigured, err = r.unconfigured(ctx, s); err != nil {
+		return err
+	}
+	if s.target.decides() {
+		status.Manifest, err = r.manifest(ctx, s)
+	}
+	return err
+}
+
+// resourceStatus reads a plan as a report.
+func resourceStatus(plan reconcile.Plan) []ResourceStatus {
+	var list []ResourceStatus
+	for _, c := range plan.Changes {
+		if c.Kind == kindCA || c.Kind == kindSweep {
+			continue
+		}
+		one := ResourceStatus{Kind: c.Kind, Name: c.Subject, There: c.Before != ""}
+		switch c.Action {
+		case reconcile.None:
+			one.There = c.After != absent
+		case reconcile.Create, reconcile.Refuse:
+			one.Differs = c.After
+		default:
+			one.Differs = fmt.Sprintf("it is %s; it should be %s", or(c.Before, absent), or(c.After, absent))
+		}
+		list = append(list, one)
+	}
+	return list
 }
 
 func (r *Registrar) caStatus(ctx context.Context, s *session, ca CA) (CAStatus, error) {
@@ -83,8 +151,12 @@ func (r *Registrar) caStatus(ctx context.Context, s *session, ca CA) (CAStatus, 
 		Issuer:        ca.Issuer,
 		CertificateID: CertificateID(issuer.Certificate.Raw),
 		Use:           ca.Use,
+		Wanted:        ca.state(),
 		NotAfter:      issuer.Certificate.NotAfter,
 		Findings:      Preflight(issuer, s.target, ca, r.cfg.Now()),
+	}
+	if ca.Mode == ModeNone {
+		return one, nil
 	}
 	var state *caState
 	err = retry(ctx, func() (err error) {

@@ -13,12 +13,12 @@ import (
 
 const tableKey = "pk"
 
-// tableResource is the DynamoDB table of the manifest: created if absent, paid
-// per request, and waited for. A table of another shape is refused and never
+// tableResource is a DynamoDB table of the functions, the manifest or what
+// rotates: created if absent, paid per request, and waited for. A table of another shape is refused and never
 // replaced.
 func tableResource(api dynamoAPI, name string) resource {
 	examine := func(ctx context.Context) (reconcile.Change, action, error) {
-		change := reconcile.Change{Kind: "table", Subject: name, After: "key pk (string), paid per request"}
+		change := reconcile.Change{Kind: kindTable, Subject: name, After: "key pk (string), paid per request"}
 		out, err := api.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: aws.String(name)})
 		if code(err) == codeNotFound {
 			change.Action = reconcile.Create
@@ -49,7 +49,7 @@ func tableResource(api dynamoAPI, name string) resource {
 		change.After = fmt.Sprintf("the table's status is %s", out.Table.TableStatus)
 		return change, nil, nil
 	}
-	return resource{examine}
+	return resource{examine: examine}
 }
 
 func createTable(ctx context.Context, api dynamoAPI, name string) error {

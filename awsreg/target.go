@@ -3,11 +3,9 @@ package awsreg
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 )
@@ -103,6 +101,13 @@ type CA struct {
 	Sweep    string // SweepKeep if empty; anything else needs another state than StateActive
 }
 
+func (ca CA) state() string { return or(ca.State, StateActive) }
+func (ca CA) sweep() string { return or(ca.Sweep, SweepKeep) }
+
+// registered reports whether the CA itself is to be registered and to let
+// devices in.
+func (ca CA) registered() bool { return ca.Mode != ModeNone && ca.state() == StateActive }
+
 // JITP says what AWS makes of a device under this CA on its first connection.
 type JITP struct {
 	// RoleARN is the role that AWS assumes to provision; it trusts
@@ -140,97 +145,6 @@ func (j JITR) policy() string { return or(j.Policy, defaultPolicy) }
 // letters, digits and underscores.
 func (j JITR) ruleName(certificateID string) string {
 	return j.rule() + "_" + certificateID[:16]
-}
-
-var (
-	accountPattern = regexp.MustCompile(`^[0-9]{12}$`)
-	regionPattern  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]+$`)
-)
-
-// Validate reports what is wrong with a target on its own. What AWS would refuse
-// is for Preflight.
-func (t Target) Validate() error {
-	switch {
-	case t.Name == "":
-		return errors.New("AWS target without a name")
-	case !accountPattern.MatchString(t.AccountID):
-		return fmt.Errorf("AWS target %q: account id %q is not 12 digits", t.Name, t.AccountID)
-	case !regionPattern.MatchString(t.Region):
-		return fmt.Errorf("AWS target %q: region %q is not the name of a region", t.Name, t.Region)
-	}
-	if err := checkEndpoint(t.Endpoint); err != nil {
-		return fmt.Errorf("AWS target %q: %w", t.Name, err)
-	}
-	seen := make(map[string]bool)
-	for _, ca := range t.CAs {
-		if err := ca.validate(); err != nil {
-			return fmt.Errorf("AWS target %q: CA %q: %w", t.Name, ca.Issuer, err)
-		}
-		if seen[ca.Issuer] {
-			return fmt.Errorf("AWS target %q: CA %q is listed twice; a registration is for one use", t.Name, ca.Issuer)
-		}
-		seen[ca.Issuer] = true
-		if ca.Use == UseJITR && t.JITR == nil {
-			return fmt.Errorf("AWS target %q: CA %q is for just-in-time registration, but the target has no jitr section to say which function decides", t.Name, ca.Issuer)
-		}
-	}
-	return nil
-}
-
-func (ca CA) validate() error {
-	switch {
-	case ca.Issuer == "":
-		return errors.New("no issuer named")
-	case ca.Mode != ModeDefault && ca.Mode != ModeSNIOnly:
-		return fmt.Errorf("mode %q is neither %s nor %s", ca.Mode, ModeDefault, ModeSNIOnly)
-	case ca.Use != UseJITR && ca.Use != UseJITP && ca.Use != UseNone:
-		return fmt.Errorf("use %q is none of %s, %s, %s", ca.Use, UseJITR, UseJITP, UseNone)
-	case ca.Use == UseJITP && ca.JITP == nil:
-		return errors.New("use is jitp, but there is no jitp section")
-	case ca.Use != UseJITP && ca.JITP != nil:
-		return fmt.Errorf("has a jitp section, but use is %s: the template belongs to the registration, so a CA is for one way only", ca.Use)
-	case ca.JITP != nil && ca.JITP.thingName() != "CommonName" && ca.JITP.thingName() != "SerialNumber":
-		return fmt.Errorf("thing name from %q: use CommonName or SerialNumber", ca.JITP.ThingName)
-	case ca.JITP != nil && ca.JITP.Policy == "":
-		return errors.New("jitp section names no policy")
-	}
-	return nil
-}
-
-// ValidateTargets checks each target, and what they must not do together.
-func ValidateTargets(targets []Target) error {
-	names := make(map[string]bool)
-	type place struct{ account, region, endpoint string }
-	type claim struct{ issuer, region, endpoint string }
-	places, claims := make(map[place]Target), make(map[claim]Target)
-	for _, t := range targets {
-		if err := t.Validate(); err != nil {
-			return err
-		}
-		if names[t.Name] {
-			return fmt.Errorf("two AWS targets are called %q", t.Name)
-		}
-		names[t.Name] = true
-		// Two targets in one place would share the manifest's head, and each would
-		// vouch for what the other has not pushed.
-		p := place{t.AccountID, t.Region, t.Endpoint}
-		if other, taken := places[p]; taken {
-			return fmt.Errorf("AWS targets %q and %q are the same account and region: make them one", other.Name, t.Name)
-		}
-		places[p] = t
-		for _, ca := range t.CAs {
-			if ca.Mode != ModeDefault {
-				continue
-			}
-			c := claim{ca.Issuer, t.Region, t.Endpoint}
-			if other, taken := claims[c]; taken {
-				return fmt.Errorf("AWS targets %q and %q both register CA %q in %s mode in region %s: one account of a region may; use %s in the others",
-					other.Name, t.Name, ca.Issuer, ModeDefault, t.Region, ModeSNIOnly)
-			}
-			claims[c] = t
-		}
-	}
-	return nil
 }
 
 // checkEndpoint allows plain HTTP to this machine only: requests are signed, not

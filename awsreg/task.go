@@ -2,6 +2,8 @@ package awsreg
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 
 	"mintmark/internal/ledger"
 )
@@ -50,4 +52,15 @@ func tasksAbout(targets []Target, prefix, id string, concerns func(Target) bool)
 		}
 	}
 	return tasks
+}
+
+func parseSubject(payload []byte) (subject, error) {
+	var about subject
+	if err := json.Unmarshal(payload, &about); err != nil {
+		return subject{}, fmt.Errorf("parsing task: %w", err)
+	}
+	if about.ID == "" || len(about.ID) > 256 {
+		return subject{}, errors.New("parsing task: names no subject")
+	}
+	return about, nil
 }

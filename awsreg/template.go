@@ -9,7 +9,7 @@ import (
 
 const certificateParameter = "AWS::IoT::Certificate::"
 
-// provisioningTemplate is the JITP template, as far as mintmark needs it.
+// provisioningTemplate is a provisioning template, as far as mintmark needs it.
 type provisioningTemplate struct {
 	Parameters map[string]parameter
 	Resources  map[string]resourceBody
@@ -20,6 +20,8 @@ type parameter struct{ Type string }
 type resourceBody struct {
 	Type       string
 	Properties map[string]any
+	// OverrideSettings says what becomes of a thing that is there already.
+	OverrideSettings map[string]string `json:",omitempty"`
 }
 
 // Template generates the provisioning template of a CA.
@@ -41,23 +43,19 @@ func Template(issuer Issuer, j JITP) (string, error) {
 			certificateParameter + "Id": {"String"},
 		},
 		Resources: map[string]resourceBody{
-			"thing": {"AWS::IoT::Thing", map[string]any{
+			"thing": {Type: "AWS::IoT::Thing", Properties: map[string]any{
 				"ThingName": ref(certificateParameter + name),
 			}},
-			"certificate": {"AWS::IoT::Certificate", map[string]any{
+			"certificate": {Type: "AWS::IoT::Certificate", Properties: map[string]any{
 				"CertificateId": ref(certificateParameter + "Id"),
 				"Status":        "ACTIVE",
 			}},
-			"policy": {"AWS::IoT::Policy", map[string]any{
+			"policy": {Type: "AWS::IoT::Policy", Properties: map[string]any{
 				"PolicyName": j.Policy,
 			}},
 		},
 	}
-	body, err := json.Marshal(t)
-	if err != nil {
-		return "", fmt.Errorf("encoding the provisioning template: %w", err)
-	}
-	return string(body), nil
+	return encode(t), nil
 }
 
 func ref(name string) map[string]any { return map[string]any{"Ref": name} }

@@ -24,6 +24,7 @@ import (
 	"mintmark/awsreg"
 	"mintmark/awsreg/awssim"
 	"mintmark/internal/ledger"
+	"mintmark/internal/ledger/sqldb"
 )
 
 const (
@@ -38,13 +39,16 @@ var (
 
 // world is a simulator, two issuing CAs and what a server would wire to awsreg.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	sim     *awssim.Sim
 	issuers map[string]*authority
 	// beforeVerification runs before a verification certificate is issued.
 	beforeVerification func()
 	verifications      int
 	callsPerSecond     float64
+	books              *sqldb.Store // see ledger
+	revoking           func(context.Context, []ledger.Serial) error
+	http               *recorder // of all registrars
 }
 
 type authority struct {
@@ -52,7 +56,7 @@ type authority struct {
 	key *ecdsa.PrivateKey
 }
 
-func newWorld(t *testing.T, change ...func(*awssim.Config)) *world {
+func newWorld(t testing.TB, change ...func(*awssim.Config)) *world {
 	t.Helper()
 	cfg := awssim.Config{Accounts: []awssim.Account{first, second}, Region: region}
 	for _, f := range change {
@@ -67,13 +71,13 @@ func newWorld(t *testing.T, change ...func(*awssim.Config)) *world {
 			t.Errorf("closing the simulator: %v", err)
 		}
 	})
-	return &world{t: t, sim: sim, callsPerSecond: 1000, issuers: map[string]*authority{
+	return &world{t: t, sim: sim, callsPerSecond: 1000, http: newRecorder(), issuers: map[string]*authority{
 		"line": newAuthority(t, "line"),
 		"auto": newAuthority(t, "auto"),
 	}}
 }
 
-func newKey(t *testing.T) *ecdsa.PrivateKey {
+func newKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -82,7 +86,7 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 	return key
 }
 
-func sign(t *testing.T, template, parent *x509.Certificate, public any, key *ecdsa.PrivateKey) *x509.Certificate {
+func sign(t testing.TB, template, parent *x509.Certificate, public any, key *ecdsa.PrivateKey) *x509.Certificate {
 	t.Helper()
 	serial := make([]byte, 16)
 	if _, err := rand.Read(serial); err != nil {
@@ -104,7 +108,7 @@ func sign(t *testing.T, template, parent *x509.Certificate, public any, key *ecd
 	return c
 }
 
-func newAuthority(t *testing.T, name string, change ...func(*x509.Certificate)) *authority {
+func newAuthority(t testing.TB, name string, change ...func(*x509.Certificate)) *authority {
 	t.Helper()
 	template := &x509.Certificate{
 		Subject:   pkix.Name{CommonName: "issuing CA " + name},
@@ -119,7 +123,7 @@ func newAuthority(t *testing.T, name string, change ...func(*x509.Certificate)) 
 }
 
 // device issues a certificate and returns it with its key and its record.
-func (a *authority) device(t *testing.T, name string) (*x509.Certificate, *ecdsa.PrivateKey, ledger.Certificate) {
+func (a *authority) device(t testing.TB, name string) (*x509.Certificate, *ecdsa.PrivateKey, ledger.Certificate) {
 	t.Helper()
 	key := newKey(t)
 	c := sign(t, &x509.Certificate{
@@ -129,7 +133,7 @@ func (a *authority) device(t *testing.T, name string) (*x509.Certificate, *ecdsa
 	}, a.Certificate, key.Public(), a.key)
 	return c, key, ledger.Certificate{
 		Serial: ledger.Serial(fmt.Sprintf("%x", c.SerialNumber.Bytes())), Issuer: a.Name, Purpose: ledger.ForDevice,
-		Device: name, NotAfter: c.NotAfter, State: ledger.Valid, DER: c.Raw,
+		Device: name, NotBefore: c.NotBefore, NotAfter: c.NotAfter, State: ledger.Valid, DER: c.Raw,
 	}
 }
 
@@ -152,7 +156,13 @@ func (w *world) verification(_ context.Context, issuer, code string) ([]byte, er
 // registrar is a fresh process of the server.
 func (w *world) registrar(a awssim.Account) *awsreg.Registrar {
 	w.t.Helper()
+	var records awsreg.Records // none until the test asks for a ledger
+	if w.books != nil {
+		records = w.books
+	}
 	r, err := awsreg.New(awsreg.Config{
+		Records: records,
+		Revoke:  w.revoke,
 		Issuer: func(_ context.Context, name string) (awsreg.Issuer, error) {
 			i, ok := w.issuers[name]
 			if !ok {
@@ -164,6 +174,7 @@ func (w *world) registrar(a awssim.Account) *awsreg.Registrar {
 		Server:       "factory-1",
 		Credentials:  credentials.NewStaticCredentialsProvider(a.AccessKeyID, a.SecretAccessKey, ""),
 		Deadline:     time.Minute,
+		HTTPClient:   w.http,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -175,6 +186,7 @@ func (w *world) registrar(a awssim.Account) *awsreg.Registrar {
 func (w *world) target() awsreg.Target {
 	return awsreg.Target{
 		Name: "line-a", AccountID: first.ID, Region: region, Endpoint: w.sim.ControlURL(),
+		QuotaScale: w.callsPerSecond,
 		CAs: []awsreg.CA{
 			{Issuer: "line", Mode: awsreg.ModeDefault, Use: awsreg.UseJITR},
 			{Issuer: "auto", Mode: awsreg.ModeSNIOnly, Use: awsreg.UseJITP, JITP: &awsreg.JITP{
@@ -251,8 +263,8 @@ func (w *world) certificateStatus(id string) types.CertificateStatus {
 	return out.CertificateDescription.Status
 }
 
-func must[T any](v T, err error) func(*testing.T) T {
-	return func(t *testing.T) T {
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)

@@ -15,25 +15,10 @@ import (
 	"sync"
 	"time"
 
-	"mintmark/awsreg"
 	"mintmark/internal/access"
 	"mintmark/internal/ledger"
-	"mintmark/internal/reconcile"
 	"mintmark/issuer"
 )
-
-// AWS keeps AWS accounts in step. Targets are called by their configured name,
-// which is one that Targets lists.
-type AWS interface {
-	Targets() []string
-	Plan(ctx context.Context, target string) (reconcile.Plan, error)
-	// Apply calls progress for each resource as soon as it is as desired and
-	// returns what was done, also when it fails.
-	Apply(ctx context.Context, target string, progress func(reconcile.Change)) (reconcile.Plan, error)
-	Status(ctx context.Context, target string) (awsreg.Status, error)
-	// IAMPolicy is the JSON of what the server's credentials must be allowed.
-	IAMPolicy(target string) (string, error)
-}
 
 // Config is what New needs.
 type Config struct {
@@ -42,6 +27,8 @@ type Config struct {
 	Ledger ledger.Ledger
 	// AWS is nil if there is no target.
 	AWS AWS
+	// Outbox says whom to tell of what changes; nil for nobody.
+	Outbox Outbox
 	// PublishCRL signs the next CRL of the named authority now. It is called
 	// after an authority was made and after a revocation. Must be set.
 	PublishCRL func(ctx context.Context, authority string) error
@@ -57,8 +44,8 @@ type Config struct {
 	// RevokeLimit is how many certificates one person may revoke at once; 10 if
 	// zero.
 	RevokeLimit int
-	// Labels are the EST labels by name, for the checks of a work order and for
-	// what a registration authority may.
+	// Labels are the EST labels by name, and the labels of fleets at AWS, for the
+	// checks of a work order and for what a registration authority may.
 	Labels map[string]Label
 	// ClaimIssuer and ClaimProfile issue the claim certificates of work orders;
 	// empty if orders have secrets only.
@@ -90,6 +77,9 @@ func New(c Config) http.Handler {
 	}
 	if c.RevokeLimit == 0 {
 		c.RevokeLimit = 10
+	}
+	if c.Outbox == nil {
+		c.Outbox = silence{}
 	}
 	h := &handler{Config: c, approved: http.NewServeMux()}
 	h.gate = &access.Gate{Store: c.Ledger, Now: c.RA.Now, TTL: c.ApprovalTTL}
@@ -136,16 +126,6 @@ func (h *handler) certificateRoutes() []route {
 		{"POST /v1/certificates", access.CertificateIssue, h.issue},
 		{"GET /v1/certificates/{serial}", access.CertificateRead, h.showCertificate},
 		{"POST /v1/revocations", access.CertificateRevoke, h.revoke},
-	}
-}
-
-func (h *handler) cloudRoutes() []route {
-	return []route{
-		{"GET /v1/aws/targets", access.CloudRead, h.listAWS},
-		{"GET /v1/aws/targets/{name}/plan", access.CloudRead, h.planAWS},
-		{"GET /v1/aws/targets/{name}/status", access.CloudRead, h.statusAWS},
-		{"GET /v1/aws/targets/{name}/iam-policy", access.CloudRead, h.iamPolicy},
-		{"POST /v1/aws/targets/{name}/apply", access.CloudApply, h.applyAWS},
 	}
 }
 

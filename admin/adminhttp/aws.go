@@ -3,6 +3,7 @@ package adminhttp
 import (
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 
@@ -20,7 +21,18 @@ func (h *handler) targets() []string {
 }
 
 func (h *handler) listAWS(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, http.StatusOK, admin.AWSTargets{Targets: h.targets()})
+	out := admin.AWSTargets{Targets: h.targets(), Places: []admin.AWSPlace{}}
+	for _, name := range out.Targets {
+		account, region := h.AWS.Place(name)
+		place := admin.AWSPlace{Target: name, AccountID: account, Region: region, Labels: []string{}}
+		for _, label := range slices.Sorted(maps.Keys(h.Labels)) {
+			if h.Labels[label].Target == name {
+				place.Labels = append(place.Labels, label)
+			}
+		}
+		out.Places = append(out.Places, place)
+	}
+	return writeJSON(w, http.StatusOK, out)
 }
 
 // target is the AWS target that the path names.
@@ -49,11 +61,28 @@ func (h *handler) statusAWS(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	status, err := h.AWS.Status(r.Context(), name)
+	q := query(r, "count")
+	count := q.oneOf("count", "true", "false") == "true"
+	if q.err != nil {
+		return q.err
+	}
+	status, err := h.AWS.Status(r.Context(), name, count)
 	if err != nil {
 		return fromAWS(err)
 	}
 	return writeJSON(w, http.StatusOK, wireStatus(status))
+}
+
+func (h *handler) doctorAWS(w http.ResponseWriter, r *http.Request) error {
+	name, err := h.target(r)
+	if err != nil {
+		return err
+	}
+	list, err := h.AWS.Doctor(r.Context(), name)
+	if err != nil {
+		return fromAWS(err)
+	}
+	return writeJSON(w, http.StatusOK, admin.AWSFindings{Findings: wireFindings(list)})
 }
 
 func (h *handler) iamPolicy(w http.ResponseWriter, r *http.Request) error {
@@ -68,71 +97,20 @@ func (h *handler) iamPolicy(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, admin.IAMPolicy{Policy: json.RawMessage(document)})
 }
 
-// applyAWS streams: once the first line is out, an error is the last line.
-func (h *handler) applyAWS(w http.ResponseWriter, r *http.Request) error {
-	name, err := h.target(r)
-	if err != nil {
-		return err
-	}
-	var in admin.AWSApply
-	if err := decode(r, &in); err != nil {
-		return err
-	}
-	if in.Hash != "" {
-		plan, err := h.AWS.Plan(r.Context(), name)
-		if err != nil {
-			return fromAWS(err)
-		}
-		if now := wirePlan(plan).Hash; now != in.Hash {
-			return fail(http.StatusConflict, "plan-changed", "the plan is not the one that was read (its hash is %s now): read it again", now)
-		}
-	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	stream := &ndjson{encoder: json.NewEncoder(w), flush: http.NewResponseController(w)}
-	done, err := h.AWS.Apply(r.Context(), name, func(c reconcile.Change) {
-		change := wireChange(c)
-		stream.send(admin.AWSProgress{Change: &change})
-	})
-	if err != nil {
-		refusal := fromAWS(err)
-		stream.send(admin.AWSProgress{Error: &admin.Error{Rule: refusal.rule, Text: refusal.text, RequestID: w.Header().Get("X-Request-Id")}})
-		return refusal
-	}
-	plan := wirePlan(done)
-	stream.send(admin.AWSProgress{Done: &plan})
-	return stream.err
-}
-
-// ndjson writes one JSON value a line, each at once.
-type ndjson struct {
-	encoder *json.Encoder
-	flush   *http.ResponseController
-	err     error
-}
-
-func (s *ndjson) send(line admin.AWSProgress) {
-	if s.err != nil {
-		return
-	}
-	if s.err = s.encoder.Encode(line); s.err == nil {
-		s.err = s.flush.Flush()
-	}
-}
-
 // fromAWS is an error of awsreg, whose texts are written for the administrator.
 func fromAWS(err error) *failure {
 	return &failure{status: http.StatusBadGateway, rule: "aws", text: err.Error(), err: err}
 }
 
 func wireChange(c reconcile.Change) admin.Change {
-	return admin.Change{Kind: c.Kind, Subject: c.Subject, Action: string(c.Action), Before: c.Before, After: c.After}
+	return admin.Change{Kind: c.Kind, Subject: c.Subject, Action: string(c.Action), Before: c.Before, After: c.After, Destructive: c.Destructive}
 }
 
 func wirePlan(p reconcile.Plan) admin.Plan {
 	sum := p.Hash()
 	out := admin.Plan{
 		Target: p.Target, Hash: hex.EncodeToString(sum[:]), Pending: p.Pending(), Refused: len(p.Refused()),
-		Changes: make([]admin.Change, 0, len(p.Changes)),
+		Destructive: p.Destructive(), Changes: make([]admin.Change, 0, len(p.Changes)),
 	}
 	for _, c := range p.Changes {
 		out.Changes = append(out.Changes, wireChange(c))
@@ -141,19 +119,33 @@ func wirePlan(p reconcile.Plan) admin.Plan {
 }
 
 func wireStatus(s awsreg.Status) admin.AWSStatus {
-	out := admin.AWSStatus{Target: s.Target, AccountID: s.AccountID, Region: s.Region, CAs: []admin.AWSCA{}, Plan: wirePlan(s.Plan)}
+	out := admin.AWSStatus{
+		Target: s.Target, AccountID: s.AccountID, Region: s.Region, Endpoint: s.Endpoint, CAs: []admin.AWSCA{},
+		Unconfigured: []admin.AWSUnconfigured{}, Resources: []admin.AWSResource{}, Plan: wirePlan(s.Plan),
+	}
+	for _, u := range s.Unconfigured {
+		out.Unconfigured = append(out.Unconfigured, admin.AWSUnconfigured(u))
+	}
+	for _, one := range s.Resources {
+		out.Resources = append(out.Resources, admin.AWSResource(one))
+	}
 	for _, c := range s.CAs {
 		one := admin.AWSCA{
 			Issuer: c.Issuer, CertificateID: c.CertificateID, Use: c.Use, NotAfter: c.NotAfter.UTC(), Registered: c.Registered,
-			State: c.State, Mode: c.Mode, AutoRegistration: c.AutoRegistration, Findings: []admin.AWSFinding{},
-		}
-		for _, f := range c.Findings {
-			one.Findings = append(one.Findings, admin.AWSFinding{Severity: string(f.Severity), Rule: f.Rule, Subject: f.Subject, AWS: f.AWS, Text: f.Text})
+			State: c.State, Mode: c.Mode, AutoRegistration: c.AutoRegistration, Certificates: c.Certificates, Wanted: c.Wanted, Findings: wireFindings(c.Findings),
 		}
 		out.CAs = append(out.CAs, one)
 	}
 	if m := s.Manifest; m != nil {
 		out.Manifest = &admin.AWSManifest{Table: m.Table, PushedAt: utc(m.PushedAt), Server: m.Server, MaxAgeSeconds: int64(m.MaxAge.Seconds()), Fresh: m.Fresh}
+	}
+	return out
+}
+
+func wireFindings(list []awsreg.Finding) []admin.AWSFinding {
+	out := make([]admin.AWSFinding, 0, len(list))
+	for _, f := range list {
+		out = append(out, admin.AWSFinding{Severity: string(f.Severity), Rule: f.Rule, Subject: f.Subject, AWS: f.AWS, Text: f.Text})
 	}
 	return out
 }

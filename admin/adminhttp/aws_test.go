@@ -1,58 +1,13 @@
 package adminhttp_test
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"testing"
-	"time"
 
 	"mintmark/admin"
 	"mintmark/admin/adminhttp"
-	"mintmark/awsreg"
-	"mintmark/internal/reconcile"
 )
-
-// cloud is a target in memory that wants two things.
-type cloud struct {
-	done int
-	fail error
-}
-
-var wanted = []reconcile.Change{
-	{Kind: "ca", Subject: "issuing", Action: reconcile.Create, After: "ACTIVE"},
-	{Kind: "topic-rule", Subject: "mintmark_jitr", Action: reconcile.Update, Before: "a", After: "b"},
-}
-
-func (*cloud) Targets() []string { return []string{"line-a"} }
-
-func (*cloud) IAMPolicy(string) (string, error) { return `{"Version":"2012-10-17"}`, nil }
-
-func (c *cloud) Plan(_ context.Context, name string) (reconcile.Plan, error) {
-	return reconcile.Plan{Target: name, Changes: wanted[c.done:]}, nil
-}
-
-func (c *cloud) Apply(_ context.Context, name string, progress func(reconcile.Change)) (reconcile.Plan, error) {
-	plan := reconcile.Plan{Target: name}
-	for c.done < len(wanted) {
-		if c.done == 1 && c.fail != nil {
-			return plan, c.fail
-		}
-		plan.Changes = append(plan.Changes, wanted[c.done])
-		progress(wanted[c.done])
-		c.done++
-	}
-	return plan, nil
-}
-
-func (c *cloud) Status(ctx context.Context, name string) (awsreg.Status, error) {
-	plan, err := c.Plan(ctx, name)
-	return awsreg.Status{
-		Target: name, AccountID: "123456789012", Region: "eu-central-1", Plan: plan,
-		CAs:      []awsreg.CAStatus{{Issuer: "issuing", Use: "jitr", Findings: []awsreg.Finding{{Severity: awsreg.Refused, Rule: "r"}}}},
-		Manifest: &awsreg.ManifestStatus{Table: "devices", MaxAge: time.Hour},
-	}, err
-}
 
 func TestAWS(t *testing.T) {
 	c := &cloud{fail: errors.New("AWS throttles")}
@@ -96,9 +51,16 @@ func TestAWS(t *testing.T) {
 		t.Errorf("told %v, done %+v", told, done)
 	}
 
-	status, err := w.client.AWSStatus(t.Context(), "line-a")
+	status, err := w.client.AWSStatus(t.Context(), "line-a", false)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if counted, err := w.client.AWSStatus(t.Context(), "line-a", true); err != nil || counted.CAs[0].State != "counted" {
+		t.Errorf("status with counts %+v, %v", counted, err)
+	}
+	findings, err := w.client.AWSDoctor(t.Context(), "line-a")
+	if err != nil || len(findings) != 1 || findings[0].Rule != "ca-true" {
+		t.Errorf("doctor: %+v, %v", findings, err)
 	}
 	if status.CAs[0].Findings[0].Severity != "refused" || status.Manifest.MaxAgeSeconds != 3600 || status.Manifest.PushedAt != nil {
 		t.Errorf("status %+v", status)

@@ -153,13 +153,14 @@ func (h *handler) changeDevice(state ledger.DeviceState) operation {
 		if err != nil {
 			return err
 		}
-		d, err := h.Ledger.HoldDevice(r.Context(), id, state, actor(r), in.Note, h.RA.Now())
+		d, err := h.Ledger.HoldDevice(r.Context(), id, state, actor(r), in.Note, h.RA.Now(), h.Outbox.ForDevice(id)...)
 		if errors.Is(err, ledger.ErrNotFound) {
 			return unknownDevice(id)
 		}
 		if err != nil {
 			return err
 		}
+		h.Outbox.Wake()
 		return writeJSON(w, http.StatusOK, wireDevice(d))
 	}
 }

@@ -58,7 +58,7 @@ func (h *handler) importDevices(w http.ResponseWriter, r *http.Request) error {
 	options := inventory.Options{
 		File: p.text("file"), Actor: actor(r), Server: h.RA.Server, Format: format,
 		Update: p.oneOf("update", "true", "false") == "true", CheckOnly: p.oneOf("check", "true", "false") == "true",
-		Order: p.text("order"), Product: p.text("product"), Now: h.RA.Now,
+		Order: p.text("order"), Product: p.text("product"), Now: h.RA.Now, Tasks: h.Outbox.ForImport,
 	}
 	if p.err != nil {
 		return p.err
@@ -104,6 +104,7 @@ func (h *handler) importOne(w http.ResponseWriter, r *http.Request, options inve
 		return line, err
 	}
 	if !options.CheckOnly {
+		h.Outbox.Wake()
 		h.Logger.Info("device list imported", "import", done.ID, "file", done.File, "devices", done.Devices, "new", done.New, "actor", done.Actor)
 	}
 	return admin.ListLine{Done: wireImport(done, options.CheckOnly)}, nil

@@ -24,6 +24,7 @@ import (
 // whom alice and bob are officers with a key and carol is one without.
 type people struct {
 	*world
+	cloud   *cloud
 	signers map[string]crypto.Signer
 }
 
@@ -31,10 +32,13 @@ type people struct {
 var whoever = map[access.Role]string{access.Operator: "olga", access.Officer: "alice", access.Auditor: "adam", access.Station: "line-1"}
 
 func populate(t testing.TB) *people {
-	p := &people{signers: make(map[string]crypto.Signer)}
+	p := &people{cloud: new(cloud), signers: make(map[string]crypto.Signer)}
 	p.world = open(t, func(c *adminhttp.Config) {
-		c.AWS = &cloud{}
-		c.Labels = map[string]adminhttp.Label{"line": {Profile: "device", Issuer: "issuing", Orders: true, RegistrationAuthorities: []string{"ra"}}}
+		c.AWS = p.cloud
+		c.Labels = map[string]adminhttp.Label{
+			"line":     {Profile: "device", Issuer: "issuing", Orders: true, RegistrationAuthorities: []string{"ra"}},
+			fleetLabel: {Profile: adminhttp.FleetProfile, Orders: true, Target: "line-f"},
+		}
 		c.ClaimIssuer, c.ClaimProfile = "claims", "claim"
 		c.OfficerIssuer, c.OfficerProfile = "officers", "officer"
 		c.RevokeLimit = 2

@@ -18,10 +18,13 @@ import (
 	"mintmark/issuer/inventory"
 )
 
-// Label is what the API must know of an EST label.
+// Label is what the API must know of an EST label, or of a fleet at AWS.
 type Label struct {
 	Profile string
 	Issuer  string
+	// Target is the AWS target of a fleet's label, and empty for an EST label.
+	// Orders of a fleet have claim certificates only, and Profile is FleetProfile.
+	Target string
 	// Orders is true for a label that takes the credentials of work orders.
 	Orders bool
 	// RegistrationAuthorities are the profiles whose certificates enroll any
@@ -106,12 +109,13 @@ func (h *handler) createOrder(w http.ResponseWriter, r *http.Request) error {
 		if csr, err = h.claimRequest(in.ClaimCSR); err != nil {
 			return err
 		}
-	} else {
+	} else if h.Labels[order.Label].Target == "" {
 		secret, order.Secret = newSecret()
 	}
-	if err := h.Ledger.CreateOrder(r.Context(), order); err != nil {
+	if err := h.Ledger.CreateOrder(r.Context(), order, h.Outbox.ForOrder(order.ID)...); err != nil {
 		return fromOrder(err, order.ID)
 	}
+	h.Outbox.Wake()
 	h.Logger.Info("work order created", "order", order.ID, "quantity", order.Quantity, "label", order.Label, "not_after", order.NotAfter, "actor", actor(r))
 	out := admin.OrderCredential{Order: wireOrder(order), Secret: secret}
 	if csr != nil {
@@ -143,6 +147,9 @@ func (h *handler) newOrder(in admin.OrderSpec, by string) (ledger.Order, error) 
 	case in.Profile != label.Profile:
 		return bad("profile", "label %q issues under profile %q, not %q", in.Label, label.Profile, in.Profile)
 	}
+	if label.Target != "" && len(in.Networks) > 0 {
+		return bad("order-spec", "networks: AWS does not say from which address a device comes, so that this would bound nothing: leave it out")
+	}
 	for _, r := range in.Ranges {
 		spec.Ranges = append(spec.Ranges, ledger.Range{First: r.First, Last: r.Last})
 	}
@@ -172,7 +179,7 @@ func (h *handler) orderLabels() string {
 		}
 	}
 	if len(names) == 0 {
-		return "no label of mintmark.yaml has authorize: order"
+		return "no label of mintmark.yaml has authorize: order, and no AWS target has fleets"
 	}
 	return "those that do are " + strings.Join(names, ", ")
 }
@@ -243,8 +250,15 @@ func (h *handler) newOrderSecret(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &struct{}{}); err != nil {
 		return err
 	}
+	order, err := h.order(r)
+	if err != nil {
+		return err
+	}
+	if h.Labels[order.Label].Target != "" || strings.HasPrefix(order.Label, "aws:") {
+		return fail(http.StatusConflict, "order-credential", "work order %q is for a fleet at AWS, which takes claim certificates and no secrets: mintmark aws claim create makes them", order.ID)
+	}
 	secret, sum := newSecret()
-	order, err := h.changeOrder(r, ledger.OrderChange{Secret: &sum})
+	order, err = h.changeOrder(r, ledger.OrderChange{Secret: &sum})
 	if err != nil {
 		return err
 	}
@@ -388,10 +402,11 @@ func (h *handler) changeOrder(r *http.Request, change ledger.OrderChange) (ledge
 	if inventory.CheckOrder(id) != nil {
 		return ledger.Order{}, fromOrder(ledger.ErrNotFound, id)
 	}
-	order, err := h.Ledger.ChangeOrder(r.Context(), id, change, actor(r), h.RA.Now())
+	order, err := h.Ledger.ChangeOrder(r.Context(), id, change, actor(r), h.RA.Now(), h.Outbox.ForOrder(id)...)
 	if err != nil {
 		return order, fromOrder(err, id)
 	}
+	h.Outbox.Wake()
 	h.Logger.Info("work order changed", "order", id, "state", order.State, "quantity", order.Quantity,
 		"not_after", order.NotAfter, "new_secret", change.Secret != nil, "actor", actor(r))
 	return order, nil

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"math/big"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"mintmark/admin"
+	"mintmark/admin/adminhttp"
 	"mintmark/ca"
 	"mintmark/internal/access"
 	"mintmark/internal/ledger"
@@ -69,6 +71,9 @@ var matrix = []row{
 	reading("GET /v1/aws/targets/{name}/plan", access.CloudRead, "/v1/aws/targets/line-a/plan"),
 	reading("GET /v1/aws/targets/{name}/status", access.CloudRead, "/v1/aws/targets/line-a/status"),
 	reading("GET /v1/aws/targets/{name}/iam-policy", access.CloudRead, "/v1/aws/targets/line-a/iam-policy"),
+	reading("GET /v1/aws/targets/{name}/doctor", access.CloudRead, "/v1/aws/targets/line-a/doctor"),
+	reading("GET /v1/aws/targets/{name}/drift", access.CloudRead, "/v1/aws/targets/line-a/drift"),
+	reading("GET /v1/aws/targets/{name}/bulk", access.CloudRead, "/v1/aws/targets/line-a/bulk"),
 	reading("GET /v1/principals", access.PrincipalRead, "/v1/principals"),
 	reading("GET /v1/principals/{name}", access.PrincipalRead, "/v1/principals/alice"),
 	reading("GET /v1/enrollments", access.EnrollmentRead, "/v1/enrollments"),
@@ -76,6 +81,42 @@ var matrix = []row{
 	reading("GET /v1/approvals", access.ApprovalRead, "/v1/approvals"),
 	{pattern: "POST /v1/aws/targets/{name}/apply", operation: access.CloudApply, reads: true, prepare: func(*testing.T, *people, string, string) (wire, func() bool) {
 		return wire{path: "/v1/aws/targets/line-a/apply", body: none}, nil
+	}},
+	changing("POST /v1/aws/targets/{name}/apply", access.CloudRetire, func(_ *testing.T, p *people, _, _ string) (wire, func() bool) {
+		before := p.cloud.retirements()
+		return wire{path: "/v1/aws/targets/line-r/apply", body: none}, func() bool { return p.cloud.retirements() > before }
+	}),
+	changing("POST /v1/aws/targets/{name}/reconcile", access.CloudApply, func(_ *testing.T, p *people, _, _ string) (wire, func() bool) {
+		p.cloud.mu.Lock()
+		p.cloud.drift = nil
+		p.cloud.mu.Unlock()
+		return wire{path: "/v1/aws/targets/line-f/reconcile", body: none}, func() bool { _, ok, _ := p.cloud.Drift("line-f"); return ok }
+	}),
+	{pattern: "POST /v1/aws/targets/{name}/reconcile", operation: access.CloudApply, also: access.CertificateRevoke,
+		prepare: func(_ *testing.T, p *people, _, _ string) (wire, func() bool) {
+			adopted := func() int {
+				p.cloud.mu.Lock()
+				defer p.cloud.mu.Unlock()
+				return len(p.cloud.adopted)
+			}
+			before := adopted()
+			return wire{path: "/v1/aws/targets/line-f/reconcile", body: admin.AWSReconcile{Adopt: true}}, func() bool { return adopted() > before }
+		}},
+	{pattern: "GET /v1/aws/targets/{name}/claims", operation: access.CloudRead, reads: true, prepare: func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		p.fleetOrder(t, name)
+		return wire{path: "/v1/aws/targets/line-f/claims", query: "?order=" + name}, nil
+	}},
+	changing("POST /v1/aws/targets/{name}/claims", access.OrderExtend, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		p.fleetOrder(t, name)
+		in := admin.AWSClaimRequest{Order: name, CSR: claimCSR(t), AWSIssued: true}
+		return wire{path: "/v1/aws/targets/line-f/claims", body: in}, func() bool {
+			list, _, _ := p.cloud.Claims(t.Context(), "line-f", name)
+			return len(list) > 0
+		}
+	}),
+	{pattern: "GET /v1/aws/targets/{name}/devices/{id}/connection", operation: access.DeviceRead, reads: true, prepare: func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		p.certificate(t, name)
+		return wire{path: "/v1/aws/targets/line-f/devices/" + name + "/connection"}, nil
 	}},
 	{pattern: "GET /v1/certificates/{serial}", operation: access.CertificateRead, reads: true, prepare: func(t *testing.T, p *people, _, name string) (wire, func() bool) {
 		return wire{path: "/v1/certificates/" + string(p.certificate(t, name))}, nil
@@ -511,4 +552,24 @@ func sign(t *testing.T, template, parent *x509.Certificate, key crypto.PublicKey
 		t.Fatal(err)
 	}
 	return c
+}
+
+// fleetOrder records a work order for a fleet at AWS, past the API.
+func (p *people) fleetOrder(t *testing.T, name string) {
+	t.Helper()
+	now := time.Now()
+	err := p.ra.Ledger.CreateOrder(t.Context(), ledger.Order{
+		ID: name, Profile: adminhttp.FleetProfile, Label: fleetLabel, Quantity: 10, State: ledger.OrderOpen, CreatedBy: "test", CreatedAt: now,
+		NotBefore: now.Add(-time.Minute), NotAfter: now.Add(time.Hour),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func decodeInto(t *testing.T, content []byte, into any) {
+	t.Helper()
+	if err := json.Unmarshal(content, into); err != nil {
+		t.Fatalf("%v: %s", err, content)
+	}
 }

@@ -2,6 +2,7 @@ package adminhttp
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	"mintmark/admin"
@@ -42,6 +43,17 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err := h.Ledger.Health(); err != nil {
 		s.Ledger = err.Error()
+	}
+	for _, name := range s.AWSTargets {
+		drift, _, err := h.AWS.Drift(name)
+		switch {
+		case err != nil:
+			s.AWSDrift = append(s.AWSDrift, fmt.Sprintf("AWS target %q: %v", name, err))
+		case drift.Unknown > 0:
+			s.AWSDrift = append(s.AWSDrift, fmt.Sprintf("AWS target %q has %d certificates under our CAs that were never issued here: the key of a CA may be in other hands (mintmark aws drift)", name, drift.Unknown))
+		case len(drift.Left) > 0:
+			s.AWSDrift = append(s.AWSDrift, fmt.Sprintf("AWS target %q and the ledger differ about %d certificates: mintmark aws drift shows them", name, len(drift.Left)))
+		}
 	}
 	return writeJSON(w, http.StatusOK, s)
 }

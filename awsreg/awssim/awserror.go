@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
+	"hash/crc32"
 	"net/http"
+	"strconv"
 )
 
 // apiError is an answer that AWS models: a code, a message, an HTTP status.
@@ -15,28 +17,30 @@ type apiError struct {
 	resourceID  string         // ResourceAlreadyExistsException only
 	resourceARN string         // ResourceAlreadyExistsException only
 	item        map[string]any // ConditionalCheckFailedException only, on request
+	reasons     []cancellation // TransactionCanceledException only
 }
 
 func (e *apiError) Error() string { return e.code + ": " + e.message }
 
 // iotStatus is the HTTP status of each error code of the IoT service model.
 var iotStatus = map[string]int{
-	"CertificateConflictException":        http.StatusConflict,
-	"CertificateStateException":           http.StatusNotAcceptable,
-	"CertificateValidationException":      http.StatusBadRequest,
-	"ConflictingResourceUpdateException":  http.StatusConflict,
-	"DeleteConflictException":             http.StatusConflict,
-	"InternalFailureException":            http.StatusInternalServerError,
-	"InvalidRequestException":             http.StatusBadRequest,
-	"LimitExceededException":              http.StatusGone,
-	"MalformedPolicyException":            http.StatusBadRequest,
-	"RegistrationCodeValidationException": http.StatusBadRequest,
-	"ResourceAlreadyExistsException":      http.StatusConflict,
-	"ResourceNotFoundException":           http.StatusNotFound,
-	"SqlParseException":                   http.StatusBadRequest,
-	"UnauthorizedException":               http.StatusUnauthorized,
-	"VersionConflictException":            http.StatusConflict,
-	"VersionsLimitExceededException":      http.StatusConflict,
+	"CertificateConflictException":         http.StatusConflict,
+	"CertificateStateException":            http.StatusNotAcceptable,
+	"CertificateValidationException":       http.StatusBadRequest,
+	"ConflictingResourceUpdateException":   http.StatusConflict,
+	"DeleteConflictException":              http.StatusConflict,
+	"InternalFailureException":             http.StatusInternalServerError,
+	"InvalidRequestException":              http.StatusBadRequest,
+	"LimitExceededException":               http.StatusGone,
+	"MalformedPolicyException":             http.StatusBadRequest,
+	"RegistrationCodeValidationException":  http.StatusBadRequest,
+	"ResourceAlreadyExistsException":       http.StatusConflict,
+	"ResourceNotFoundException":            http.StatusNotFound,
+	"ResourceRegistrationFailureException": http.StatusBadRequest,
+	"SqlParseException":                    http.StatusBadRequest,
+	"UnauthorizedException":                http.StatusUnauthorized,
+	"VersionConflictException":             http.StatusConflict,
+	"VersionsLimitExceededException":       http.StatusConflict,
 }
 
 // iotError makes an error of the IoT service.
@@ -96,7 +100,10 @@ func (e *apiError) writeJSON10(w http.ResponseWriter) {
 	if e.item != nil {
 		body["Item"] = e.item
 	}
-	writeJSON(w, e.status, "application/x-amz-json-1.0", body)
+	if e.reasons != nil {
+		body["CancellationReasons"] = e.reasons
+	}
+	writeJSON(w, e.status, dynamoContent, body)
 }
 
 // writeQuery writes e as STS does.
@@ -106,11 +113,15 @@ func (e *apiError) writeQuery(w http.ResponseWriter) {
 		Code    string
 		Message string
 	}
+	code := e.code
+	if code == "ExpiredTokenException" {
+		code = "ExpiredToken" // as the query protocol calls it
+	}
 	body := struct {
 		XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ ErrorResponse"`
 		Error     inner
 		RequestID string `xml:"RequestId"`
-	}{Error: inner{"Sender", e.code, e.message}, RequestID: w.Header().Get("x-amzn-RequestId")}
+	}{Error: inner{"Sender", code, e.message}, RequestID: w.Header().Get("x-amzn-RequestId")}
 	writeXML(w, e.status, body)
 }
 
@@ -121,9 +132,15 @@ func writeJSON(w http.ResponseWriter, status int, contentType string, body any) 
 		return
 	}
 	w.Header().Set("Content-Type", contentType)
+	if contentType == dynamoContent {
+		// DynamoDB gives a checksum, which its SDKs compare.
+		w.Header().Set("X-Amz-Crc32", strconv.FormatUint(uint64(crc32.ChecksumIEEE(b)), 10))
+	}
 	w.WriteHeader(status)
 	w.Write(b)
 }
+
+const dynamoContent = "application/x-amz-json-1.0"
 
 func writeXML(w http.ResponseWriter, status int, body any) {
 	b, err := xml.Marshal(body)

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"sync"
 	"time"
 )
 
@@ -35,6 +36,8 @@ type deviceConn struct {
 	cert     *certificate
 
 	approved approvals
+	session  deviceSession
+	asking   sync.Mutex // held while a request for provisioning is under way
 }
 
 func (d *deviceConn) Read(p []byte) (int, error) { return d.r.Read(p) }
@@ -110,7 +113,7 @@ func (s *Sim) serveDevice(raw net.Conn) {
 // deviceTLS asks for a client certificate and accepts any that is in its validity
 // period. The broker does not consult CRLs or OCSP, as AWS's does not.
 func (s *Sim) deviceTLS(alerts *alertConn) *tls.Config {
-	return &tls.Config{
+	base := &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		GetCertificate: s.tls.certificate,
 		ClientAuth:     tls.RequireAnyClientCert,
@@ -132,6 +135,13 @@ func (s *Sim) deviceTLS(alerts *alertConn) *tls.Config {
 			return nil
 		},
 	}
+	// The endpoint that is named may want other versions.
+	base.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		one := base.Clone()
+		one.MinVersion, one.MaxVersion = s.versionsFor(hello.ServerName)
+		return one, nil
+	}
+	return base
 }
 
 // alertConn makes the alert for an expired certificate the one that AWS devices
@@ -181,7 +191,7 @@ func (s *Sim) route(d *deviceConn) (*world, string) {
 func (w *world) knows(d *deviceConn) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	cert, ok := w.certs[d.id]
+	cert, ok := w.lookupCert(d.id)
 	return ok && cert.mode == modeDefault
 }
 
@@ -215,6 +225,7 @@ func (w *world) endSession(d *deviceConn) {
 func (w *world) disconnect(conns []*deviceConn, why string) {
 	for _, d := range conns {
 		w.note("session.closed", why, "certificateId", d.id, "clientId", d.clientID)
+		d.blame(reasonServer)
 		d.Conn.Close()
 	}
 }

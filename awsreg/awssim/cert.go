@@ -28,7 +28,8 @@ type certificate struct {
 	modified   time.Time
 	version    int
 	generation string
-	jitp       bool // a JITP run is under way
+	jitp       bool               // a JITP run is under way
+	claim      *provisioningClaim // set for a temporary claim, which is in no list
 }
 
 func (w *world) certARN(id string) string { return w.arn("iot", "cert/"+id) }
@@ -205,13 +206,7 @@ func (c *call) listCerts(keep func(*certificate) bool) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var list []*certificate
-	for _, cert := range sorted(c.w.certs, func(x *certificate) int64 { return x.seq }) {
-		if keep(cert) {
-			list = append(list, cert)
-		}
-	}
-	page, marker, err := paginate(c, list, func(x *certificate) int64 { return x.seq }, "pageSize", "marker", ascending)
+	page, marker, err := paginateIf(c, c.w.certsInOrder(), keep, func(x *certificate) int64 { return x.seq }, "pageSize", "marker", ascending)
 	if err != nil {
 		return nil, err
 	}

@@ -29,15 +29,35 @@ type Config struct {
 	// Broker is the listen address of the mTLS MQTT broker. Default "127.0.0.1:0".
 	Broker string
 
+	// Listen opens the two listeners; net.Listen if nil. Tests give listeners in
+	// memory, so that the simulator runs inside testing/synctest: it starts no
+	// goroutine that Close does not end. Functions are processes and always have a
+	// real listener for their runtime API.
+	Listen func(network, address string) (net.Listener, error)
+
+	// Localhost makes the server name localhost stand for the endpoint of the first
+	// account in Region. Devices at AWS send the name that they dial, and many
+	// clients can send no other: so they can use what needs SNI without an entry
+	// for the endpoint in their hosts file.
+	Localhost bool
+
 	// AllowRemote permits listen addresses that are not loopback.
 	AllowRemote bool
+
+	// Quotas throttles the control plane as AWS does. Nil throttles nothing.
+	Quotas *Quotas
 
 	// Functions are the Lambda functions that topic rules may call, by name. They
 	// exist in every account and region.
 	Functions map[string]Function
 
+	// Buckets are S3 buckets by name, each an existing directory whose files are
+	// the objects. They exist in every account and region.
+	Buckets map[string]string
+
 	// StateDir, when set, is an existing directory into which the trust anchor of
-	// the broker's server certificate is written as amazon-root.pem.
+	// the broker's server certificate is written as amazon-root.pem. Buckets that
+	// are not in Buckets are the directories in its subdirectory s3.
 	StateDir string
 
 	// Logger receives one line per control-plane request and per refused
@@ -86,10 +106,16 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Listen == nil {
+		cfg.Listen = net.Listen
+	}
 	if !regionName.MatchString(cfg.Region) {
 		return cfg, fmt.Errorf("region %q is not an AWS region name", cfg.Region)
 	}
 	if err := cfg.checkAccounts(); err != nil {
+		return cfg, err
+	}
+	if err := cfg.Quotas.check(); err != nil {
 		return cfg, err
 	}
 	for name, fn := range cfg.Functions {
@@ -101,6 +127,9 @@ func (cfg Config) withDefaults() (Config, error) {
 		} else if st.IsDir() {
 			return cfg, fmt.Errorf("function %q: %s is a directory, want the bootstrap executable", name, fn.Path)
 		}
+	}
+	if err := checkBuckets(cfg.Buckets); err != nil {
+		return cfg, err
 	}
 	for field, addr := range map[string]string{"control": cfg.Control, "broker": cfg.Broker} {
 		if err := checkListen(addr, cfg.AllowRemote); err != nil {

@@ -3,22 +3,21 @@ package awssim
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 )
 
 // controlHandler serves every service on one port, as aws --endpoint-url expects.
 // The credential scope of the signature names the service and the region.
 func (s *Sim) controlHandler() http.Handler {
+	debug := s.debugHandler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/_sim/") {
-			s.serveDebug(w, r)
+			debug.ServeHTTP(w, r)
 			return
 		}
 		w.Header().Set("x-amzn-RequestId", randomID())
@@ -29,7 +28,7 @@ func (s *Sim) controlHandler() http.Handler {
 				message: fmt.Sprintf("reading the body: %v", err)})
 			return
 		}
-		sc, denied := verifySigV4(r, body, s.cfg.Accounts, s.cfg.Now())
+		sc, denied := verifySigV4(r, body, s.keys, s.cfg.Now())
 		if denied != nil {
 			s.cfg.Logger.Info("request refused", "method", r.Method, "path", r.URL.Path, "code", denied.code)
 			write(denied)
@@ -45,7 +44,7 @@ func (s *Sim) controlHandler() http.Handler {
 			write(&apiError{code: "ServiceUnavailableException", status: http.StatusServiceUnavailable, message: err.Error()})
 			return
 		}
-		c := &call{w: world, r: r, body: body, query: r.URL.Query()}
+		c := &call{w: world, r: r, body: body, query: r.URL.Query(), caller: sc.credential}
 		switch sc.service {
 		case "iot", "execute-api": // botocore, seen in aws-cli 2.9, signs IoT requests for execute-api
 			s.serveIoT(w, c)
@@ -53,6 +52,14 @@ func (s *Sim) controlHandler() http.Handler {
 			s.serveSTS(w, c)
 		case "dynamodb":
 			s.serveDynamoDB(w, c)
+		case "s3":
+			s.serveS3(w, c)
+		case "iotdata", "iotdevicegateway":
+			s.serveIoTData(w, c)
+		case "lambda":
+			s.serveInvoke(w, c)
+		case "secretsmanager":
+			s.serveSecrets(w, c)
 		default:
 			noOperation("the service " + sc.service).writeRESTJSON(w)
 		}
@@ -61,7 +68,10 @@ func (s *Sim) controlHandler() http.Handler {
 
 // protocolOf guesses the error format of a request that has not authenticated.
 func (s *Sim) protocolOf(r *http.Request) func(*apiError, http.ResponseWriter) {
+	auth, _ := parseAuthorization(r.Header.Get("Authorization"))
 	switch {
+	case auth.service == "s3":
+		return func(e *apiError, w http.ResponseWriter) { writeS3Error(w, r, e) }
 	case r.Header.Get("X-Amz-Target") != "":
 		return dynamoAuthError
 	case strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
@@ -70,61 +80,49 @@ func (s *Sim) protocolOf(r *http.Request) func(*apiError, http.ResponseWriter) {
 	return (*apiError).writeRESTJSON
 }
 
-// perform runs one operation: it records the call, meets the faults, holds the
-// world's lock while the operation runs, and runs its after-effects without it.
-// write must write the answer. What the operation sets off is complete before
-// the answer leaves.
+// perform runs one operation of the control plane: it holds the world's lock while
+// the operation runs, and runs its after-effects without it. write must write the
+// answer. What the operation sets off is complete before the answer leaves.
 func (s *Sim) perform(w http.ResponseWriter, c *call, op string, run func() (any, error), write func(any, *apiError)) {
-	start := time.Now()
-	fault := s.faults.record(op)
-	var answer any
-	var err error
-	if fault == nil || fault.AfterEffect {
-		func() {
-			c.w.mu.Lock()
+	out := c.w.undergo(op, func() (any, error) {
+		c.w.mu.Lock()
+		answer, err := func() (any, error) {
 			defer c.w.mu.Unlock()
-			answer, err = run()
+			return run()
 		}()
 		for _, f := range c.after {
 			f()
 		}
-	}
-	var failed *apiError
-	if err != nil && !errors.As(err, &failed) {
-		failed = iotError("InternalFailureException", "%v", err)
-	}
-	code := "ok"
-	if failed != nil {
-		code = failed.code
-	}
-	if fault != nil {
-		code = "injected " + fault.Code
-	}
-	s.cfg.Logger.Info("call", "operation", op, "account", c.w.account.ID, "region", c.w.region, "result", code, "duration", time.Since(start))
-	switch {
-	case fault != nil && fault.Code == "":
-		c.w.note("fault.injected", "the connection was cut instead of an answer", "operation", op)
+		return answer, err
+	})
+	if out.cut {
 		panic(http.ErrAbortHandler) // net/http cuts the connection without an answer
-	case fault != nil:
-		c.w.note("fault.injected", "answered with "+fault.Code, "operation", op)
-		write(nil, &apiError{code: fault.Code, status: fault.Status, message: "injected fault"})
-	default:
-		write(answer, failed)
 	}
+	write(out.answer, out.failed)
 }
 
 // call is one request to one world.
 type call struct {
-	w     *world
-	r     *http.Request
-	path  map[string]string
-	query url.Values
-	body  []byte
-	after []func() // run without the world's lock, before the answer leaves
+	w      *world
+	r      *http.Request
+	path   map[string]string
+	query  url.Values
+	body   []byte
+	caller credential
+	after  []func() // run without the world's lock, before the answer leaves
 }
 
 // then schedules f for after the operation.
 func (c *call) then(f func()) { c.after = append(c.after, f) }
+
+// readLimited reads a request's body of at most limit bytes.
+func readLimited(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if err != nil {
+		return nil, fmt.Errorf("reading the body: %w", err)
+	}
+	return body, nil
+}
 
 func randomID() string {
 	var b [16]byte

@@ -14,6 +14,9 @@ const (
 	maxBatchPut  = 25
 	maxBatchGet  = 100
 	maxItemBytes = 400 << 10
+	maxPageBytes = 1 << 20 // of Query and Scan
+	maxTransact  = 100
+	maxTransfer  = 4 << 20 // bytes of the items of a transaction
 )
 
 var tableName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{3,255}$`)
@@ -27,6 +30,11 @@ type table struct {
 	billing string
 	created time.Time
 	items   map[string]item // by key
+
+	records map[string]*record // the same items, by key
+	sorted  []*record          // in key order, but for those that are gone and for fresh
+	fresh   []*record
+	left    bool // some records of sorted or fresh are gone
 }
 
 // item is a DynamoDB item: attribute name to attribute value, as decoded JSON.
@@ -44,8 +52,12 @@ var dynamoOperations = map[string]func(*call) (any, error){
 	"DeleteItem":     deleteItem,
 	"BatchWriteItem": batchWriteItem,
 	"BatchGetItem":   batchGetItem,
-	"Query":          queryItems,
-	"Scan":           scanItems,
+
+	"TransactWriteItems": transactWriteItems,
+	"TransactGetItems":   transactGetItems,
+
+	"Query": queryItems,
+	"Scan":  scanItems,
 }
 
 func dynamoError(code, format string, args ...any) *apiError {
@@ -70,7 +82,7 @@ func (s *Sim) serveDynamoDB(w http.ResponseWriter, c *call) {
 			e.writeJSON10(w)
 			return
 		}
-		writeJSON(w, http.StatusOK, "application/x-amz-json-1.0", v)
+		writeJSON(w, http.StatusOK, dynamoContent, v)
 	})
 }
 
@@ -78,6 +90,7 @@ func (s *Sim) serveDynamoDB(w http.ResponseWriter, c *call) {
 // status (DynamoDB developer guide, Programming.Errors).
 func dynamoAuthError(e *apiError, w http.ResponseWriter) {
 	codes := map[string]string{
+		"ExpiredTokenException":      "ExpiredTokenException",
 		"IncompleteSignature":        "IncompleteSignatureException",
 		"InvalidClientTokenId":       "UnrecognizedClientException",
 		"MissingAuthenticationToken": "MissingAuthenticationTokenException",
@@ -123,7 +136,7 @@ func createTable(c *call) (any, error) {
 	if err := c.decodeDynamo(&in); err != nil {
 		return nil, err
 	}
-	t := &table{name: in.TableName, types: map[string]string{}, billing: in.BillingMode, created: c.w.now(), items: map[string]item{}}
+	t := &table{name: in.TableName, types: map[string]string{}, billing: in.BillingMode, created: c.w.now(), items: map[string]item{}, records: map[string]*record{}}
 	if !tableName.MatchString(t.name) {
 		return nil, validation("TableName must have 3 to 255 letters, digits or _.-")
 	}

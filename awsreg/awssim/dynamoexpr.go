@@ -5,11 +5,14 @@ import (
 	"strings"
 )
 
-// expression evaluates condition, key and update expressions. The grammar is a
-// part of DynamoDB's: comparisons of an attribute with a value, attribute_exists
-// and attribute_not_exists, NOT, AND, OR and parentheses, and SET of values
-// (DynamoDB developer guide, Expressions.OperatorsAndFunctions and
-// Expressions.UpdateExpressions). What is not in it is refused by name.
+// expression parses condition, filter and update expressions. The grammar is a
+// part of DynamoDB's (developer guide, Expressions.OperatorsAndFunctions and
+// Expressions.UpdateExpressions): conditions are comparisons, BETWEEN, IN,
+// attribute_exists, attribute_not_exists, attribute_type, begins_with, contains,
+// NOT, AND, OR and parentheses; updates are in dynamoupdate.go. Attributes are
+// those on the top level of an item. What is not in it is refused by name.
+//
+// An expression is parsed once and then evaluated on any number of items.
 type expression struct {
 	kind   string // as the request member is called
 	tokens []string
@@ -18,12 +21,21 @@ type expression struct {
 	values map[string]any
 	used   map[string]bool
 	depth  int
-	it     item
+}
+
+// predicate is a parsed condition. A nil item is one that is not there.
+type predicate func(item) bool
+
+// operand is a parsed value: of the request, or of the item if it has it.
+type operand struct {
+	value any                    // of the request
+	get   func(item) (any, bool) // of the item or the request
+	attr  string                 // the attribute's name, empty for a value
 }
 
 const maxExpression = 4096 // DynamoDB developer guide, ServiceQuotas
 
-var exprToken = regexp.MustCompile(`^(?:[A-Za-z_][A-Za-z0-9_]*|#[A-Za-z0-9_]+|:[A-Za-z0-9_]+|<>|<=|>=|[=<>(),])`)
+var exprToken = regexp.MustCompile(`^(?:[A-Za-z_][A-Za-z0-9_]*|#[A-Za-z0-9_]+|:[A-Za-z0-9_]+|<>|<=|>=|[=<>(),+-])`)
 
 // placeholders are the names and values of a request. done refuses those that no
 // expression used, as DynamoDB does.
@@ -64,11 +76,11 @@ func (p *placeholders) done() error {
 	return nil
 }
 
-func (p *placeholders) expression(kind, text string, it item) (*expression, error) {
+func (p *placeholders) expression(kind, text string) (*expression, error) {
 	if len(text) > maxExpression {
 		return nil, validation("Invalid %s: Expression size has exceeded the maximum allowed size", kind)
 	}
-	e := &expression{kind: kind, names: p.names, values: p.values, used: p.used, it: it}
+	e := &expression{kind: kind, names: p.names, values: p.values, used: p.used}
 	for rest := strings.TrimSpace(text); rest != ""; rest = strings.TrimSpace(rest) {
 		t := exprToken.FindString(rest)
 		if t == "" {
@@ -83,24 +95,60 @@ func (p *placeholders) expression(kind, text string, it item) (*expression, erro
 	return e, nil
 }
 
-// condition evaluates a boolean expression on an item, nil for one that is not
-// there. An empty text holds.
-func (p *placeholders) condition(kind, text string, it item) (bool, error) {
+// condition parses a boolean expression. An empty text holds.
+func (p *placeholders) condition(kind, text string) (predicate, error) {
 	if text == "" {
-		return true, nil
+		return func(item) bool { return true }, nil
 	}
-	e, err := p.expression(kind, text, it)
+	e, err := p.expression(kind, text)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	ok, err := e.or()
+	cond, err := e.or()
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if e.pos < len(e.tokens) {
-		return false, e.unexpected()
+		return nil, e.unexpected()
 	}
-	return ok, nil
+	return cond, nil
+}
+
+// projection parses a list of attributes and returns what it leaves of an item.
+func (p *placeholders) projection(text string) (func(item) item, error) {
+	if text == "" {
+		return func(it item) item { return it }, nil
+	}
+	e, err := p.expression("ProjectionExpression", text)
+	if err != nil {
+		return nil, err
+	}
+	var attrs []string
+	for {
+		attr, err := e.attribute()
+		if err != nil {
+			return nil, err
+		}
+		if contains(attrs, attr) {
+			return nil, e.overlap(attr)
+		}
+		attrs = append(attrs, attr)
+		if e.peek() == "" {
+			break
+		}
+		if err := e.expect(","); err != nil {
+			return nil, err
+		}
+	}
+	return func(it item) item {
+		out := item{}
+		for _, a := range attrs {
+			if v, ok := it[a]; ok {
+				out[a] = v
+			}
+		}
+		return out
+	}, nil
 }
 
 func (e *expression) peek() string {
@@ -110,10 +158,12 @@ func (e *expression) peek() string {
 	return ""
 }
 
-func (e *expression) take() string {
-	t := e.peek()
+func (e *expression) expect(t string) error {
+	if e.peek() != t {
+		return e.unexpected()
+	}
 	e.pos++
-	return t
+	return nil
 }
 
 func (e *expression) unexpected() error {
@@ -124,6 +174,10 @@ func (e *expression) unexpected() error {
 	return validation("Invalid %s: Syntax error, or something that this AWS simulator does not understand; token: %q", e.kind, clip(t, 64))
 }
 
+func (e *expression) overlap(attr string) error {
+	return validation("Invalid %s: Two document paths overlap with each other; path one: [%s]", e.kind, clip(attr, 64))
+}
+
 func (e *expression) keyword(word string) bool {
 	if strings.EqualFold(e.peek(), word) {
 		e.pos++
@@ -132,118 +186,62 @@ func (e *expression) keyword(word string) bool {
 	return false
 }
 
-func (e *expression) or() (bool, error) {
+func (e *expression) or() (predicate, error) {
 	out, err := e.and()
 	for err == nil && e.keyword("OR") {
-		var next bool
-		next, err = e.and()
-		out = out || next
+		left := out
+		var right predicate
+		right, err = e.and()
+		out = func(it item) bool { return left(it) || right(it) }
 	}
 	return out, err
 }
 
-func (e *expression) and() (bool, error) {
+func (e *expression) and() (predicate, error) {
 	out, err := e.unary()
 	for err == nil && e.keyword("AND") {
-		var next bool
-		next, err = e.unary()
-		out = out && next
+		left := out
+		var right predicate
+		right, err = e.unary()
+		out = func(it item) bool { return left(it) && right(it) }
 	}
 	return out, err
 }
 
-func (e *expression) unary() (bool, error) {
+func (e *expression) unary() (predicate, error) {
 	if e.depth++; e.depth > 300 {
-		return false, validation("Invalid %s: too deeply nested", e.kind)
+		return nil, validation("Invalid %s: too deeply nested", e.kind)
 	}
 	defer func() { e.depth-- }()
 	switch {
 	case e.keyword("NOT"):
 		v, err := e.unary()
-		return !v, err
+		return func(it item) bool { return !v(it) }, err
 	case e.peek() == "(":
 		e.pos++
 		v, err := e.or()
-		if err == nil && e.take() != ")" {
-			e.pos--
-			err = e.unexpected()
+		if err == nil {
+			err = e.expect(")")
 		}
 		return v, err
 	}
-	if e.pos+1 < len(e.tokens) && e.tokens[e.pos+1] == "(" {
+	if e.pos+1 < len(e.tokens) && e.tokens[e.pos+1] == "(" && !strings.HasPrefix(e.peek(), ":") {
 		return e.call()
 	}
 	return e.comparison()
 }
 
-func (e *expression) call() (bool, error) {
-	name := e.take()
-	e.pos++ // the parenthesis
-	if name != "attribute_exists" && name != "attribute_not_exists" {
-		return false, validation("Invalid %s: this AWS simulator does not have the function %q", e.kind, clip(name, 64))
-	}
-	attr, err := e.attribute()
-	if err != nil {
-		return false, err
-	}
-	if e.peek() != ")" {
-		return false, e.unexpected()
-	}
-	e.pos++
-	_, exists := e.it[attr]
-	return exists == (name == "attribute_exists"), nil
-}
-
-func (e *expression) comparison() (bool, error) {
-	left, okLeft, err := e.operand()
-	if err != nil {
-		return false, err
-	}
-	op := e.peek()
-	switch op {
-	case "=", "<>", "<", "<=", ">", ">=":
-		e.pos++
-	default:
-		return false, e.unexpected()
-	}
-	right, okRight, err := e.operand()
-	if err != nil {
-		return false, err
-	}
-	if !okLeft || !okRight { // an attribute that is not there differs from everything
-		return op == "<>", nil
-	}
-	switch op {
-	case "=":
-		return equal(left, right), nil
-	case "<>":
-		return !equal(left, right), nil
-	}
-	n, ordered := compare(left, right)
-	switch {
-	case !ordered:
-		return false, nil
-	case op == "<":
-		return n < 0, nil
-	case op == "<=":
-		return n <= 0, nil
-	case op == ">":
-		return n > 0, nil
-	}
-	return n >= 0, nil
-}
-
-func (e *expression) operand() (any, bool, error) {
+// operand reads an attribute or a value.
+func (e *expression) operand() (operand, error) {
 	if strings.HasPrefix(e.peek(), ":") {
 		v, err := e.value()
-		return v, true, err
+		return operand{value: v, get: func(item) (any, bool) { return v, true }}, err
 	}
 	attr, err := e.attribute()
-	if err != nil {
-		return nil, false, err
-	}
-	v, ok := e.it[attr]
-	return v, ok, nil
+	return operand{attr: attr, get: func(it item) (any, bool) {
+		v, ok := it[attr]
+		return v, ok
+	}}, err
 }
 
 // attribute reads an attribute name or its placeholder.
@@ -268,49 +266,14 @@ func (e *expression) attribute() (string, error) {
 }
 
 func (e *expression) value() (any, error) {
-	t := e.take()
+	t := e.peek()
 	v, ok := e.values[t]
 	if !ok {
-		return nil, validation("Invalid %s: An expression attribute value used in expression is not defined; attribute value: %s", e.kind, t)
+		return nil, validation("Invalid %s: An expression attribute value used in expression is not defined; attribute value: %s", e.kind, clip(t, 64))
 	}
+	e.pos++
 	e.used[t] = true
 	return v, nil
-}
-
-// set evaluates "SET a = :b, c = :d" to the attributes that it sets.
-func (p *placeholders) set(text string) (item, error) {
-	e, err := p.expression("UpdateExpression", text, nil)
-	if err != nil {
-		return nil, err
-	}
-	if !e.keyword("SET") {
-		return nil, validation("Invalid UpdateExpression: this AWS simulator has only SET a = :b; token: %q", clip(e.peek(), 64))
-	}
-	out := item{}
-	for {
-		attr, err := e.attribute()
-		if err != nil {
-			return nil, err
-		}
-		if e.take() != "=" || !strings.HasPrefix(e.peek(), ":") {
-			return nil, validation("Invalid UpdateExpression: this AWS simulator has only SET a = :b; token: %q", clip(e.peek(), 64))
-		}
-		v, err := e.value()
-		if err != nil {
-			return nil, err
-		}
-		if _, twice := out[attr]; twice {
-			return nil, validation("Invalid UpdateExpression: Two document paths overlap with each other; path one: [%s]", clip(attr, 64))
-		}
-		out[attr] = v
-		if e.peek() == "" {
-			return out, nil
-		}
-		if e.take() != "," {
-			e.pos--
-			return nil, e.unexpected()
-		}
-	}
 }
 
 // reserved are words that cannot be written as attribute names in expressions

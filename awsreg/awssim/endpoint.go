@@ -61,6 +61,16 @@ func (w *world) taggable(arn string) error {
 			_, ok = w.rules[name]
 		case "provisioningtemplate":
 			_, ok = w.templates[name]
+		case "thingtype":
+			ok = w.thingTypeExists(name)
+		case "thinggroup":
+			ok = w.thingGroupExists(name)
+		case "domainconfiguration":
+			name, _, _ = strings.Cut(name, "/")
+			_, ok = w.domain.configs[name]
+			ok = ok && arn == w.domainARN(name)
+		case "certificateprovider:" + w.fleet.providerName():
+			ok = name == "" && w.fleet.provider != nil
 		default:
 			return invalid("resources of type %q cannot be tagged", clip(kind, 64))
 		}

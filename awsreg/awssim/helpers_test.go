@@ -54,11 +54,12 @@ func startSim(t *testing.T, change ...func(*Config)) *Sim {
 	return s
 }
 
-// client is the real SDK, without retries so that faults show.
-func (s *Sim) client(a Account, region string) *iot.Client {
+// client is the real SDK, without retries so that faults show. token is the
+// session token of temporary credentials.
+func (s *Sim) client(a Account, region string, token ...string) *iot.Client {
 	return iot.New(iot.Options{
 		Region: region, BaseEndpoint: aws.String(s.ControlURL()),
-		Credentials: credentials.NewStaticCredentialsProvider(a.AccessKeyID, a.SecretAccessKey, ""),
+		Credentials: credentials.NewStaticCredentialsProvider(a.AccessKeyID, a.SecretAccessKey, strings.Join(token, "")),
 		Retryer:     aws.NopRetryer{},
 	})
 }

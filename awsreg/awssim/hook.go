@@ -50,8 +50,13 @@ func (w *world) startBroker() error {
 
 // send delivers a message of AWS itself to the subscribers.
 func (w *world) send(topic string, payload []byte, qos byte) error {
+	return w.sendRetained(topic, payload, qos, false)
+}
+
+// sendRetained is send for a message that may be retained.
+func (w *world) sendRetained(topic string, payload []byte, qos byte, retain bool) error {
 	return w.broker.InjectPacket(w.inline, packets.Packet{
-		FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: qos},
+		FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: qos, Retain: retain},
 		TopicName:   topic,
 		Payload:     payload,
 		PacketID:    uint16(qos), // an inline client needs one for qos 1 and uses it for nothing
@@ -68,7 +73,8 @@ func (h *hook) ID() string { return "aws-iot" }
 
 func (h *hook) Provides(b byte) bool {
 	switch b {
-	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnSubscribe, mqtt.OnSubscribed, mqtt.OnPublish, mqtt.OnWillSent:
+	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnSubscribe, mqtt.OnSubscribed, mqtt.OnPublish, mqtt.OnWillSent,
+		mqtt.OnSessionEstablished, mqtt.OnDisconnect, mqtt.OnUnsubscribed:
 		return true
 	}
 	return false
@@ -112,10 +118,11 @@ func (h *hook) OnSubscribe(cl *mqtt.Client, pk packets.Packet) packets.Packet {
 	return pk
 }
 
-// OnSubscribed drops what OnACLCheck was not asked about.
-func (h *hook) OnSubscribed(cl *mqtt.Client, _ packets.Packet, _ []byte) {
+// OnSubscribed drops what OnACLCheck was not asked about, and announces the rest.
+func (h *hook) OnSubscribed(cl *mqtt.Client, pk packets.Packet, codes []byte) {
 	if d := device(cl); d != nil {
 		d.approved.clear()
+		h.subscribed(d, pk, codes)
 	}
 }
 
@@ -176,6 +183,9 @@ func (h *hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 	}
 	if why := h.refusePublish(d, pk); why != "" {
 		h.w.note("publish.denied", why, "clientId", d.clientID, "topic", pk.TopicName)
+		if len(pk.Payload) > maxMessage {
+			d.blame(reasonError)
+		}
 		if cl.Properties.ProtocolVersion == 5 {
 			h.w.broker.DisconnectClient(cl, packets.ErrNotAuthorized)
 		} else {
@@ -183,11 +193,15 @@ func (h *hook) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, er
 		}
 		return pk, packets.ErrRejectPacket
 	}
+	if r, ok := parseFleetTopic(pk.TopicName); ok {
+		h.w.startFleet(cl, d, r, pk.Payload)
+		return pk, packets.CodeSuccessIgnore
+	}
 	if strings.HasPrefix(pk.TopicName, basicIngest) {
-		h.w.runBasicIngest(pk.TopicName, pk.Payload)
+		h.w.runBasicIngest(d.message(pk))
 		return pk, packets.CodeSuccessIgnore // acknowledged, but for no subscriber
 	}
-	h.w.runRules(pk.TopicName, pk.Payload, 0)
+	h.w.runMatching(d.message(pk))
 	return pk, nil
 }
 
@@ -202,8 +216,8 @@ func (h *hook) refusePublish(d *deviceConn, pk packets.Packet) string {
 		return "the topic is empty, too long or has too many levels"
 	case len(pk.Payload) > maxMessage:
 		return "the message is larger than 128 KiB"
-	case strings.HasPrefix(topic, "$") && !strings.HasPrefix(topic, basicIngest):
-		return "devices cannot publish to this reserved topic; this AWS simulator has no shadows, jobs or fleet provisioning"
+	case strings.HasPrefix(topic, "$") && !strings.HasPrefix(topic, basicIngest) && !isFleetTopic(topic):
+		return "devices cannot publish to this reserved topic; this AWS simulator has no shadows and no jobs"
 	case pk.FixedHeader.Retain && strings.HasPrefix(topic, "$"):
 		return "messages to reserved topics cannot be retained"
 	case pk.FixedHeader.Retain && h.w.broker.Topics.Retained.Len() >= maxRetained:
@@ -218,8 +232,10 @@ func (h *hook) refusePublish(d *deviceConn, pk packets.Packet) string {
 }
 
 // OnWillSent runs the rules for a last will, which does not pass OnPublish.
-func (h *hook) OnWillSent(_ *mqtt.Client, pk packets.Packet) {
-	h.w.runRules(pk.TopicName, pk.Payload, 0)
+func (h *hook) OnWillSent(cl *mqtt.Client, pk packets.Packet) {
+	if d := device(cl); d != nil {
+		h.w.runMatching(d.message(pk))
+	}
 }
 
 // approvals are the filters of a SUBSCRIBE that OnACLCheck will ask about.

@@ -2,14 +2,12 @@ package awssim
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -99,7 +97,10 @@ func (s *Sim) serveIoT(w http.ResponseWriter, c *call) {
 			continue
 		}
 		c.path = params
-		s.perform(w, c, op.name, func() (any, error) { return op.run(c) }, func(v any, e *apiError) {
+		s.perform(w, c, op.name, func() (any, error) {
+			c.w.expireFleet()
+			return op.run(c)
+		}, func(v any, e *apiError) {
 			if e != nil {
 				e.writeRESTJSON(w)
 				return
@@ -171,52 +172,4 @@ func (c *call) flag(name string) (bool, error) {
 	default:
 		return false, invalid("%s must be true or false, not %q", name, v)
 	}
-}
-
-// The two paging styles of the IoT API: certificates and policies page with
-// pageSize and marker, everything else with maxResults and nextToken. Sizes are
-// 1 to 250 and 25 by default (API reference, ListCACertificates).
-const (
-	defaultPage = 25
-	maxPage     = 250
-)
-
-// paginate cuts one page out of items, which are sorted by ascending sequence
-// number. The token is the last sequence number seen, so that a page neither
-// repeats nor skips an item when others come and go.
-func paginate[T any](c *call, items []T, seq func(T) int64, sizeKey, tokenKey string, ascending bool) ([]T, string, error) {
-	size := defaultPage
-	if v := c.query.Get(sizeKey); v != "" {
-		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 || n > maxPage {
-			return nil, "", invalid("%s must be between 1 and %d, not %q", sizeKey, maxPage, v)
-		}
-		size = n
-	}
-	last := int64(-1)
-	if v := c.query.Get(tokenKey); v != "" {
-		raw, err := base64.URLEncoding.DecodeString(v)
-		n, err2 := strconv.ParseInt(string(raw), 10, 64)
-		if err != nil || err2 != nil || n < 0 {
-			return nil, "", invalid("Invalid %s", tokenKey)
-		}
-		last = n
-	}
-	out := []T{}
-	for i := range items {
-		it := items[i]
-		if !ascending {
-			it = items[len(items)-1-i]
-		}
-		n := seq(it)
-		if last >= 0 && (ascending && n <= last || !ascending && n >= last) {
-			continue
-		}
-		if len(out) == size {
-			token := strconv.FormatInt(seq(out[size-1]), 10)
-			return out, base64.URLEncoding.EncodeToString([]byte(token)), nil
-		}
-		out = append(out, it)
-	}
-	return out, "", nil
 }

@@ -195,6 +195,11 @@ func TestTemplateRefusals(t *testing.T) {
 		"unknown member":      `{"Outputs":{},"Resources":{` + cert + `}}`,
 		"override setting":    `{"Resources":{"c":{"Type":"AWS::IoT::Certificate","OverrideSettings":{"Status":"MAYBE"}}}}`,
 		"text after document": `{"Resources":{` + cert + `}} x`,
+		"override of policy":  `{"Resources":{` + cert + `,"p":{"Type":"AWS::IoT::Policy","OverrideSettings":{"PolicyName":"REPLACE"}}}}`,
+		"merging a status":    `{"Resources":{"c":{"Type":"AWS::IoT::Certificate","OverrideSettings":{"Status":"MERGE"}}}}`,
+		"nested config":       `{"Resources":{` + cert + `},"DeviceConfiguration":{"a":{"b":{"c":"d"}}}}`,
+		"number in config":    `{"Resources":{` + cert + `},"DeviceConfiguration":{"a":1}}`,
+		"too long":            `{"Resources":{` + cert + `}}` + strings.Repeat(" ", maxTemplate),
 	} {
 		if _, err := parseTemplate(body); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -205,10 +210,57 @@ func TestTemplateRefusals(t *testing.T) {
 	}
 }
 
+// TestTemplateBounds: a template within 10 KiB cannot make the simulator compute for
+// hours or fill its memory.
+func TestTemplateBounds(t *testing.T) {
+	long := strings.Repeat("v", maxParameterValue)
+	deep := `"${x}"`
+	for range maxDepth + 5 {
+		deep = `{"Fn::Sub":["${x}",{"x":` + deep + `}]}`
+	}
+	wide := `{"Fn::Sub":"` + strings.Repeat("${p}", 2000) + `"}`
+	nested := `{"Fn::Sub":["` + strings.Repeat("${a}", 700) + `",{"a":{"Fn::Sub":["` + strings.Repeat("${b}", 700) + `",{"b":{"Fn::Sub":"` + strings.Repeat("${p}", 700) + `"}}]}}]}`
+	for name, text := range map[string]string{"deep": deep, "wide": wide, "nested": nested} {
+		var v any
+		if err := json.Unmarshal([]byte(text), &v); err != nil {
+			t.Fatal(err)
+		}
+		env := &templateEnv{doc: &templateDoc{Parameters: map[string]templateParameter{"p": {Type: "String"}}}, params: map[string]string{"p": long}}
+		out, err := env.text(v)
+		if err == nil || out != "" {
+			t.Errorf("%s: %d characters, %v", name, len(out), err)
+		}
+	}
+}
+
+// TestParameterDefaults: a default stands in for what is not given, but not in JITP.
+func TestParameterDefaults(t *testing.T) {
+	def := "north"
+	env := &templateEnv{doc: &templateDoc{Parameters: map[string]templateParameter{"Site": {Type: "String", Default: &def}}}}
+	if s, err := env.text(map[string]any{"Ref": "Site"}); s != "north" || err != nil {
+		t.Errorf("%q, %v", s, err)
+	}
+	env.params = map[string]string{"Site": "south"}
+	if s, err := env.text(map[string]any{"Ref": "Site"}); s != "south" || err != nil {
+		t.Errorf("%q, %v", s, err)
+	}
+	if list, err := env.texts(map[string]any{"Fn::Split": []any{"u", map[string]any{"Ref": "Site"}}}); err != nil || len(list) != 2 || list[0] != "so" {
+		t.Errorf("%q, %v", list, err)
+	}
+	if _, err := env.texts("text"); err == nil {
+		t.Error("a string is no list")
+	}
+}
+
+// FuzzTemplate parses and evaluates, as RegisterThing does with a stranger's text.
 func FuzzTemplate(f *testing.F) {
-	f.Add(jitpTemplate)
-	f.Add(`{"Resources":{"c":{"Type":"AWS::IoT::Certificate","Properties":{"CertificateId":{"Fn::Sub":["${x}",{"x":{"Ref":"y"}}]}}}}}`)
-	f.Fuzz(func(t *testing.T, body string) {
+	f.Add(jitpTemplate, "a")
+	f.Add(fleetTemplateBody, "south")
+	f.Add(bulkTemplate, "x,y")
+	f.Add(`{"Resources":{"c":{"Type":"AWS::IoT::Certificate","Properties":{"CertificateId":{"Fn::Sub":["${x}",{"x":{"Ref":"y"}}]}}}}}`, "")
+	f.Add(`{"Parameters":{"p":{"Type":"String"}},"Resources":{"c":{"Type":"AWS::IoT::Certificate","Properties":{"CertificateId":{"Fn::Select":["0",{"Fn::Split":[",",{"Ref":"p"}]}]}}}},"DeviceConfiguration":{"k":{"Ref":"p"}}}`, "a,b")
+	w := &world{policies: map[string]*policy{}, group: newGroupState()}
+	f.Fuzz(func(t *testing.T, body, value string) {
 		doc, err := parseTemplate(body)
 		if err != nil {
 			if doc != nil {
@@ -216,11 +268,19 @@ func FuzzTemplate(f *testing.F) {
 			}
 			return
 		}
-		env := &templateEnv{doc: doc, params: map[string]string{jitpCertificateID: "id"}}
-		for _, r := range doc.Resources {
-			for _, v := range r.Properties {
-				env.text(v)
+		params := map[string]string{jitpCertificateID: "id"}
+		for name := range doc.Parameters {
+			if _, ok := params[name]; !ok {
+				params[name] = value
 			}
+		}
+		env := &templateEnv{doc: doc, params: params}
+		p, err := w.plan(env)
+		if (p == nil) == (err == nil) {
+			t.Errorf("plan %v, error %v", p, err)
+		}
+		if env.output > maxOutput+len(body)+len(value)*maxTemplate {
+			t.Errorf("%d characters were computed", env.output)
 		}
 	})
 }

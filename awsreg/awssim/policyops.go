@@ -346,13 +346,8 @@ func listTargetsForPolicy(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var list []*certificate
-	for _, cert := range sorted(c.w.certs, func(x *certificate) int64 { return x.seq }) {
-		if contains(cert.policies, p.name) {
-			list = append(list, cert)
-		}
-	}
-	page, marker, err := paginate(c, list, func(x *certificate) int64 { return x.seq }, "pageSize", "marker", true)
+	holds := func(cert *certificate) bool { return contains(cert.policies, p.name) }
+	page, marker, err := paginateIf(c, c.w.certsInOrder(), holds, func(x *certificate) int64 { return x.seq }, "pageSize", "marker", true)
 	if err != nil {
 		return nil, err
 	}

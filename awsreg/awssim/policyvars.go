@@ -105,7 +105,10 @@ func (w *world) variablesOf(cert *certificate, clientID string) variables {
 			}
 			return "", false
 		case "iot:Connection.Thing.ThingTypeName":
-			return "", false // things have no type here
+			if th != nil && th.typeName != "" {
+				return th.typeName, true
+			}
+			return "", false
 		}
 		if rest, ok := strings.CutPrefix(name, "iot:Connection.Thing.Attributes["); ok {
 			if th == nil {

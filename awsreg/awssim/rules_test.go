@@ -5,7 +5,6 @@ import (
 	"crypto/x509/pkix"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -13,55 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 	paho "github.com/eclipse/paho.mqtt.golang"
 )
-
-func TestSQL(t *testing.T) {
-	good := map[string]string{ // statement to filter
-		`SELECT * FROM 'a/b'`:                             "a/b",
-		`select * from '$aws/events/+/registered/#'`:      "$aws/events/+/registered/#",
-		"SELECT *\n FROM 'a'  WHERE state.mode = 'ready'": "a",
-	}
-	for sql, filter := range good {
-		if q, err := parseSQL(sql); err != nil || q.filter != filter {
-			t.Errorf("%s: %+v %v", sql, q, err)
-		}
-	}
-	for _, sql := range []string{
-		"", "SELECT", "SELECT a FROM 'x'", "SELECT * FROM x", `SELECT * FROM "x"`, "SELECT * FROM 'x", "SELECT * FROM ''",
-		"SELECT * FROM 'a/#/b'", "SELECT * FROM 'a+'", "SELECT * FROM '$aws/rules/x'", "SELECT * FROM 'x';", "SELECT * FROM 'x' WHERE a = 1",
-		"SELECT * FROM 'x' WHERE a <> 'b'", "SELECT * FROM 'x' WHERE 'a' = 'b'", "SELECT * FROM 'x' WHERE a..b = 'c'",
-		"SELECT * FROM 'x' WHERE a = 'b' AND c = 'd'", "SELECT *, topic() AS t FROM 'x'", "'SELECT' * FROM 'x'",
-	} {
-		q, err := parseSQL(sql)
-		if err == nil || q != nil || !strings.HasPrefix(err.Error(), "SqlParseException") {
-			t.Errorf("%q: %+v %v", sql, q, err)
-		}
-	}
-	where, _ := parseSQL("SELECT * FROM 'a' WHERE state.mode = 'ready'")
-	for payload, want := range map[string]bool{
-		`{"state":{"mode":"ready"}}`: true, `{"state":{"mode":"off"}}`: false, `{"state":7}`: false, `{}`: false, `nonsense`: false,
-	} {
-		if where.matches([]byte(payload)) != want {
-			t.Errorf("WHERE on %s is not %v", payload, want)
-		}
-	}
-}
-
-func FuzzSQL(f *testing.F) {
-	f.Add("SELECT * FROM 'a/+' WHERE b = 'c'", "a/x", []byte(`{"b":"c"}`))
-	f.Fuzz(func(t *testing.T, sql, topic string, payload []byte) {
-		q, err := parseSQL(sql)
-		if err != nil {
-			if q != nil {
-				t.Error("a statement together with an error")
-			}
-			return
-		}
-		q.matches(payload)
-		if !strings.ContainsAny(q.filter, "+#") && matchFilter(q.filter, topic) != (q.filter == topic) {
-			t.Errorf("filter %q and topic %q", q.filter, topic)
-		}
-	})
-}
 
 func TestMatchFilter(t *testing.T) {
 	for _, tt := range []struct {
@@ -95,7 +45,10 @@ func TestTopicRules(t *testing.T) {
 	}
 	wantCode(t, create("to_b", "SELECT * FROM 'data/a' WHERE go = 'yes'", republish("data/b")), "")
 	wantCode(t, create("to_b", "SELECT * FROM 'data/a'", republish("data/b")), "ResourceAlreadyExistsException")
-	wantCode(t, create("bad", "SELECT temperature FROM 'x'", republish("y")), "SqlParseException")
+	wantCode(t, create("bad", "SELECT temperature + 1 FROM 'x'", republish("y")), "SqlParseException")
+	wantCode(t, create("bad", "SELECT * FROM 'x'", republish("${topic(}")), "SqlParseException")
+	wantCode(t, create("bad", "SELECT * FROM 'x'", republish("a/#")), "InvalidRequestException")
+	wantCode(t, create("bad", "SELECT * FROM 'x'", republish("$$aws/things/t/shadow/update")), "InvalidRequestException")
 	wantCode(t, create("bad-name", "SELECT * FROM 'x'", republish("y")), "InvalidRequestException")
 	wantCode(t, create("none", "SELECT * FROM 'x'"), "InvalidRequestException")
 	wantCode(t, create("sns", "SELECT * FROM 'x'", types.Action{Sns: &types.SnsAction{RoleArn: aws.String("r"), TargetArn: aws.String("t")}}), "SimulatorNotImplemented")
@@ -136,6 +89,14 @@ func TestTopicRules(t *testing.T) {
 	pub("$aws/rules/to_b/elsewhere", `{"go":"yes"}`)
 	pub("$aws/rules/nowhere/data/a", `{}`)
 	wait(t, "two Basic Ingest messages without a rule", func() bool { return len(eventsOf(t, s, "rule.nomatch")) == 2 })
+	// A rule for Basic Ingest alone needs no FROM, and its topic begins after its name.
+	wantCode(t, create("ingest_only", "SELECT topic() AS t WHERE n = 4", republish("data/b")), "")
+	pub("$aws/rules/ingest_only/any/thing", `{"n":4}`)
+	if m := receive(t, got); m != `{"t":"any/thing"}` {
+		t.Errorf("republished %s", m)
+	}
+	pub("$aws/rules/ingest_only/any/thing", `{"n":5}`)
+	wait(t, "the WHERE clause to refuse", func() bool { return len(eventsOf(t, s, "rule.nomatch")) == 3 })
 	pub("loop/start", `{}`)
 	pub("data/lambda", `{}`)
 	pub("data/lambda", `not JSON`)

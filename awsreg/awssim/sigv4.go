@@ -20,7 +20,7 @@ const maxSkew = 15 * time.Minute
 
 // scope is the credential scope of a verified signature.
 type scope struct {
-	account Account
+	credential
 	region  string
 	service string
 }
@@ -34,7 +34,7 @@ type authorization struct {
 
 // verifySigV4 checks the Signature Version 4 of a request whose body has been
 // read. Error codes are those of "Common Errors" in the AWS API references.
-func verifySigV4(r *http.Request, body []byte, accounts []Account, now time.Time) (scope, *apiError) {
+func verifySigV4(r *http.Request, body []byte, keys keyring, now time.Time) (scope, *apiError) {
 	deny := func(code, msg string) (scope, *apiError) {
 		return scope{}, &apiError{code: code, status: http.StatusForbidden, message: msg}
 	}
@@ -46,14 +46,9 @@ func verifySigV4(r *http.Request, body []byte, accounts []Account, now time.Time
 	if !ok {
 		return deny("IncompleteSignature", "Authorization header is not a complete AWS4-HMAC-SHA256 signature")
 	}
-	var account *Account
-	for i := range accounts {
-		if accounts[i].AccessKeyID == auth.accessKey {
-			account = &accounts[i]
-		}
-	}
-	if account == nil {
-		return deny("InvalidClientTokenId", "The security token included in the request is invalid.")
+	cred, denied := keys.find(auth.accessKey, r.Header.Get("X-Amz-Security-Token"), now)
+	if denied != nil {
+		return scope{}, denied
 	}
 	stamp := r.Header.Get("X-Amz-Date")
 	at, err := time.Parse("20060102T150405Z", stamp)
@@ -76,17 +71,16 @@ func verifySigV4(r *http.Request, body []byte, accounts []Account, now time.Time
 			return deny("SignatureDoesNotMatch", "the header "+n+" is not signed")
 		}
 	}
-	sum := sha256.Sum256(body)
-	payload := hex.EncodeToString(sum[:])
-	if h := r.Header.Get("X-Amz-Content-Sha256"); h != "" && h != payload {
+	payload, ok := payloadHash(r, body, auth.service)
+	if !ok {
 		return deny("SignatureDoesNotMatch", "x-amz-content-sha256 is not the hash of the body")
 	}
-	canonical := canonicalRequest(r, auth.signed, payload)
-	want := signature(account.SecretAccessKey, auth, stamp, canonical)
+	canonical := canonicalRequest(r, auth, payload)
+	want := signature(cred.secret, auth, stamp, canonical)
 	if subtle.ConstantTimeCompare([]byte(want), []byte(auth.signature)) != 1 {
 		return deny("SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method.")
 	}
-	return scope{*account, auth.region, auth.service}, nil
+	return scope{cred, auth.region, auth.service}, nil
 }
 
 // parseAuthorization reads "AWS4-HMAC-SHA256 Credential=.../.../.../.../aws4_request,
@@ -122,17 +116,17 @@ func parseAuthorization(h string) (authorization, bool) {
 
 // canonicalRequest builds what was signed ("Create a signed AWS API request",
 // step 1). Outside S3 the path is encoded a second time.
-func canonicalRequest(r *http.Request, signed []string, payload string) string {
+func canonicalRequest(r *http.Request, auth authorization, payload string) string {
 	path, query, _ := strings.Cut(r.RequestURI, "?")
 	if path == "" {
 		path = "/"
 	}
 	var b strings.Builder
-	b.WriteString(r.Method + "\n" + awsEscape(path, true) + "\n" + canonicalQuery(query) + "\n")
-	for _, name := range signed {
+	b.WriteString(r.Method + "\n" + canonicalPath(path, auth.service) + "\n" + canonicalQuery(query) + "\n")
+	for _, name := range auth.signed {
 		b.WriteString(name + ":" + canonicalHeader(r, name) + "\n")
 	}
-	b.WriteString("\n" + strings.Join(signed, ";") + "\n" + payload)
+	b.WriteString("\n" + strings.Join(auth.signed, ";") + "\n" + payload)
 	return b.String()
 }
 

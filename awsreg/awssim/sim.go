@@ -2,7 +2,6 @@ package awssim
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -17,20 +16,23 @@ import (
 // Limits that keep a runaway client from exhausting the machine. They are the
 // simulator's own, not AWS's.
 const (
-	maxBody        = 1 << 20 // bytes of one control-plane request
-	maxWorlds      = 64      // pairs of account and region
-	maxRecords     = 50000   // objects of one kind in one world
-	maxConnections = 1000    // broker connections at once
-	maxEvents      = 1000    // events kept for /_sim/events
-	maxCalls       = 100000  // operation names kept for Calls
+	maxBody        = 16 << 20 // bytes of one control-plane request; BatchWriteItem may have as many
+	maxWorlds      = 64       // pairs of account and region
+	maxRecords     = 50000    // objects of one kind in one world
+	maxConnections = 1000     // broker connections at once
+	maxEvents      = 1000     // events kept for /_sim/events
+	maxCalls       = 1000000  // operation names kept for Calls
 )
 
 // Sim is a running simulator. Its methods may be called concurrently.
 type Sim struct {
-	cfg    Config
-	tls    *serverTLS
-	events *eventLog
-	faults *faults
+	cfg     Config
+	tls     *serverTLS
+	events  *eventLog
+	faults  *faults
+	keys    keyring
+	objects *objectStore
+	limits  *limiter
 
 	control net.Listener
 	server  *http.Server
@@ -55,16 +57,22 @@ func Start(ctx context.Context, cfg Config) (*Sim, error) {
 		return nil, fmt.Errorf("configuring the AWS simulator: %w", err)
 	}
 	s := &Sim{
-		cfg:    cfg,
-		events: &eventLog{now: cfg.Now},
-		faults: &faults{},
-		worlds: map[string]*world{},
-		claims: map[string]string{},
-		conns:  map[net.Conn]struct{}{},
-		done:   make(chan struct{}),
+		cfg:     cfg,
+		events:  &eventLog{now: cfg.Now},
+		faults:  &faults{},
+		keys:    newKeyring(cfg.Accounts),
+		objects: newObjectStore(cfg),
+		limits:  newLimiter(cfg.Quotas),
+		worlds:  map[string]*world{},
+		claims:  map[string]string{},
+		conns:   map[net.Conn]struct{}{},
+		done:    make(chan struct{}),
 	}
 	if s.tls, err = newServerTLS(cfg.Accounts, cfg.Now); err != nil {
 		return nil, fmt.Errorf("making the broker's certificates: %w", err)
+	}
+	if cfg.Localhost {
+		s.tls.local = cfg.Region
 	}
 	if cfg.StateDir != "" {
 		name := filepath.Join(cfg.StateDir, "amazon-root.pem")
@@ -72,10 +80,10 @@ func Start(ctx context.Context, cfg Config) (*Sim, error) {
 			return nil, fmt.Errorf("writing the broker's trust anchor: %w", err)
 		}
 	}
-	if s.control, err = net.Listen("tcp", cfg.Control); err != nil {
+	if s.control, err = cfg.Listen("tcp", cfg.Control); err != nil {
 		return nil, fmt.Errorf("opening the control plane: %w", err)
 	}
-	if s.broker, err = net.Listen("tcp", cfg.Broker); err != nil {
+	if s.broker, err = cfg.Listen("tcp", cfg.Broker); err != nil {
 		s.control.Close()
 		return nil, fmt.Errorf("opening the broker: %w", err)
 	}
@@ -170,6 +178,18 @@ func (s *Sim) world(a Account, region string) (*world, error) {
 	return w, nil
 }
 
+// spawn runs f in the background; Close waits for it. It reports false, and runs
+// nothing, once the simulator closes.
+func (s *Sim) spawn(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.wg.Go(f)
+	return true
+}
+
 // sortedWorlds lists the worlds in a fixed order: those of the default region
 // first, then by region and account. The caller holds s.mu.
 func (s *Sim) sortedWorlds() []*world {
@@ -188,34 +208,4 @@ func (s *Sim) sortedWorlds() []*world {
 		return a.account.ID < b.account.ID
 	})
 	return out
-}
-
-// serveDebug answers the simulator's own endpoints, which need no signature.
-func (s *Sim) serveDebug(w http.ResponseWriter, r *http.Request) {
-	var body any
-	switch r.URL.Path {
-	case "/_sim/events":
-		body = s.events.list(r.URL.Query())
-	case "/_sim/endpoints":
-		type endpoint struct {
-			Account    string `json:"account"`
-			Region     string `json:"region"`
-			ServerName string `json:"serverName"`
-			Address    string `json:"address"`
-		}
-		s.mu.Lock()
-		list := []endpoint{}
-		for _, w := range s.sortedWorlds() {
-			list = append(list, endpoint{w.account.ID, w.region, w.serverName(), s.BrokerAddr()})
-		}
-		s.mu.Unlock()
-		body = list
-	default:
-		http.NotFound(w, r)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.Encode(body)
 }

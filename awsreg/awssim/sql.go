@@ -1,172 +1,213 @@
 package awssim
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 )
 
-// ruleSQL is the part of the rules SQL that the simulator runs:
+// The versions of the rules SQL (AWS IoT developer guide, iot-rule-sql-version).
+const (
+	sqlVersion2015 = "2015-10-08" // the default
+	sqlVersion2016 = "2016-03-23"
+	sqlVersionBeta = "beta"
+)
+
+// maxSQL is the longest statement that the simulator reads. AWS bounds the rule as
+// a whole.
+const maxSQL = 64 << 10
+
+// ruleSQL is a statement of the rules SQL (AWS IoT developer guide,
+// iot-sql-reference):
 //
-//	SELECT * FROM 'topic/filter' [WHERE member[.member] = 'text']
+//	SELECT * | [*,] item, ... | VALUE expression [FROM 'filter'] [WHERE expression]
+//
+// An item is a member of the payload, or an expression with AS and an alias.
 type ruleSQL struct {
-	filter string
-	path   []string // empty without WHERE
-	text   string
+	filter string // empty without FROM: for Basic Ingest only
+	all    bool   // * is among the items
+	items  []selectItem
+	value  sqlNode // SELECT VALUE
+	where  sqlNode // nil without WHERE
+	names  bool    // refers to members of the payload
 }
 
-// parseSQL parses a statement. Everything else that the real rules SQL can do is
-// refused here with a SqlParseException, never ignored.
-func parseSQL(sql string) (*ruleSQL, error) {
-	bad := func(format string, args ...any) (*ruleSQL, error) {
-		return nil, iotError("SqlParseException", "%s; this AWS simulator runs only SELECT * FROM 'filter' [WHERE member = 'text']", fmt.Sprintf(format, args...))
-	}
-	tokens, err := sqlTokens(sql)
+type selectItem struct {
+	alias string
+	node  sqlNode
+}
+
+// keywords cannot be names of members.
+var keywords = map[string]bool{
+	"select": true, "from": true, "where": true, "as": true, "and": true, "or": true, "not": true, "case": true, "when": true,
+	"then": true, "else": true, "end": true, "true": true, "false": true, "null": true, "undefined": true, "in": true, "exists": true,
+	"like": true, "is": true, "between": true, "set": true, "with": true, "group": true, "order": true, "having": true, "limit": true,
+}
+
+// parseSQL parses a statement of a version. What the simulator cannot do as AWS
+// documents it is refused here with a SqlParseException, never ignored.
+func parseSQL(sql, version string) (*ruleSQL, error) {
+	q, err := parseStatement(sql, version)
 	if err != nil {
-		return bad("%v", err)
+		return nil, iotError("SqlParseException", "%v (docs/aws-simulator.md says which SQL this AWS simulator runs)", err)
 	}
-	if len(tokens) != 4 && len(tokens) != 8 {
-		return bad("Expected a statement of four or eight tokens, found %d", len(tokens))
+	return q, nil
+}
+
+func parseStatement(sql, version string) (*ruleSQL, error) {
+	p, err := newSQLParser(sql, version)
+	if err != nil {
+		return nil, err
 	}
-	for i, want := range []string{"SELECT", "*", "FROM"} {
-		if tokens[i].quoted || !strings.EqualFold(tokens[i].text, want) {
-			return bad("Expected %s, found %q", want, clip(tokens[i].text, 64))
+	q := &ruleSQL{}
+	if err := p.expect("SELECT"); err != nil {
+		return nil, err
+	}
+	if err := p.selection(q); err != nil {
+		return nil, err
+	}
+	if p.accept("FROM") {
+		if err := p.from(q); err != nil {
+			return nil, err
 		}
 	}
-	if !tokens[3].quoted {
-		return bad("Expected a topic filter in single quotes, found %q", clip(tokens[3].text, 64))
+	if p.accept("WHERE") {
+		if q.where, err = p.expression(); err != nil {
+			return nil, err
+		}
 	}
-	out := &ruleSQL{filter: tokens[3].text}
-	if err := checkFilter(out.filter); err != nil {
-		return bad("%v", err)
+	if t := p.peek(); t.kind != tokenEnd {
+		return nil, fmt.Errorf("unexpected %s", t)
+	}
+	q.names = p.names
+	return q, nil
+}
+
+// selection parses what stands between SELECT and FROM.
+func (p *sqlParser) selection(q *ruleSQL) error {
+	if p.peek().is("VALUE") && p.valueKeyword() {
+		p.next()
+		if p.accept("*") {
+			q.all = true
+			return nil
+		}
+		var err error
+		q.value, err = p.expression()
+		return err
+	}
+	seen := map[string]bool{}
+	for {
+		if p.accept("*") {
+			if q.all {
+				return fmt.Errorf("* is selected twice")
+			}
+			q.all = true
+		} else {
+			item, err := p.item()
+			if err != nil {
+				return err
+			}
+			if seen[item.alias] {
+				return fmt.Errorf("%q is selected twice", clip(item.alias, 64))
+			}
+			seen[item.alias] = true
+			q.items = append(q.items, item)
+		}
+		if !p.accept(",") {
+			return nil
+		}
+	}
+}
+
+// valueKeyword tells SELECT VALUE expression from SELECT value, a member.
+func (p *sqlParser) valueKeyword() bool {
+	next := p.at(1)
+	switch next.kind {
+	case tokenString, tokenNumber:
+		return true
+	case tokenName:
+		return !keywords[strings.ToLower(next.text)] || next.is("CASE") || next.is("NOT") || next.is("NULL") || next.is("TRUE") || next.is("FALSE")
+	case tokenSymbol:
+		return next.text == "(" || next.text == "[" || next.text == "{" || next.text == "*" && (p.at(2).kind == tokenEnd || p.at(2).is("FROM"))
+	}
+	return false
+}
+
+// item parses one item of the list. Under which key AWS returns an expression
+// without an alias is documented for members of the payload only.
+func (p *sqlParser) item() (selectItem, error) {
+	first := p.peek()
+	node, err := p.expression()
+	if err != nil {
+		return selectItem{}, err
+	}
+	if p.accept("AS") {
+		alias := p.next()
+		if alias.kind != tokenName || keywords[strings.ToLower(alias.text)] {
+			return selectItem{}, fmt.Errorf("expected an alias after AS, found %s", alias)
+		}
+		return selectItem{alias.text, node}, nil
+	}
+	if _, member := node.(memberNode); !member {
+		return selectItem{}, fmt.Errorf("the expression that begins with %s needs AS and an alias", first)
+	}
+	return selectItem{first.text, node}, nil
+}
+
+func (p *sqlParser) from(q *ruleSQL) error {
+	t := p.next()
+	if t.kind != tokenString || t.double {
+		return fmt.Errorf("expected a topic filter in single quotes after FROM, found %s", t)
+	}
+	if err := checkFilter(t.text); err != nil {
+		return err
 	}
 	// A rule cannot subscribe to Basic Ingest topics (AWS IoT developer guide,
 	// iot-basic-ingest).
-	if strings.HasPrefix(out.filter, basicIngest) {
-		return bad("Rules cannot subscribe to %s", basicIngest)
+	if strings.HasPrefix(t.text, basicIngest) {
+		return fmt.Errorf("rules cannot subscribe to %s", basicIngest)
 	}
-	if len(tokens) == 4 {
-		return out, nil
-	}
-	where, path, eq, text := tokens[4], tokens[5], tokens[6], tokens[7]
-	if where.quoted || !strings.EqualFold(where.text, "WHERE") || path.quoted || eq.quoted || eq.text != "=" || !text.quoted {
-		return bad("Expected WHERE member = 'text'")
-	}
-	out.path, out.text = strings.Split(path.text, "."), text.text
-	for _, p := range out.path {
-		if !isName(p) {
-			return bad("%q is not a member name", clip(path.text, 64))
-		}
-	}
-	return out, nil
-}
-
-// matches reports whether a payload fulfils the WHERE clause.
-func (q *ruleSQL) matches(payload []byte) bool {
-	if len(q.path) == 0 {
-		return true
-	}
-	var v any
-	if json.Unmarshal(payload, &v) != nil {
-		return false
-	}
-	for _, p := range q.path {
-		m, ok := v.(map[string]any)
-		if !ok {
-			return false
-		}
-		v = m[p]
-	}
-	return v == q.text
-}
-
-type sqlToken struct {
-	text   string
-	quoted bool
-}
-
-func sqlTokens(sql string) ([]sqlToken, error) {
-	var out []sqlToken
-	for i := 0; i < len(sql); {
-		c := sql[i]
-		switch {
-		case c == ' ' || c == '\t' || c == '\n' || c == '\r':
-			i++
-		case c == '\'':
-			end := strings.IndexByte(sql[i+1:], '\'')
-			if end < 0 {
-				return nil, fmt.Errorf("unterminated string")
-			}
-			out = append(out, sqlToken{sql[i+1 : i+1+end], true})
-			i += end + 2
-		case c == '*' || c == '=':
-			out = append(out, sqlToken{string(c), false})
-			i++
-		default:
-			j := i
-			for j < len(sql) && (isNameByte(sql[j]) || sql[j] == '.') {
-				j++
-			}
-			if j == i {
-				return nil, fmt.Errorf("unexpected character %q", c)
-			}
-			out = append(out, sqlToken{sql[i:j], false})
-			i = j
-		}
-		if len(out) > 8 {
-			return nil, fmt.Errorf("unexpected %q", clip(out[8].text, 64))
-		}
-	}
-	return out, nil
-}
-
-func isNameByte(c byte) bool {
-	return c == '_' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
-}
-
-func isName(s string) bool {
-	if s == "" || '0' <= s[0] && s[0] <= '9' {
-		return false
-	}
-	for i := 0; i < len(s); i++ {
-		if !isNameByte(s[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-// checkFilter checks an MQTT topic filter (MQTT 3.1.1, section 4.7.1).
-func checkFilter(filter string) error {
-	if filter == "" || len(filter) > 256 {
-		return fmt.Errorf("a topic filter has 1 to 256 bytes")
-	}
-	levels := strings.Split(filter, "/")
-	for i, l := range levels {
-		if strings.Contains(l, "#") && (l != "#" || i != len(levels)-1) {
-			return fmt.Errorf("# must be the last level of a topic filter")
-		}
-		if strings.Contains(l, "+") && l != "+" {
-			return fmt.Errorf("+ must be a whole level of a topic filter")
-		}
-	}
+	q.filter = t.text
 	return nil
 }
 
-// matchFilter matches a topic with a filter (MQTT 3.1.1, section 4.7). Wildcards
-// at the start match no topic that begins with $.
-func matchFilter(filter, topic string) bool {
-	if strings.HasPrefix(topic, "$") && (strings.HasPrefix(filter, "+") || strings.HasPrefix(filter, "#")) {
-		return false
+// verbatim reports whether the statement hands the payload on as it came.
+func (q *ruleSQL) verbatim() bool { return q.all && len(q.items) == 0 && q.value == nil }
+
+// run evaluates the statement for a message. matched is false if the WHERE clause
+// is not true. Payloads that are not JSON only suit statements that name no member,
+// with * alone or functions alone (AWS IoT developer guide, binary-payloads).
+func (q *ruleSQL) run(env *sqlEnv) (out []byte, matched bool, err error) {
+	if !env.isJSON && (q.names || q.all && !q.verbatim()) {
+		return nil, false, fmt.Errorf("the payload is not JSON, and the statement refers to its members")
 	}
-	f, t := strings.Split(filter, "/"), strings.Split(topic, "/")
-	for i, l := range f {
-		if l == "#" {
-			return true
-		}
-		if i >= len(t) || l != "+" && l != t[i] {
-			return false
+	if q.where != nil {
+		if v := q.where.eval(env); env.err != nil || v != any(true) {
+			return nil, false, env.err
 		}
 	}
-	return len(f) == len(t)
+	switch {
+	case q.verbatim():
+		return env.msg.payload, true, nil
+	case q.value != nil:
+		out, err = encodeValue(q.value.eval(env))
+	default:
+		object := map[string]any{}
+		if q.all {
+			doc, ok := env.doc.(map[string]any)
+			if !ok {
+				return nil, false, fmt.Errorf("the payload is not a JSON object, and the statement adds items to it")
+			}
+			for k, v := range doc {
+				object[k] = v
+			}
+		}
+		for _, item := range q.items {
+			object[item.alias] = item.node.eval(env)
+		}
+		out, err = encodeValue(object)
+	}
+	if env.err != nil {
+		err = env.err
+	}
+	return out, err == nil, err
 }

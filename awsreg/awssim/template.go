@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -12,8 +13,14 @@ import (
 // CreateProvisioningTemplate).
 const maxTemplate = 10240
 
-// maxDepth bounds the nesting of intrinsic functions.
-const maxDepth = 20
+// Bounds of one evaluation, which are the simulator's own: the nesting of intrinsic
+// functions, how many values are computed, and their characters in all. Fn::Sub may
+// name the same long value hundreds of times, and its own map may hold Fn::Sub again.
+const (
+	maxDepth  = 20
+	maxValues = 10000
+	maxOutput = 1 << 20
+)
 
 // templateDoc is a parsed provisioning template (AWS IoT developer guide,
 // provision-template).
@@ -63,24 +70,78 @@ func parseTemplate(body string) (*templateDoc, error) {
 		default:
 			return nil, invalid("Invalid template body: resource %q is of the unknown Type %q", clip(name, 64), clip(r.Type, 64))
 		}
-		for k, v := range r.OverrideSettings {
-			switch v {
-			case "DO_NOTHING", "REPLACE", "FAIL", "MERGE":
-			default:
-				return nil, invalid("Invalid template body: OverrideSettings %s of %q must be DO_NOTHING, REPLACE, FAIL or MERGE", clip(k, 64), clip(name, 64))
-			}
+		if err := checkOverrides(name, r); err != nil {
+			return nil, err
 		}
 	}
 	if certs != 1 {
 		return nil, invalid("Invalid template body: want exactly one resource of Type AWS::IoT::Certificate, found %d", certs)
 	}
+	for k, v := range doc.DeviceConfiguration {
+		// The answer of RegisterThing is a map of strings (AWS IoT developer guide,
+		// fleet-provision-api). What becomes of other values is not documented.
+		switch v := v.(type) {
+		case string:
+			continue
+		case map[string]any:
+			if len(v) == 1 && isFunction(v) {
+				continue
+			}
+		}
+		return nil, noOperation("DeviceConfiguration values other than strings: " + clip(k, 64))
+	}
 	return &doc, nil
+}
+
+// overridable are the properties that OverrideSettings may name, and what it may
+// say (AWS IoT developer guide, provision-template).
+var overridable = map[string]map[string][]string{
+	"AWS::IoT::Thing": {
+		"AttributePayload": {"DO_NOTHING", "REPLACE", "FAIL", "MERGE"},
+		"ThingGroups":      {"DO_NOTHING", "REPLACE", "FAIL", "MERGE"},
+		"ThingTypeName":    {"DO_NOTHING", "REPLACE", "FAIL"},
+	},
+	"AWS::IoT::Certificate": {"Status": {"DO_NOTHING", "REPLACE", "FAIL"}},
+}
+
+func checkOverrides(name string, r templateResource) error {
+	for k, v := range r.OverrideSettings {
+		may, ok := overridable[r.Type][k]
+		if !ok {
+			return invalid("Invalid template body: %q of Type %s has no OverrideSettings %s", clip(name, 64), r.Type, clip(k, 64))
+		}
+		if !slices.Contains(may, v) {
+			return invalid("Invalid template body: OverrideSettings %s of %q must be one of %s", k, clip(name, 64), strings.Join(may, ", "))
+		}
+	}
+	return nil
+}
+
+func isFunction(v map[string]any) bool {
+	for k := range v {
+		if k != "Ref" && !strings.HasPrefix(k, "Fn::") {
+			return false
+		}
+	}
+	return true
 }
 
 // templateEnv resolves the intrinsic functions of one run.
 type templateEnv struct {
 	doc    *templateDoc
 	params map[string]string
+	values int // computed so far
+	output int // characters of strings computed so far
+}
+
+// spend counts a computed value against the bounds of the run.
+func (e *templateEnv) spend(n int) error {
+	e.values++
+	e.output += n
+	if e.values > maxValues || e.output > maxOutput {
+		return invalid("the simulator evaluates at most %d values of %d characters in all for one template", maxValues, maxOutput)
+	}
+	return nil
 }
 
 // text resolves a property that must be a string.
@@ -96,6 +157,19 @@ func (e *templateEnv) text(v any) (string, error) {
 	return s, nil
 }
 
+// texts resolves a property that must be a list of strings.
+func (e *templateEnv) texts(v any) ([]string, error) {
+	out, err := e.resolve(v, 0)
+	if err != nil {
+		return nil, err
+	}
+	list, ok := out.([]string)
+	if !ok {
+		return nil, fmt.Errorf("want a list of strings, found %s", describe(v))
+	}
+	return list, nil
+}
+
 // resolve evaluates v to a string or a list of strings. Ref and the functions are
 // those of the developer guide, provision-template; for JITP only Ref and Fn::Join
 // appear in AWS's examples, the others are documented for fleet templates.
@@ -105,7 +179,7 @@ func (e *templateEnv) resolve(v any, depth int) (any, error) {
 	}
 	switch v := v.(type) {
 	case string:
-		return v, nil
+		return v, e.spend(len(v))
 	case []any:
 		out := make([]string, len(v))
 		for i := range v {
@@ -153,6 +227,13 @@ func (e *templateEnv) function(name string, arg any, depth int) (any, error) {
 	switch {
 	case name == "Fn::Join" && len(args) == 2:
 		if parts, ok := args[1].([]string); ok {
+			n := len(str(0)) * len(parts)
+			for _, p := range parts {
+				n += len(p)
+			}
+			if err := e.spend(n); err != nil {
+				return nil, err
+			}
 			return strings.Join(parts, str(0)), nil
 		}
 	case name == "Fn::Select" && len(args) == 2:
@@ -179,9 +260,13 @@ func (e *templateEnv) ref(arg any) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("a Ref wants the name of a parameter")
 	}
-	if _, declared := e.doc.Parameters[name]; declared {
-		if s, ok := e.params[name]; ok {
-			return s, nil
+	if p, declared := e.doc.Parameters[name]; declared {
+		s, ok := e.params[name]
+		if !ok && p.Default != nil {
+			s, ok = *p.Default, true
+		}
+		if ok {
+			return s, e.spend(len(s))
 		}
 	}
 	return nil, unresolved(name)
@@ -210,26 +295,37 @@ func (e *templateEnv) sub(arg any, depth int) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("Fn::Sub wants a string, or a string and a map")
 	}
-	var failed error
-	out := subPattern.ReplaceAllStringFunc(text, func(m string) string {
-		var v any
-		var err error
-		name := m[2 : len(m)-1]
-		if node, given := names[name]; given {
-			v, err = e.resolve(node, depth+1)
-		} else {
-			v, err = e.ref(name)
+	var out strings.Builder
+	known := map[string]string{}
+	last := 0
+	for _, m := range subPattern.FindAllStringSubmatchIndex(text, -1) {
+		out.WriteString(text[last:m[0]])
+		last = m[1]
+		name := text[m[2]:m[3]]
+		s, seen := known[name]
+		if !seen {
+			var v any
+			var err error
+			if node, given := names[name]; given {
+				v, err = e.resolve(node, depth+1)
+			} else {
+				v, err = e.ref(name)
+			}
+			if err != nil {
+				return nil, err
+			}
+			if s, ok = v.(string); !ok {
+				return nil, fmt.Errorf("${%s} is not a string", clip(name, 64))
+			}
+			known[name] = s
 		}
-		s, isText := v.(string)
-		if err == nil && !isText {
-			err = fmt.Errorf("%s is not a string", m)
+		if err := e.spend(len(s)); err != nil {
+			return nil, err
 		}
-		if err != nil && failed == nil {
-			failed = err
-		}
-		return s
-	})
-	return out, failed
+		out.WriteString(s)
+	}
+	out.WriteString(text[last:])
+	return out.String(), e.spend(len(text))
 }
 
 func describe(v any) string {

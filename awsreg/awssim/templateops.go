@@ -39,6 +39,19 @@ type provisioningHook struct {
 	TargetARN      string `json:"targetArn"`
 }
 
+// check refuses a hook that could not be called. Only Lambda functions can be hooks,
+// and the version of the payload is 2020-04-01 (API reference, ProvisioningHook).
+func (h *provisioningHook) check() error {
+	switch {
+	case h == nil:
+	case functionOf(h.TargetARN) == "":
+		return invalid("preProvisioningHook: targetArn must be the ARN of a Lambda function, not %q", clip(h.TargetARN, 200))
+	case h.PayloadVersion != "" && h.PayloadVersion != hookPayload:
+		return invalid("preProvisioningHook: payloadVersion must be %s, not %q", hookPayload, clip(h.PayloadVersion, 32))
+	}
+	return nil
+}
+
 func (w *world) templateARN(name string) string { return w.arn("iot", "provisioningtemplate/"+name) }
 
 func (t *template) defaultVersion() *templateVersion {
@@ -73,8 +86,8 @@ func createTemplate(c *call) (any, error) {
 	}
 	switch in.Type {
 	case "":
-		in.Type = "FLEET_PROVISIONING"
-	case "FLEET_PROVISIONING", "JITP":
+		in.Type = fleetTemplate
+	case fleetTemplate, "JITP":
 	default:
 		return nil, invalid("type must be FLEET_PROVISIONING or JITP, not %q", in.Type)
 	}
@@ -88,6 +101,9 @@ func createTemplate(c *call) (any, error) {
 	case in.PreProvisioningHook != nil && in.Type == "JITP":
 		// AWS IoT developer guide, jit-provisioning: hooks are for fleet provisioning.
 		return nil, invalid("A JITP template cannot have a preProvisioningHook")
+	}
+	if err := in.PreProvisioningHook.check(); err != nil {
+		return nil, err
 	}
 	doc, err := parseTemplate(in.TemplateBody)
 	if err != nil {
@@ -166,6 +182,9 @@ func updateTemplate(c *call) (any, error) {
 	}
 	if in.PreProvisioningHook != nil && t.kind == "JITP" {
 		return nil, invalid("A JITP template cannot have a preProvisioningHook")
+	}
+	if err := in.PreProvisioningHook.check(); err != nil {
+		return nil, err
 	}
 	var version *templateVersion
 	if in.DefaultVersionID != nil {

@@ -3,8 +3,10 @@ package awssim
 import (
 	"maps"
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
+	"strings"
 )
 
 // maxAttributes is how many attributes a thing without a thing type may have (API
@@ -21,6 +23,7 @@ type thing struct {
 	seq        int64
 	id         string
 	name       string
+	typeName   string // empty without a thing type
 	attributes map[string]string
 	version    int64
 	principals map[string]bool // certificate id -> attached exclusively
@@ -42,12 +45,7 @@ func (w *world) findThing(name string) (*thing, error) {
 
 // thingsOf lists the things that a certificate is attached to, oldest first.
 func (w *world) thingsOf(certID string) []*thing {
-	var out []*thing
-	for _, th := range w.things {
-		if _, ok := th.principals[certID]; ok {
-			out = append(out, th)
-		}
-	}
+	out := slices.Collect(maps.Keys(w.attached[certID]))
 	sort.Slice(out, func(i, j int) bool { return out[i].seq < out[j].seq })
 	return out
 }
@@ -55,6 +53,7 @@ func (w *world) thingsOf(certID string) []*thing {
 func createThing(c *call) (any, error) {
 	var in struct {
 		AttributePayload *attributePayload `json:"attributePayload"`
+		ThingTypeName    string            `json:"thingTypeName"`
 	}
 	if err := c.decode(&in); err != nil {
 		return nil, err
@@ -63,32 +62,44 @@ func createThing(c *call) (any, error) {
 	if in.AttributePayload != nil {
 		attrs = in.AttributePayload.Attributes
 	}
-	th, err := c.w.addThing(c.path["thingName"], attrs)
+	th, err := c.w.addTypedThing(c.path["thingName"], in.ThingTypeName, attrs)
 	if err != nil {
 		return nil, err
 	}
 	return map[string]string{"thingName": th.name, "thingArn": c.w.thingARN(th.name), "thingId": th.id}, nil
 }
 
-// addThing creates a thing. The same name with the same configuration succeeds
-// again, with another one it does not (API reference, CreateThing).
+// addThing creates a thing without a thing type. The caller holds w.mu.
 func (w *world) addThing(name string, attrs map[string]string) (*thing, error) {
+	return w.addTypedThing(name, "", attrs)
+}
+
+// addTypedThing creates a thing. The same name with the same configuration succeeds
+// again, with another one it does not (API reference, CreateThing). The caller
+// holds w.mu.
+func (w *world) addTypedThing(name, typeName string, attrs map[string]string) (*thing, error) {
 	if !thingName.MatchString(name) {
 		return nil, invalid("thingName %q: want 1 to 128 letters, digits or :_-", clip(name, 160))
 	}
-	if err := checkAttributes(attrs); err != nil {
+	if err := checkThingAttributes(typeName, attrs); err != nil {
 		return nil, err
 	}
 	if old, ok := w.things[name]; ok {
-		if maps.Equal(old.attributes, attrs) {
+		if maps.Equal(old.attributes, attrs) && old.typeName == typeName {
 			return old, nil
 		}
 		return nil, alreadyExists(name, w.thingARN(name), "Thing %s already exists in account with different attributes", name)
 	}
+	if err := w.checkThingType(typeName); err != nil {
+		return nil, err
+	}
 	if err := room(w.things, "things"); err != nil {
 		return nil, err
 	}
-	th := &thing{seq: w.next(), id: randomID(), name: name, attributes: maps.Clone(attrs), version: 1, principals: map[string]bool{}}
+	th := &thing{
+		seq: w.next(), id: randomID(), name: name, typeName: typeName, attributes: maps.Clone(attrs), version: 1,
+		principals: map[string]bool{},
+	}
 	if th.attributes == nil {
 		th.attributes = map[string]string{}
 	}
@@ -96,10 +107,49 @@ func (w *world) addThing(name string, attrs map[string]string) (*thing, error) {
 	return th, nil
 }
 
-func checkAttributes(attrs map[string]string) error {
-	if len(attrs) > maxAttributes {
-		return invalid("a thing without a thing type has at most %d attributes, not %d", maxAttributes, len(attrs))
+// checkThingType refuses a type that new things cannot have. The caller holds w.mu.
+func (w *world) checkThingType(name string) error {
+	if name == "" {
+		return nil
 	}
+	t, err := w.findThingType(name)
+	if err == nil && !t.deprecated.IsZero() {
+		// API reference, DeprecateThingType: no new things can be associated with it.
+		return invalid("The thing type %s is deprecated", name)
+	}
+	return err
+}
+
+// setThing gives a thing a type ("" for none) and attributes, and counts its
+// version up. The caller holds w.mu.
+func (w *world) setThing(th *thing, typeName string, attrs map[string]string) error {
+	if err := checkThingAttributes(typeName, attrs); err != nil {
+		return err
+	}
+	if typeName != th.typeName {
+		if err := w.checkThingType(typeName); err != nil {
+			return err
+		}
+	}
+	th.typeName, th.attributes = typeName, attrs
+	th.version++
+	return nil
+}
+
+// checkAttributes bounds the attributes of a thing without a thing type.
+func checkAttributes(attrs map[string]string) error { return checkThingAttributes("", attrs) }
+
+// checkThingAttributes bounds the attributes of a thing of a type, "" for none.
+func checkThingAttributes(typeName string, attrs map[string]string) error {
+	if n := len(attrs); typeName == "" && n > maxAttributes {
+		return invalid("a thing without a thing type has at most %d attributes, not %d", maxAttributes, n)
+	} else if n > maxTypedAttributes {
+		return invalid("a thing has at most %d attributes, not %d", maxTypedAttributes, n)
+	}
+	return checkAttributeText(attrs)
+}
+
+func checkAttributeText(attrs map[string]string) error {
 	for k, v := range attrs {
 		if !attributeName.MatchString(k) || !attributeValue.MatchString(v) {
 			return invalid("attribute %q has a character that is not allowed, or is too long", clip(k, 128))
@@ -109,9 +159,13 @@ func checkAttributes(attrs map[string]string) error {
 }
 
 func (w *world) thingMembers(th *thing) map[string]any {
-	return map[string]any{
+	m := map[string]any{
 		"thingName": th.name, "thingArn": w.thingARN(th.name), "attributes": th.attributes, "version": th.version,
 	}
+	if th.typeName != "" {
+		m["thingTypeName"] = th.typeName
+	}
+	return m
 }
 
 func describeThing(c *call) (any, error) {
@@ -128,6 +182,8 @@ func updateThing(c *call) (any, error) {
 	var in struct {
 		AttributePayload *attributePayload `json:"attributePayload"`
 		ExpectedVersion  int64             `json:"expectedVersion"`
+		ThingTypeName    string            `json:"thingTypeName"`
+		RemoveThingType  bool              `json:"removeThingType"`
 	}
 	if err := c.decode(&in); err != nil {
 		return nil, err
@@ -139,23 +195,20 @@ func updateThing(c *call) (any, error) {
 	if in.ExpectedVersion != 0 && in.ExpectedVersion != th.version {
 		return nil, iotError("VersionConflictException", "the version of %s is %d, not %d", th.name, th.version, in.ExpectedVersion)
 	}
-	next := map[string]string{}
-	if in.AttributePayload == nil || in.AttributePayload.Merge {
-		next = maps.Clone(th.attributes)
+	typeName := th.typeName
+	switch {
+	case in.RemoveThingType && in.ThingTypeName != "":
+		return nil, invalid("thingTypeName and removeThingType exclude each other")
+	case in.RemoveThingType:
+		typeName = ""
+	case in.ThingTypeName != "":
+		typeName = in.ThingTypeName
 	}
+	attrs := th.attributes
 	if in.AttributePayload != nil {
-		for k, v := range in.AttributePayload.Attributes {
-			if next[k] = v; v == "" { // an empty value removes (API reference, AttributePayload)
-				delete(next, k)
-			}
-		}
+		attrs = in.AttributePayload.apply(th.attributes)
 	}
-	if err := checkAttributes(next); err != nil {
-		return nil, err
-	}
-	th.attributes = next
-	th.version++
-	return nil, nil
+	return nil, c.w.setThing(th, typeName, attrs)
 }
 
 // deleteThing succeeds for a thing that does not exist (API reference,
@@ -172,24 +225,22 @@ func deleteThing(c *call) (any, error) {
 		return nil, invalid("Cannot delete. Thing %s is still attached to one or more principals", th.name)
 	}
 	delete(c.w.things, th.name)
+	c.w.dropMember(th.name)
 	return nil, nil
 }
 
 func listThings(c *call) (any, error) {
-	if c.query.Get("thingTypeName") != "" {
-		return nil, noOperation("thing types")
+	prefix, err := c.flag("usePrefixAttributeValue")
+	if err != nil {
+		return nil, err
 	}
-	if c.query.Get("usePrefixAttributeValue") == "true" {
-		return nil, noOperation("usePrefixAttributeValue")
+	name, value, typeName := c.query.Get("attributeName"), c.query.Get("attributeValue"), c.query.Get("thingTypeName")
+	keep := func(th *thing) bool {
+		have, ok := th.attributes[name]
+		hit := name == "" || ok && (have == value || prefix && strings.HasPrefix(have, value))
+		return hit && (typeName == "" || th.typeName == typeName)
 	}
-	name, value := c.query.Get("attributeName"), c.query.Get("attributeValue")
-	var list []*thing
-	for _, th := range sorted(c.w.things, func(t *thing) int64 { return t.seq }) {
-		if have, ok := th.attributes[name]; name == "" || ok && have == value {
-			list = append(list, th)
-		}
-	}
-	page, token, err := paginate(c, list, func(t *thing) int64 { return t.seq }, "maxResults", "nextToken", true)
+	page, token, err := paginateIf(c, c.w.thingsInOrder(), keep, func(t *thing) int64 { return t.seq }, "maxResults", "nextToken", true)
 	if err != nil {
 		return nil, err
 	}
@@ -216,15 +267,11 @@ func attachThingPrincipal(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	exclusive := false
-	switch v := c.query.Get("thingPrincipalType"); v {
-	case "", "NON_EXCLUSIVE_THING":
-	case "EXCLUSIVE_THING":
-		exclusive = true
-	default:
-		return nil, invalid("thingPrincipalType must be EXCLUSIVE_THING or NON_EXCLUSIVE_THING, not %q", v)
+	kind, err := c.thingPrincipalType()
+	if err != nil {
+		return nil, err
 	}
-	return nil, c.w.attachThing(th, cert, exclusive)
+	return nil, c.w.attachThing(th, cert, kind == exclusiveThing)
 }
 
 func (w *world) attachThing(th *thing, cert *certificate, exclusive bool) error {
@@ -234,6 +281,10 @@ func (w *world) attachThing(th *thing, cert *certificate, exclusive bool) error 
 		}
 	}
 	th.principals[cert.id] = exclusive
+	if w.attached[cert.id] == nil {
+		w.attached[cert.id] = map[*thing]struct{}{}
+	}
+	w.attached[cert.id][th] = struct{}{}
 	return nil
 }
 
@@ -243,6 +294,9 @@ func detachThingPrincipal(c *call) (any, error) {
 		return nil, err
 	}
 	delete(th.principals, cert.id)
+	if delete(c.w.attached[cert.id], th); len(c.w.attached[cert.id]) == 0 {
+		delete(c.w.attached, cert.id)
+	}
 	return nil, nil
 }
 
@@ -251,13 +305,7 @@ func listThingPrincipals(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var list []*certificate
-	for _, cert := range sorted(c.w.certs, func(x *certificate) int64 { return x.seq }) {
-		if _, ok := th.principals[cert.id]; ok {
-			list = append(list, cert)
-		}
-	}
-	page, token, err := paginate(c, list, func(x *certificate) int64 { return x.seq }, "maxResults", "nextToken", true)
+	page, token, err := paginate(c, c.w.principalsOf(th, ""), func(x *certificate) int64 { return x.seq }, "maxResults", "nextToken", true)
 	if err != nil {
 		return nil, err
 	}

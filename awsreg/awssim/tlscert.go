@@ -20,17 +20,22 @@ import (
 type serverTLS struct {
 	accounts []Account
 	now      func() time.Time
+	local    string // the region whose endpoint the server name localhost stands for; empty for none
 	root     *x509.Certificate
 	rootKey  *ecdsa.PrivateKey
 	rootPEM  []byte
 	key      *ecdsa.PrivateKey
 
-	mu    sync.Mutex
-	leafs map[string]*tls.Certificate // by region, "" for localhost only
+	mu      sync.Mutex
+	leafs   map[string]*tls.Certificate // by region, "" for localhost only
+	domains map[string]domainPlace      // by lower-case server name
 }
 
+// domainPlace is where a server name of a domain configuration belongs.
+type domainPlace struct{ account, region, config string }
+
 func newServerTLS(accounts []Account, now func() time.Time) (*serverTLS, error) {
-	s := &serverTLS{accounts: accounts, now: now, leafs: map[string]*tls.Certificate{}}
+	s := &serverTLS{accounts: accounts, now: now, leafs: map[string]*tls.Certificate{}, domains: map[string]domainPlace{}}
 	var err error
 	if s.rootKey, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		return nil, err
@@ -68,6 +73,15 @@ func (s *serverTLS) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, e
 
 // endpoint finds the account and region that an SNI names.
 func (s *serverTLS) endpoint(sni string) (account, region string, ok bool) {
+	s.mu.Lock()
+	d, ok := s.domains[strings.ToLower(sni)]
+	s.mu.Unlock()
+	if ok {
+		return d.account, d.region, true
+	}
+	if s.local != "" && strings.EqualFold(sni, "localhost") {
+		return s.accounts[0].ID, s.local, true
+	}
 	_, rest, found := strings.Cut(strings.ToLower(sni), "-ats.iot.")
 	region, amazon := strings.CutSuffix(rest, ".amazonaws.com")
 	if !found || !amazon || !regionName.MatchString(region) {
@@ -79,6 +93,30 @@ func (s *serverTLS) endpoint(sni string) (account, region string, ok bool) {
 		}
 	}
 	return "", "", false
+}
+
+// domainOf returns the name of the domain configuration that a server name was
+// made for; false for the endpoint that every account has.
+func (s *serverTLS) domainOf(sni string) (string, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, ok := s.domains[strings.ToLower(sni)]
+	return d.config, ok
+}
+
+// addDomain makes the server certificate of a region name one more endpoint.
+func (s *serverTLS) addDomain(sni, account, region, config string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.domains[strings.ToLower(sni)] = domainPlace{account, region, config}
+	delete(s.leafs, region)
+}
+
+func (s *serverTLS) removeDomain(sni string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.leafs, s.domains[strings.ToLower(sni)].region)
+	delete(s.domains, strings.ToLower(sni))
 }
 
 func (s *serverTLS) leaf(region string) (*tls.Certificate, error) {
@@ -94,6 +132,11 @@ func (s *serverTLS) leaf(region string) (*tls.Certificate, error) {
 		}
 		for _, a := range s.accounts {
 			names = append(names, endpointName(a.ID, region))
+		}
+		for name, d := range s.domains {
+			if d.region == region {
+				names = append(names, name)
+			}
 		}
 	}
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))

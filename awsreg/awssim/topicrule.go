@@ -13,10 +13,10 @@ const maxRules = 1000
 var ruleName = regexp.MustCompile(`^[a-zA-Z0-9_]{1,128}$`)
 
 type topicRule struct {
-	seq      int64
-	name     string
-	payload  topicRulePayload
-	sql      *ruleSQL
+	seq     int64
+	name    string
+	payload topicRulePayload
+	ruleParts
 	created  time.Time
 	disabled bool
 }
@@ -25,64 +25,62 @@ type topicRulePayload struct {
 	SQL          string       `json:"sql"`
 	Description  string       `json:"description,omitempty"`
 	Actions      []ruleAction `json:"actions"`
+	ErrorAction  *ruleAction  `json:"errorAction,omitempty"`
 	RuleDisabled bool         `json:"ruleDisabled"`
 	SQLVersion   string       `json:"awsIotSqlVersion,omitempty"`
 }
 
-// ruleAction is one of the two actions that the simulator runs.
-type ruleAction struct {
-	Lambda    *lambdaAction    `json:"lambda,omitempty"`
-	Republish *republishAction `json:"republish,omitempty"`
+// version is the SQL version of the rule; without one it is the first (AWS IoT
+// developer guide, iot-rule-sql-version).
+func (p topicRulePayload) version() string {
+	if p.SQLVersion == "" {
+		return sqlVersion2015
+	}
+	return p.SQLVersion
 }
 
-type lambdaAction struct {
-	FunctionARN string `json:"functionArn"`
-}
-
-type republishAction struct {
-	RoleARN string `json:"roleArn"`
-	Topic   string `json:"topic"`
-	QoS     int    `json:"qos"`
+// ruleParts is what a payload parses to.
+type ruleParts struct {
+	sql         *ruleSQL
+	actions     []preparedAction
+	errorAction *preparedAction
 }
 
 func (w *world) ruleARN(name string) string { return w.arn("iot", "rule/"+name) }
 
-func (c *call) rulePayload() (topicRulePayload, *ruleSQL, error) {
+func (c *call) rulePayload() (topicRulePayload, ruleParts, error) {
 	var p topicRulePayload
+	var parts ruleParts
 	if err := c.decode(&p); err != nil {
-		return p, nil, err
+		return p, parts, err
 	}
-	switch p.SQLVersion {
-	case "", "2015-10-08", "2016-03-23", "beta":
+	switch p.version() {
+	case sqlVersion2015, sqlVersion2016, sqlVersionBeta:
 	default:
-		return p, nil, invalid("awsIotSqlVersion %q is not a version of the rules SQL", clip(p.SQLVersion, 32))
+		return p, parts, invalid("awsIotSqlVersion %q is not a version of the rules SQL", clip(p.SQLVersion, 32))
 	}
-	sql, err := parseSQL(p.SQL)
-	if err != nil {
-		return p, nil, err
+	var err error
+	if parts.sql, err = parseSQL(p.SQL, p.version()); err != nil {
+		return p, parts, err
 	}
 	if len(p.Actions) == 0 || len(p.Actions) > 10 { // API reference, TopicRulePayload
-		return p, nil, invalid("a rule has 1 to 10 actions, not %d", len(p.Actions))
+		return p, parts, invalid("a rule has 1 to 10 actions, not %d", len(p.Actions))
 	}
 	for _, a := range p.Actions {
-		if (a.Lambda == nil) == (a.Republish == nil) {
-			return p, nil, invalid("an action is exactly one of lambda and republish")
+		prepared, err := a.prepare(p.version())
+		if err != nil {
+			return p, parts, err
 		}
-		if a.Lambda != nil && functionOf(a.Lambda.FunctionARN) == "" {
-			return p, nil, invalid("%q is not the ARN of a Lambda function", clip(a.Lambda.FunctionARN, 200))
-		}
-		if r := a.Republish; r != nil {
-			switch {
-			case r.RoleARN == "" || r.Topic == "":
-				return p, nil, invalid("republish needs roleArn and topic")
-			case strings.Contains(r.Topic, "${"):
-				return p, nil, noOperation("substitution templates in the topic of republish")
-			case strings.ContainsAny(r.Topic, "+#") || r.QoS < 0 || r.QoS > 1:
-				return p, nil, invalid("republish needs a topic without wildcards and a qos of 0 or 1")
-			}
-		}
+		parts.actions = append(parts.actions, prepared)
 	}
-	return p, sql, nil
+	if p.ErrorAction != nil {
+		prepared, err := p.ErrorAction.prepare(p.version())
+		if err != nil {
+			return p, parts, err
+		}
+		parts.errorAction = &prepared
+	}
+	return p, parts, nil
 }
 
 func createTopicRule(c *call) (any, error) {
@@ -90,7 +88,7 @@ func createTopicRule(c *call) (any, error) {
 	if !ruleName.MatchString(name) {
 		return nil, invalid("ruleName %q: want 1 to 128 letters, digits or underscores", clip(name, 128))
 	}
-	p, sql, err := c.rulePayload()
+	p, parts, err := c.rulePayload()
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +108,7 @@ func createTopicRule(c *call) (any, error) {
 	if len(c.w.rules) >= maxRules {
 		return nil, iotError("LimitExceededException", "an account has at most %d rules", maxRules)
 	}
-	c.w.rules[name] = &topicRule{seq: c.w.next(), name: name, payload: p, sql: sql, created: c.w.now(), disabled: p.RuleDisabled}
+	c.w.rules[name] = &topicRule{seq: c.w.next(), name: name, payload: p, ruleParts: parts, created: c.w.now(), disabled: p.RuleDisabled}
 	c.w.setTags(c.w.ruleARN(name), tags)
 	return nil, nil
 }
@@ -134,9 +132,10 @@ func getTopicRule(c *call) (any, error) {
 	m := map[string]any{
 		"ruleName": r.name, "sql": r.payload.SQL, "description": r.payload.Description, "createdAt": epoch(r.created),
 		"actions": r.payload.Actions, "ruleDisabled": r.disabled,
+		"awsIotSqlVersion": r.payload.version(),
 	}
-	if m["awsIotSqlVersion"] = r.payload.SQLVersion; r.payload.SQLVersion == "" {
-		m["awsIotSqlVersion"] = "2015-10-08" // the default (AWS IoT developer guide, iot-rule-sql-version)
+	if r.payload.ErrorAction != nil {
+		m["errorAction"] = r.payload.ErrorAction
 	}
 	return map[string]any{"ruleArn": c.w.ruleARN(r.name), "rule": m}, nil
 }
@@ -146,11 +145,11 @@ func replaceTopicRule(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, sql, err := c.rulePayload()
+	p, parts, err := c.rulePayload()
 	if err != nil {
 		return nil, err
 	}
-	r.payload, r.sql, r.disabled = p, sql, p.RuleDisabled
+	r.payload, r.ruleParts, r.disabled = p, parts, p.RuleDisabled
 	return nil, nil
 }
 

@@ -33,10 +33,17 @@ type world struct {
 	templates map[string]*template
 	tags      map[string]map[string]string // by ARN
 	tables    map[string]*table
+	secrets   map[string]*secret                  // by name
 	sessions  map[string]map[*deviceConn]struct{} // by certificate id
 	fleet     fleetState
 	group     groupState
 	domain    domainState
+
+	attached   map[string]map[*thing]struct{} // things by certificate id; what thing.principals say
+	certOrder  ordered[*certificate]          // of certs
+	thingOrder ordered[*thing]                // of things
+
+	presence presence // of clients, has a lock of its own
 
 	fnMu      sync.Mutex
 	functions map[string]*function
@@ -53,7 +60,9 @@ func newWorld(s *Sim, a Account, region string) (*world, error) {
 		templates: map[string]*template{},
 		tags:      map[string]map[string]string{},
 		tables:    map[string]*table{},
+		secrets:   map[string]*secret{},
 		sessions:  map[string]map[*deviceConn]struct{}{},
+		attached:  map[string]map[*thing]struct{}{},
 		functions: map[string]*function{},
 		fleet:     newFleetState(),
 		group:     newGroupState(),

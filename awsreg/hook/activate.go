@@ -1,10 +1,3 @@
-// Package hook decides what mintmark's Lambda functions decide, without Lambda.
-//
-// A Lambda cannot ask the factory, which may be offline. Everything it relies on
-// was pushed before: the manifest, a DynamoDB table that only mintmark writes,
-// with an entry for each certificate, a mark for each revocation, and a head that
-// says how old all of it is. What cannot be decided from the manifest is not
-// activated.
 package hook
 
 import (
@@ -23,13 +16,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 )
 
-// DefaultMaxAge is how old the manifest may be unless something shorter is set.
-const DefaultMaxAge = 24 * time.Hour
-
-// clockSkew is how far the head may lie in the future. A factory whose clock
-// runs further ahead would make its manifest fresh for longer than allowed.
-const clockSkew = 5 * time.Minute
-
 // IoT is the part of AWS IoT Core that activating a certificate takes. *iot.Client
 // implements it.
 type IoT interface {
@@ -46,6 +32,9 @@ type Store interface {
 	// Entry returns ErrUnknown for a certificate that was never pushed. Of a
 	// revoked one only CertificateID and State can be relied upon.
 	Entry(ctx context.Context, certificateID string) (Entry, error)
+	// Held reports whether a device is held or retired, under the name of its thing
+	// or under its own.
+	Held(ctx context.Context, thing, device string) (bool, error)
 	// Head returns ErrUnknown if nothing was ever pushed.
 	Head(ctx context.Context) (Head, error)
 }
@@ -120,7 +109,18 @@ func (a *Activator) handle(ctx context.Context, log *slog.Logger, e Event) error
 	if err := a.check(ctx, e, d, entry); err != nil {
 		return err
 	}
+	if err := a.released(ctx, e, entry); err != nil {
+		return err
+	}
 	if err := a.activate(ctx, aws.ToString(d.CertificateArn), entry); err != nil {
+		return err
+	}
+	// A hold that came in between found nothing ACTIVE that it could have taken
+	// out of service. Whoever holds writes the mark first.
+	if err := a.released(ctx, e, entry); err != nil {
+		if undo := a.update(ctx, e.CertificateID, types.CertificateStatusInactive); undo != nil {
+			return fmt.Errorf("%w; setting it INACTIVE again: %w", err, undo)
+		}
 		return err
 	}
 	log.Info("certificate activated", "device", entry.Device, "thing", entry.Thing, "serial", entry.Serial)
@@ -159,26 +159,18 @@ func (a *Activator) check(ctx context.Context, e Event, d *types.CertificateDesc
 // fresh refuses everything while the manifest is too old: a revocation that has
 // not been pushed would be missed.
 func (a *Activator) fresh(ctx context.Context, e Event, now time.Time) error {
-	head, err := a.Store.Head(ctx)
-	if errors.Is(err, ErrUnknown) {
-		return refuse(StaleManifest, e, "the manifest has no head: mintmark has never finished pushing it")
-	}
+	_, err := freshHead(ctx, a.Store, e.CertificateID, a.MaxAge, now)
+	return err
+}
+
+// released refuses a device that is held, or retired.
+func (a *Activator) released(ctx context.Context, e Event, entry Entry) error {
+	held, err := a.Store.Held(ctx, entry.Thing, entry.Device)
 	if err != nil {
-		return fmt.Errorf("reading the manifest's head: %w", err)
+		return fmt.Errorf("looking whether device %q is held: %w", cut(entry.Device), err)
 	}
-	limit := a.MaxAge
-	if limit <= 0 {
-		limit = DefaultMaxAge
-	}
-	if head.MaxAge > 0 && head.MaxAge < limit {
-		limit = head.MaxAge
-	}
-	switch age := now.Sub(head.PushedAt); {
-	case age > limit:
-		return refuse(StaleManifest, e, "the manifest was last complete at %s, %s ago, and may be %s old: is server %q running, and can it reach AWS?",
-			head.PushedAt.Format(time.RFC3339), age.Round(time.Second), limit, head.Server)
-	case age < -clockSkew:
-		return refuse(StaleManifest, e, "the manifest's head lies in the future, at %s: the clock of server %q is wrong", head.PushedAt.Format(time.RFC3339), head.Server)
+	if held {
+		return refuse(Held, e, "device %q is held: release it with mintmark device release", entry.Device)
 	}
 	return nil
 }
@@ -231,19 +223,9 @@ func (a *Activator) update(ctx context.Context, certificateID string, status typ
 	return err
 }
 
-func (a *Activator) now() time.Time {
-	if a.Now != nil {
-		return a.Now()
-	}
-	return time.Now()
-}
+func (a *Activator) now() time.Time { return clock(a.Now) }
 
-func (a *Activator) logger() *slog.Logger {
-	if a.Logger != nil {
-		return a.Logger
-	}
-	return slog.New(slog.DiscardHandler)
-}
+func (a *Activator) logger() *slog.Logger { return logger(a.Logger) }
 
 // serialOf is the serial number of the certificate that AWS holds, for the log:
 // the factory finds certificates by it.

@@ -145,6 +145,17 @@ type manifest struct {
 	head     *Head
 	entryErr error
 	headErr  error
+	held     func() (bool, error) // nil for no
+}
+
+func (m *manifest) Held(_ context.Context, thing, device string) (bool, error) {
+	if thing != "pump-1" || device != "pump 1" {
+		return false, fmt.Errorf("asked about thing %q of device %q", thing, device)
+	}
+	if m.held == nil {
+		return false, nil
+	}
+	return m.held()
 }
 
 func (m *manifest) Entry(context.Context, string) (Entry, error) {
@@ -235,6 +246,12 @@ func TestDecisions(t *testing.T) {
 		{"head in the future", func(f *fixture) { f.manifest.head.PushedAt = now.Add(time.Hour) }, pending, StaleManifest, false},
 		{"head a little in the future", func(f *fixture) { f.manifest.head.PushedAt = now.Add(time.Minute) }, active, "", false},
 
+		{"held", func(f *fixture) { f.manifest.held = func() (bool, error) { return true, nil } }, pending, Held, false},
+		{"hold unreadable", func(f *fixture) { f.manifest.held = func() (bool, error) { return false, errCut } }, pending, "", true},
+		{"revoked and held", func(f *fixture) {
+			f.manifest.entry.State = Revoked
+			f.manifest.held = func() (bool, error) { return true, nil }
+		}, revoked, "", false},
 		{"expired", func(f *fixture) { f.manifest.entry.NotAfter = now.Add(-time.Second) }, pending, Expired, false},
 		{"another certificate under the id", func(f *fixture) { f.registry.pem = otherPEM }, pending, WrongCertificate, false},
 		{"no certificate", func(f *fixture) { f.registry.pem = "" }, pending, WrongCertificate, false},
@@ -323,6 +340,21 @@ func TestConcurrent(t *testing.T) {
 	}
 	if last := f.registry.calls[len(f.registry.calls)-1]; !slices.Contains([]string{"UpdateCertificate", "DescribeCertificate"}, last) {
 		t.Errorf("last call is %s", last)
+	}
+}
+
+// TestHeldMeanwhile holds the device while its certificate is being activated:
+// too late for the first look, and too early for whoever holds to find it ACTIVE.
+func TestHeldMeanwhile(t *testing.T) {
+	f := newFixture(t)
+	asked := 0
+	f.manifest.held = func() (bool, error) { asked++; return asked > 1, nil }
+	var refusal *Refusal
+	if err := f.Handle(t.Context(), f.event); !errors.As(err, &refusal) || refusal.Reason != Held {
+		t.Errorf("got %v", err)
+	}
+	if f.registry.status != types.CertificateStatusInactive {
+		t.Errorf("status is %s", f.registry.status)
 	}
 }
 

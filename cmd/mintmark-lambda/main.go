@@ -2,8 +2,14 @@
 // bootstrap for the runtime provided.al2023, which takes its handler from the
 // function's configuration.
 //
-//	handler  what it does
-//	jitr     activates certificates that arrive by just-in-time registration
+//	handler               what it does, and how long AWS lets it
+//	jitr                  activates certificates that arrive by just-in-time registration
+//	provision             pre-provisioning hook: admits devices with a claim (5 s)
+//	rotate                pre-provisioning hook: admits a device's next certificate (5 s)
+//	presence              takes the old certificate out of service once the next has connected
+//	monitor               tells devices to rotate; on a daily schedule (up to 15 minutes)
+//	certificate-provider  has certification requests signed by mintmark (5 s)
+//	connect               client-certificate callback: refuses what is revoked or held
 //
 // The process holds clients and nothing else: what it decides on is read for
 // every event. Build it with the tag lambda.norpc.
@@ -17,10 +23,6 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/iot"
-
-	"mintmark/awsreg/hook"
 )
 
 func main() {
@@ -42,28 +44,5 @@ func run(ctx context.Context, getenv func(string) string) (lambda.Handler, error
 	if err != nil {
 		return nil, fmt.Errorf("loading the AWS configuration: %w", err)
 	}
-	return jitr{&hook.Activator{
-		IoT:    iot.NewFromConfig(cfg),
-		Store:  hook.Table{Client: dynamodb.NewFromConfig(cfg), Name: s.table},
-		Policy: s.policy,
-		MaxAge: s.maxAge,
-		Logger: slog.New(slog.NewJSONHandler(os.Stdout, nil)),
-	}}, nil
-}
-
-// jitr is the handler of the events of just-in-time registration.
-type jitr struct{ activator *hook.Activator }
-
-// Invoke implements lambda.Handler. The event is parsed by package hook and not
-// by the Lambda library, which would ignore what is missing.
-func (h jitr) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	event, err := hook.ParseEvent(payload)
-	if err != nil {
-		h.activator.Logger.Error("event not understood", "error", err)
-		return nil, err
-	}
-	if err := h.activator.Handle(ctx, event); err != nil {
-		return nil, err
-	}
-	return []byte("null"), nil
+	return handlers[s.handler].open(s, cfg, slog.New(slog.NewJSONHandler(os.Stdout, nil))), nil
 }

@@ -96,6 +96,20 @@ func (a *app) openForServing(ctx context.Context, c *config.Config, o server.Opt
 	}
 }
 
+// serverRuns reports whether a server answers, and not this process itself: only a
+// server tells clouds what has changed.
+func (a *app) serverRuns() bool {
+	if a.remote.server != "" {
+		return true
+	}
+	client, err := admin.Dial(filepath.Join(a.dir, server.Socket))
+	if err != nil {
+		return false
+	}
+	client.Close()
+	return true
+}
+
 // withClient runs fn with a connection to the administrative API.
 func (a *app) withClient(ctx context.Context, fn func(*admin.Client) error) error {
 	client, done, err := a.connect(ctx)

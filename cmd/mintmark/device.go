@@ -19,7 +19,7 @@ said, and which certificates they have got.`,
   mintmark device list --state expected --dir ./factory
   mintmark device show press-0042 --dir ./factory`)
 	c.AddCommand(newDeviceImport(a), newDeviceList(a), newDeviceShow(a), newDeviceSecret(a),
-		newDeviceChange(a, deviceHold), newDeviceChange(a, deviceRelease), newDeviceChange(a, deviceRetire))
+		newDeviceChange(a, deviceHold), newDeviceChange(a, deviceRelease), newDeviceChange(a, deviceRetire), newDeviceKit(a))
 	return c
 }
 
@@ -168,17 +168,19 @@ type deviceChange struct {
 var (
 	deviceHold = deviceChange{"hold", "Keep a device from getting certificates", `Hold keeps a device from getting any certificate, under any rule, until it is
 released. The certificates that it has stay valid: cert revoke --device ends
-those.`,
+those. At AWS they are INACTIVE until the device is released.`,
 		func(client *admin.Client, c *cobra.Command, id, note string) (admin.Device, error) {
 			return client.HoldDevice(c.Context(), id, note)
 		}}
-	deviceRelease = deviceChange{"release", "End the hold or the retirement of a device", `Release lets a device that was held or retired get certificates again.`,
+	deviceRelease = deviceChange{"release", "End the hold or the retirement of a device", `Release lets a device that was held or retired get certificates again. At AWS
+those that it has are ACTIVE again.`,
 		func(client *admin.Client, c *cobra.Command, id, note string) (admin.Device, error) {
 			return client.ReleaseDevice(c.Context(), id, note)
 		}}
 	deviceRetire = deviceChange{"retire", "Mark a device that is out of use", `Retire keeps a device that is out of use from getting any certificate, under
 any rule. The certificates that it has stay valid: cert revoke --device ends
-those. A device that was retired by mistake can be released.`,
+those. At AWS they are INACTIVE. A device that was retired by mistake can be
+released.`,
 		func(client *admin.Client, c *cobra.Command, id, note string) (admin.Device, error) {
 			return client.RetireDevice(c.Context(), id, note)
 		}}

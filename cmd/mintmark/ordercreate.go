@@ -17,15 +17,22 @@ func newOrderCreate(a *app) *cobra.Command {
 	var notBefore, devices string
 	var end windowEnd
 	var credential credentialFlags
-	c := a.command("create ID --label NAME --quantity N (--not-after DATE | --for TIME) (--secret-out FILE | --claim-out FILE) [flags]",
+	c := a.command("create ID --label NAME --quantity N (--not-after DATE | --for TIME) [--secret-out FILE | --claim-out FILE] [flags]",
 		"Make a work order and its credential", `Create makes a work order and writes its credential to a file: with
 --secret-out the line ID:secret, mode 0400; with --claim-out a key that is made
 here, its claim certificate and the chain, mode 0600. The server keeps neither.
 Devices are bounded by --range or by a list. With --devices the list is checked
-first and imported last.`,
+first and imported last.
+
+An order for a fleet at AWS has the label aws:TARGET/TEMPLATE and no secret:
+mintmark aws claim create makes its claim certificates.`,
 		`  mintmark order create WO-117 --product "pump 3" --label line-1 --quantity 1000 --range SN-00001..SN-01000 --from 10.20.0.0/16 --for 14d --secret-out WO-117.credential --dir ./factory
-  mintmark order create WO-118 --label line-1 --quantity 200 --devices devices.csv --not-after 2027-01-31 --claim-out WO-118.pem --dir ./factory`,
+  mintmark order create WO-118 --label line-1 --quantity 200 --devices devices.csv --not-after 2027-01-31 --claim-out WO-118.pem --dir ./factory
+  mintmark order create WO-119 --label aws:line-a/pumps --quantity 200 --devices devices.csv --for 14d --dir ./factory`,
 		cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
+			if err := credential.fits(in.Label); err != nil {
+				return err
+			}
 			now := time.Now()
 			in.ID = args[0]
 			start := now
@@ -77,7 +84,7 @@ first and imported last.`,
 	f := c.Flags()
 	f.StringVar(&in.Product, "product", "", "what is made, for people and searches")
 	f.StringVar(&in.Profile, "profile", "", "`name` of the profile (default that of the label)")
-	f.StringVar(&in.Label, "label", "", "EST `label` that takes the credential")
+	f.StringVar(&in.Label, "label", "", "EST `label` that takes the credential, or aws:TARGET/TEMPLATE for a fleet")
 	f.StringVar(&in.Station, "station", "", "line or station that it is for, for people and searches")
 	f.IntVar(&in.Quantity, "quantity", 0, "`number` of certificates")
 	f.StringArrayVar(&ranges, "range", nil, "identifiers of devices, `FIRST..LAST`; may be repeated")

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -59,14 +60,41 @@ func (f *credentialFlags) bind(c *cobra.Command, secret, claim bool) {
 		c.Flags().StringVar(&f.keyType, "key-type", "P-256", "`type` of the key: P-256, P-384, RSA-2048, RSA-3072")
 		names = append(names, "claim-out")
 	}
-	c.MarkFlagsOneRequired(names...)
+	if len(names) == 1 {
+		c.MarkFlagsOneRequired(names...)
+	}
 	c.MarkFlagsMutuallyExclusive(names...)
+}
+
+// fleetPrefix begins the labels of work orders for fleets at AWS.
+const fleetPrefix = "aws:"
+
+// fits says why the flags do not suit a label. A fleet takes no secrets, and has
+// as many claim certificates as mintmark aws claim create makes.
+func (f *credentialFlags) fits(label string) error {
+	switch fleet := strings.HasPrefix(label, fleetPrefix); {
+	case fleet && f.secretOut != "":
+		return usagef("a fleet at AWS takes claim certificates and no secrets: leave out --secret-out, and make them with mintmark aws claim create")
+	case !fleet && f.secretOut == "" && f.claimOut == "":
+		return usagef("one of --secret-out and --claim-out must be given")
+	}
+	return nil
 }
 
 // create makes the file before it asks, so that a credential that is shown once
 // has a place, and writes what it gets. ask takes the request for a claim
 // certificate, empty for a secret.
 func (f *credentialFlags) create(a *app, id string, ask func(csr string) (admin.OrderCredential, error)) error {
+	if f.secretOut == "" && f.claimOut == "" { // an order for a fleet
+		got, err := ask("")
+		if err != nil {
+			return err
+		}
+		if a.json {
+			return a.printJSON(got)
+		}
+		return a.printOrder(got.Order)
+	}
 	if f.secretOut == "-" {
 		got, err := ask("")
 		if err != nil {

@@ -36,6 +36,16 @@ func TestScript(t *testing.T) {
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("MINTMARK_DIR", filepath.Join(e.WorkDir, "factory"))
+			// Where scripts build what they run beside mintmark.
+			here, err := os.Getwd()
+			if err != nil {
+				return err
+			}
+			e.Setenv("REPO", filepath.Join(here, "..", ".."))
+			cache, err := exec.Command("go", "env", "GOCACHE").Output()
+			if err == nil { // without go there is nothing to build
+				e.Setenv("GOCACHE", strings.TrimSpace(string(cache)))
+			}
 			e.Values["running"] = make(map[string]*exec.Cmd)
 			return nil
 		},
@@ -55,7 +65,8 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	name, words := args[0], args[1]
 	c := exec.Command("mintmark", args[2:]...)
 	c.Dir = ts.MkAbs(".")
-	c.Env = append(os.Environ(), "MINTMARK_DIR="+ts.Getenv("MINTMARK_DIR"), "HOME="+ts.Getenv("HOME"), "SOFTHSM2_CONF="+ts.Getenv("SOFTHSM2_CONF"))
+	c.Env = append(os.Environ(), "MINTMARK_DIR="+ts.Getenv("MINTMARK_DIR"), "HOME="+ts.Getenv("HOME"), "SOFTHSM2_CONF="+ts.Getenv("SOFTHSM2_CONF"),
+		"AWS_SHARED_CREDENTIALS_FILE="+ts.Getenv("AWS_SHARED_CREDENTIALS_FILE"), "AWS_EC2_METADATA_DISABLED=true")
 	log, err := os.Create(ts.MkAbs(name + ".err"))
 	ts.Check(err)
 	c.Stderr = log

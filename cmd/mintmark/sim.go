@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -23,31 +22,49 @@ refuses.`,
 }
 
 func newSimAWS(a *app) *cobra.Command {
-	var config awssim.Config
+	var options simOptions
+	config := &options.config
 	var credentials, account string
-	var functions, environment []string
 	var verbose bool
 	c := a.command("aws [flags]", "Run a stand-in for AWS IoT Core",
 		`Aws runs a control plane for aws CLI and SDKs (set AWS_ENDPOINT_URL) and a
-broker for devices, until it is interrupted. What it holds is gone when it
-ends; its trust anchor and credentials are in the directory of --state.
+broker for devices, until it is interrupted. It refuses what AWS is documented
+to refuse. What it holds is gone when it ends, but for the buckets; its trust
+anchor and credentials are in the directory of --state.
 
 The credentials file is that of the aws CLI, with the account in it:
 
   [default]
   aws_account_id = 123456789012
   aws_access_key_id = AKIA...
-  aws_secret_access_key = ...`,
-		`  mintmark sim aws --state ./sim --listen-control 127.0.0.1:4566 --listen-broker 127.0.0.1:8883
-  mintmark sim aws --state ./sim --function mintmark-activator=./bootstrap`,
+  aws_secret_access_key = ...
+
+The control plane also answers, without a signature and to this machine only:
+/_sim/state (all that is registered, to compare two runs), /_sim/faults (errors,
+slowness and cut connections at will) and /_sim/events (what happened, and why a
+device was refused).`,
+		`  # the stand-in, and a first call
+  mintmark sim aws --state ./sim --listen-control 127.0.0.1:4566 --listen-broker 127.0.0.1:8883 &
+  export AWS_SHARED_CREDENTIALS_FILE=$PWD/sim/credentials AWS_REGION=eu-central-1
+  aws --endpoint-url http://127.0.0.1:4566 iot get-registration-code
+
+  # two functions of one executable, with a variable for both and one for each
+  mintmark sim aws --state ./sim --function hook=./bootstrap --function jitr=./bootstrap \
+    --function-env MINTMARK_TABLE=mintmark --function-env hook/_HANDLER=provision --function-env jitr/_HANDLER=jitr
+
+  # AWS's quotas, ten times as fast, and every fifth call that fails although it worked
+  mintmark sim aws --state ./sim --quotas --quota-scale 10 --fault '{"every":5,"afterEffect":true,"code":"InternalFailureException","status":500}'`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			if config.StateDir == "" {
 				config.StateDir = filepath.Join(a.dir, "sim-aws")
 			}
+			faults, err := options.parse()
+			if err != nil {
+				return err
+			}
 			if err := os.MkdirAll(config.StateDir, 0o700); err != nil {
 				return err
 			}
-			var err error
 			if credentials == "" {
 				credentials = filepath.Join(config.StateDir, "credentials")
 				if err := ensureCredentials(credentials, account); err != nil {
@@ -57,17 +74,17 @@ The credentials file is that of the aws CLI, with the account in it:
 			if config.Accounts, err = readAccounts(credentials); err != nil {
 				return err
 			}
-			if config.Functions, err = parseFunctions(functions, environment); err != nil {
-				return err
-			}
 			level := slog.LevelWarn
 			if verbose {
 				level = slog.LevelInfo
 			}
 			config.Logger = a.logger(level)
-			sim, err := awssim.Start(c.Context(), config)
+			sim, err := awssim.Start(c.Context(), *config)
 			if err != nil {
 				return err
+			}
+			for _, f := range faults {
+				sim.Inject(f)
 			}
 			if err := a.announceSim(sim, filepath.Join(config.StateDir, "amazon-root.pem"), credentials); err != nil {
 				return errors.Join(err, sim.Close())
@@ -78,14 +95,14 @@ The credentials file is that of the aws CLI, with the account in it:
 	f := c.Flags()
 	f.StringVar(&config.Control, "listen-control", "127.0.0.1:0", "`address` of the control plane")
 	f.StringVar(&config.Broker, "listen-broker", "127.0.0.1:0", "`address` of the broker")
+	config.Localhost = true
 	f.BoolVar(&config.AllowRemote, "allow-remote", false, "allow addresses that other machines reach")
 	f.StringVar(&config.Region, "region", "eu-central-1", "`region` of the broker")
 	f.StringVar(&credentials, "credentials", "", "`file` with the accounts (default one that is made in --state)")
 	f.StringVar(&account, "account", "123456789012", "`id` of the account in a credentials file that is made")
-	f.StringArrayVar(&functions, "function", nil, "Lambda function as `NAME=PATH` of its bootstrap; may be repeated")
-	f.StringArrayVar(&environment, "function-env", nil, "`KEY=VALUE` in the environment of every function; may be repeated")
-	f.StringVar(&config.StateDir, "state", "", "`directory` for trust anchor and credentials (default sim-aws in --dir)")
+	f.StringVar(&config.StateDir, "state", "", "`directory` for trust anchor, credentials and buckets (default sim-aws in --dir)")
 	f.BoolVar(&verbose, "verbose", false, "log every request")
+	options.flags(f)
 	c.MarkFlagsMutuallyExclusive("credentials", "account")
 	return c
 }
@@ -103,26 +120,4 @@ func (a *app) announceSim(sim *awssim.Sim, root, credentials string) error {
 	_, err := fmt.Fprintf(a.out, "root certificate in %s\ncredentials in %s\nbroker listening on %s\ncontrol plane listening on %s\n",
 		root, credentials, sim.BrokerAddr(), sim.ControlURL())
 	return err
-}
-
-// parseFunctions reads NAME=PATH.
-func parseFunctions(list, environment []string) (map[string]awssim.Function, error) {
-	functions := make(map[string]awssim.Function)
-	for _, text := range list {
-		name, path, ok := strings.Cut(text, "=")
-		if !ok || name == "" || path == "" {
-			return nil, usagef("--function %q is not NAME=PATH", text)
-		}
-		absolute, err := filepath.Abs(path)
-		if err != nil {
-			return nil, err
-		}
-		functions[name] = awssim.Function{Path: absolute, Env: environment}
-	}
-	for _, text := range environment {
-		if name, _, ok := strings.Cut(text, "="); !ok || name == "" {
-			return nil, usagef("--function-env %q is not KEY=VALUE", text)
-		}
-	}
-	return functions, nil
 }

@@ -41,6 +41,9 @@ func newStatus(a *app) *cobra.Command {
 				if s.PendingEnrollments > 0 {
 					t.field("requests that wait", waitingWords(s))
 				}
+				for _, words := range s.AWSDrift {
+					a.say("warning: %s", words)
+				}
 				if s.Unprotected != "" {
 					a.say("warning: %s", s.Unprotected)
 				}

@@ -65,7 +65,7 @@ const (
 
 	OrderRead   Operation = "order.read"
 	OrderCreate Operation = "order.create"
-	OrderExtend Operation = "order.extend" // its window
+	OrderExtend Operation = "order.extend" // its window, and its credentials
 	OrderRaise  Operation = "order.raise"  // its quantity
 	OrderClose  Operation = "order.close"
 	OrderKill   Operation = "order.kill"
@@ -74,6 +74,9 @@ const (
 
 	CloudRead  Operation = "cloud.read"
 	CloudApply Operation = "cloud.apply"
+	// CloudRetire is what takes out of service: a CA that is deactivated or deleted
+	// at a cloud, and the certificates under it that go with it.
+	CloudRetire Operation = "cloud.retire"
 
 	PrincipalRead   Operation = "principal.read"
 	PrincipalChange Operation = "principal.change"
@@ -119,13 +122,14 @@ var Table = []Rule{
 	{EnrollmentDecide, "approve or reject a request that waits", []Role{Operator, Officer}, false},
 	{OrderRead, "see work orders and their account", []Role{Operator, Officer, Auditor, Station}, false},
 	{OrderCreate, "create a work order with its credential", []Role{Operator}, false},
-	{OrderExtend, "extend the window of a work order, or change its secret", []Role{Operator}, false},
+	{OrderExtend, "extend the window of a work order, or give it another credential", []Role{Operator}, false},
 	{OrderRaise, "raise the quantity of a work order", []Role{Operator, Officer}, true},
 	{OrderClose, "close a work order", []Role{Operator, Officer}, false},
 	{OrderKill, "kill a work order", []Role{Operator, Officer}, false},
 	{RefusalRead, "search refusals", []Role{Operator, Officer, Auditor}, false},
 	{CloudRead, "see plans and states of clouds", []Role{Operator, Officer, Auditor}, false},
 	{CloudApply, "bring clouds to the configured state", []Role{Operator, Officer}, false},
+	{CloudRetire, "take CAs and the certificates under them out of service at a cloud", []Role{Operator, Officer}, true},
 	{PrincipalRead, "see who has which role", []Role{Officer, Auditor}, false},
 	{PrincipalChange, "add or remove a principal, change roles or keys", []Role{Officer}, true},
 	{PrincipalEnroll, "issue a principal's TLS certificate for its recorded key", []Role{Operator, Officer}, false},

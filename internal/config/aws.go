@@ -112,6 +112,9 @@ type AWSFleet struct {
 	ThingType   string            `yaml:"thing_type"`
 	Groups      []string          `yaml:"groups"`
 	Attributes  map[string]string `yaml:"attributes"`
+	// AWSKeys lets whoever holds a claim certificate have AWS make private keys: for
+	// devices that cannot make their own.
+	AWSKeys bool `yaml:"aws_keys"`
 	// RotationTemplate and RotationHook are for targets with rotation.
 	RotationTemplate string `yaml:"rotation_template"`
 	RotationHook     string `yaml:"rotation_hook"`

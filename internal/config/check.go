@@ -11,10 +11,9 @@ import (
 )
 
 var (
-	hostname  = regexp.MustCompile(`^(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
-	label     = regexp.MustCompile(`^[a-z0-9-]{0,32}$`)
-	name      = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
-	accountID = regexp.MustCompile(`^[0-9]{12}$`)
+	hostname = regexp.MustCompile(`^(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
+	label    = regexp.MustCompile(`^[a-z0-9-]{0,32}$`)
+	name     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
 )
 
 // operations are the EST operations of RFC 7030, Section 3.2.2.
@@ -72,59 +71,4 @@ func (c *Config) check() error {
 	c.checkAccess(bad)
 	c.checkAudit(bad)
 	return errors.Join(errs...)
-}
-
-func (c *Config) checkAWS(bad func(field, format string, args ...any)) {
-	seen := make(map[string]bool)
-	for i, t := range c.AWS.Targets {
-		field := fmt.Sprintf("aws.targets[%d]", i)
-		if !name.MatchString(t.Name) {
-			bad(field+".name", "%q must match %s", t.Name, name)
-		}
-		if seen[t.Name] {
-			bad(field+".name", "%q is defined twice", t.Name)
-		}
-		seen[t.Name] = true
-		if !accountID.MatchString(t.AccountID) {
-			bad(field+".account_id", "%q is not twelve digits", t.AccountID)
-		}
-		if t.Region == "" {
-			bad(field+".region", "must be set")
-		}
-		if t.Endpoint != "" {
-			if u, err := url.Parse(t.Endpoint); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-				bad(field+".endpoint", "%q is not a URL", t.Endpoint)
-			}
-		}
-		jitr := false
-		for j, a := range t.CAs {
-			f := fmt.Sprintf("%s.cas[%d]", field, j)
-			if a.Issuer == "" {
-				bad(f+".issuer", "must be set")
-			}
-			if a.Mode != "DEFAULT" && a.Mode != "SNI_ONLY" {
-				bad(f+".mode", "%q is neither DEFAULT nor SNI_ONLY", a.Mode)
-			}
-			switch a.Use {
-			case "jitr":
-				jitr = true
-			case "jitp":
-				if a.JITP != nil && c.Profiles[a.JITP.Profile].Preset != "aws-jitp" {
-					bad(f+".jitp.profile", "%q is not a profile with preset aws-jitp", a.JITP.Profile)
-				}
-			case "none":
-			default:
-				bad(f+".use", "%q is none of jitr, jitp, none", a.Use)
-			}
-			if (a.Use == "jitp") != (a.JITP != nil) {
-				bad(f+".jitp", "must be set exactly when use is jitp: a registration is for JITR or for JITP, never both")
-			}
-		}
-		if jitr != (t.JITR != nil) {
-			bad(field+".jitr", "must be set exactly when a CA's use is jitr")
-		}
-		if t.JITR != nil && (t.JITR.Function == "" || t.JITR.Policy == "") {
-			bad(field+".jitr", "function and policy must be set")
-		}
-	}
 }

@@ -20,6 +20,9 @@ const (
 	Update Action = "update"
 	Delete Action = "delete"
 	Refuse Action = "refuse" // desired, but it cannot be done; After says why
+	// Foreign: it is not as desired, and another owns it; After says who. It does
+	// not stop the rest of the plan.
+	Foreign Action = "foreign"
 )
 
 // Change is one thing that is done, or one thing that was found as desired.
@@ -31,10 +34,15 @@ type Change struct {
 	// is too long to print is named by its SHA-256.
 	Before string
 	After  string
+	// Destructive marks a change that takes something that is in service out of
+	// it. Whether that needs more than one person is for the caller to say.
+	Destructive bool
 }
 
 // Mutates reports whether the change does anything.
-func (c Change) Mutates() bool { return c.Action != None && c.Action != Refuse }
+func (c Change) Mutates() bool {
+	return c.Action != None && c.Action != Refuse && c.Action != Foreign
+}
 
 // Plan is what one run does to one target, in order.
 type Plan struct {
@@ -42,7 +50,8 @@ type Plan struct {
 	Changes []Change
 }
 
-// Empty reports whether there is nothing to do and nothing refused.
+// Empty reports whether everything is as desired: nothing to do, nothing
+// refused, and nothing that another would have to do.
 func (p Plan) Empty() bool {
 	for _, c := range p.Changes {
 		if c.Action != None {
@@ -63,6 +72,17 @@ func (p Plan) Pending() int {
 	return n
 }
 
+// Destructive reports whether a change that will be made takes something out of
+// service.
+func (p Plan) Destructive() bool {
+	for _, c := range p.Changes {
+		if c.Mutates() && c.Destructive {
+			return true
+		}
+	}
+	return false
+}
+
 // Refused lists the changes that cannot be made.
 func (p Plan) Refused() []Change {
 	var out []Change
@@ -76,8 +96,8 @@ func (p Plan) Refused() []Change {
 
 // Hash is the SHA-256 of the canonical encoding of what will be done: the
 // target and every mutating change, in order. What is only reported (None,
-// Refuse) is left out, so that a plan hashes the same as long as it does the
-// same.
+// Refuse, Foreign) is left out, so that a plan hashes the same as long as it
+// does the same.
 func (p Plan) Hash() [32]byte {
 	h := sha256.New()
 	field(h, "mintmark plan v1")

@@ -58,3 +58,37 @@ func TestRender(t *testing.T) {
 		t.Error("Empty is wrong")
 	}
 }
+
+// What another owns is shown and stops nothing; what takes something out of
+// service is marked, and only as long as it will be done.
+func TestForeignAndDestructive(t *testing.T) {
+	foreign := Change{Kind: "policy", Subject: "p", Action: Foreign, After: "stack iot"}
+	p := Plan{Target: "line-a", Changes: []Change{foreign}}
+	if p.Empty() || p.Pending() != 0 || len(p.Refused()) != 0 || p.Destructive() {
+		t.Errorf("a change of another's: empty %t, pending %d, refused %d, destructive %t", p.Empty(), p.Pending(), len(p.Refused()), p.Destructive())
+	}
+	if p.Hash() != (Plan{Target: "line-a"}).Hash() {
+		t.Error("what another would have to do changes the hash")
+	}
+	for action, want := range map[Action]bool{None: false, Refuse: false, Foreign: false, Update: true, Delete: true} {
+		p.Changes = []Change{foreign, {Kind: "ca", Subject: "x", Action: action, Destructive: true}}
+		if p.Destructive() != want {
+			t.Errorf("%s: destructive is %t", action, p.Destructive())
+		}
+	}
+	var b strings.Builder
+	p.Changes = []Change{foreign, {Kind: "ca", Subject: "x", Action: Delete, Destructive: true}}
+	if err := p.Render(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"? policy p: foreign\n", "after:  stack iot", "- ca x: delete (takes it out of service)", "1 to change, hash"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("missing %q in:\n%s", want, b.String())
+		}
+	}
+	b.Reset()
+	p.Changes = p.Changes[:1]
+	if err := p.Render(&b); err != nil || !strings.Contains(b.String(), "another's to change") {
+		t.Errorf("%v:\n%s", err, b.String())
+	}
+}

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-var signs = map[Action]string{None: " ", Create: "+", Update: "~", Delete: "-", Refuse: "!"}
+var signs = map[Action]string{None: " ", Create: "+", Update: "~", Delete: "-", Refuse: "!", Foreign: "?"}
 
 // Render writes the plan for people: one line a change, with what is there and
 // what will be there below it, and the hash that an officer approves.
@@ -18,7 +18,11 @@ func (p Plan) Render(w io.Writer) error {
 		if !ok {
 			sign = "?"
 		}
-		fmt.Fprintf(&b, "%s %s %s: %s\n", sign, c.Kind, c.Subject, c.Action)
+		fmt.Fprintf(&b, "%s %s %s: %s", sign, c.Kind, c.Subject, c.Action)
+		if c.Mutates() && c.Destructive {
+			b.WriteString(" (takes it out of service)")
+		}
+		b.WriteString("\n")
 		if c.Action == None {
 			continue
 		}
@@ -32,6 +36,8 @@ func (p Plan) Render(w io.Writer) error {
 	switch pending, refused := p.Pending(), len(p.Refused()); {
 	case refused > 0:
 		fmt.Fprintf(&b, "%d to change, %d refused, hash %x\n", pending, refused, p.Hash())
+	case pending == 0 && !p.Empty():
+		b.WriteString("nothing to change here; what is marked with ? is another's to change\n")
 	case pending == 0:
 		b.WriteString("nothing to change\n")
 	default:

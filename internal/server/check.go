@@ -21,7 +21,8 @@ func CheckConfig(_ context.Context, dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := profiles(c); err != nil {
+	set, err := profiles(c)
+	if err != nil {
 		return nil, err
 	}
 	var findings []string
@@ -41,21 +42,8 @@ func CheckConfig(_ context.Context, dir string) ([]string, error) {
 	if err := checkPassphrase(c); err != nil {
 		return nil, err
 	}
-	for i, t := range c.AWS.Targets {
-		var files []string
-		if t.JITR != nil {
-			files = append(files, t.JITR.PolicyFile)
-		}
-		for _, a := range t.CAs {
-			if a.JITP != nil {
-				files = append(files, a.JITP.PolicyFile)
-			}
-		}
-		for _, file := range files {
-			if _, err := os.Stat(c.Path(file)); file != "" && err != nil {
-				return nil, fmt.Errorf("%s: aws.targets[%d]: policy_file: %w", filepath.Join(c.Dir, config.File), i, err)
-			}
-		}
+	if _, err := targetsOf(c, set); err != nil {
+		return nil, err
 	}
 	if file := c.Keys.PassphraseFile; file != "" && filepath.Dir(c.Path(file)) == filepath.Join(c.Dir, "secrets") {
 		findings = append(findings, "the passphrase lies beside the keys that it opens: a systemd credential or a token keeps them apart")

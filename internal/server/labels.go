@@ -107,9 +107,10 @@ func or(value *int, fallback int) int {
 	return fallback
 }
 
-// orderLabels is what work orders must know of the labels.
+// orderLabels is what work orders must know of the labels and of the fleets at AWS.
+// No EST label has a fleet's name: theirs have no colon.
 func (s *Server) orderLabels() map[string]adminhttp.Label {
-	list := make(map[string]adminhttp.Label)
+	list := s.aws.fleetLabels()
 	for _, l := range s.config.Labels {
 		list[l.Name] = adminhttp.Label{Profile: l.Profile, Issuer: l.Issuer, Orders: issuer.Rule(l.Authorize) == issuer.ByOrder, RegistrationAuthorities: l.RegistrationAuthorities}
 	}

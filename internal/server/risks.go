@@ -41,6 +41,7 @@ func risks(c *config.Config) []string {
 			risk("if the webhook says hold, IoT Edge takes the 202 for an error")
 		}
 	}
+	list = append(list, awsRisks(c)...)
 	for _, p := range c.Limits.Prefixes() {
 		if bits := p.Bits(); bits < 8 || p.Addr().Is6() && bits < 32 {
 			list = append(list, fmt.Sprintf("limits.stations: behind %s is half a world, and for all of it no limit per address holds", p))

@@ -109,7 +109,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	}
 	s.ra, err = issuer.New(ctx, issuer.Config{
 		Ledger: s.ledger, Keys: s.keys, Server: s.config.Server, Profiles: profiles, Logger: s.log,
-		PublicURL: s.config.PublicURL, Tasks: s.tasks, Recorded: s.wakeOutbox, Revoked: s.poke.Set, Step: s.options.Step,
+		PublicURL: s.config.PublicURL, Tasks: s.tasks, Recorded: func() { s.aws.Wake() }, Revoked: s.poke.Set, Step: s.options.Step,
 		KeepRefusals: s.config.Refusals.Keep, ApprovalTTL: s.config.Approval.TTL, MostPending: s.config.Approval.Most,
 	})
 	if err != nil {
@@ -139,7 +139,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	s.register(metrics.collectors()...)
 	s.register(s.ra.Metrics()...)
 	s.register(s.crls.Metrics()...)
-	s.register(newStateCollector(s))
+	s.register(newStateCollector(s), newDriftCollector(s.aws))
 	return nil
 }
 
@@ -170,7 +170,7 @@ func (s *Server) Admin() http.Handler { return s.admin(s.self) }
 
 func (s *Server) admin(actor func(*http.Request) (access.Principal, bool, error)) http.Handler {
 	return adminhttp.New(adminhttp.Config{
-		RA: s.ra, Ledger: s.ledger, AWS: s.aws, PublishCRL: s.publishCRL,
+		RA: s.ra, Ledger: s.ledger, AWS: s.aws, Outbox: s.aws, PublishCRL: s.publishCRL,
 		Actor: actor, Version: Version, Logger: s.log,
 		OfficerIssuer: s.config.Access.Issuer, OfficerProfile: s.config.Access.Profile,
 		ApprovalTTL: s.config.Access.ApprovalTTL, RevokeLimit: s.config.Access.RevokeLimit,
@@ -182,13 +182,6 @@ func (s *Server) admin(actor func(*http.Request) (access.Principal, bool, error)
 // register adds collectors under the product's prefix.
 func (s *Server) register(list ...prometheus.Collector) {
 	prometheus.WrapRegistererWithPrefix("mintmark_", s.registry).MustRegister(list...)
-}
-
-// wakeOutbox tells every target's worker that there may be something to tell.
-func (s *Server) wakeOutbox() {
-	for _, worker := range s.aws.workers {
-		worker.Poke()
-	}
 }
 
 // publishCRL signs the next CRL of one authority now.

@@ -1,0 +1,95 @@
+package hook
+
+import (
+	"context"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+)
+
+// first writes that a device is admitted, and takes a unit of its order. It
+// returns ErrTaken if somebody else was first.
+func (p *Provisioner) first(ctx context.Context, a admission) error {
+	seat, err := p.seat(ctx, Taken{}, a)
+	if err != nil {
+		return err
+	}
+	steps := []step{put(p.Table, a.Taken.Item(), isAbsent, nil, ErrTaken), p.unit(a)}
+	return transact(ctx, p.Dynamo, append(steps, p.common(a, seat)...))
+}
+
+// second writes that a certificate has taken the place of another, which cannot
+// be put in service any more. A unit of the order is taken only if the other had
+// come under another order.
+func (p *Provisioner) second(ctx context.Context, had Taken, a admission, seat string) error {
+	steps := []step{
+		put(p.Table, a.Taken.Item(), "#certificate = :old", Item{":old": text(had.CertificateID)}, ErrTaken).naming("certificate"),
+		{types.TransactWriteItem{Delete: &types.Delete{TableName: aws.String(p.Table), Key: Key(FleetKey(had.CertificateID))}}, nil},
+	}
+	if had.Order != a.Order {
+		steps = append(steps, p.unit(a))
+	}
+	return transact(ctx, p.Dynamo, append(steps, p.common(a, seat)...))
+}
+
+// unit takes one unit of the order's quantity.
+func (p *Provisioner) unit(a admission) step {
+	return step{types.TransactWriteItem{Update: &types.Update{
+		TableName: aws.String(p.Table), Key: Key(UsedKey(a.Order)),
+		UpdateExpression:         aws.String("ADD #n :one"),
+		ConditionExpression:      aws.String("attribute_not_exists(#n) OR #n < :quantity"),
+		ExpressionAttributeNames: names("n"),
+		ExpressionAttributeValues: Item{
+			":one": number(1), ":quantity": number(int64(a.order.Quantity)),
+		},
+	}}, refusal(OrderFull, a.CertificateID, "work order %q is for %d devices, and as many were admitted", a.Order, a.order.Quantity)}
+}
+
+// common is the certificate's own item, the device's in the rotation table, in the
+// place of the certificate seat, and what must still hold at the moment of the
+// decision.
+func (p *Provisioner) common(a admission, seat string) []step {
+	admitted := Admitted{CertificateID: a.CertificateID, Thing: a.thing, Device: a.Device, Template: a.template.Name, At: a.At}
+	steps := []step{
+		put(p.Table, admitted.Item(), isAbsent, nil, refusal(InUse, a.CertificateID, "it has been admitted for another device")),
+		{types.TransactWriteItem{ConditionCheck: &types.ConditionCheck{
+			TableName: aws.String(p.Table), Key: Key(OrderKey(a.Order)),
+			ConditionExpression:      aws.String("#state = :open AND #template = :template AND #notAfter > :now"),
+			ExpressionAttributeNames: names("state", "template", "notAfter"),
+			ExpressionAttributeValues: Item{
+				":open": text(openState), ":template": text(a.template.Name), ":now": number(a.At.Unix()),
+			},
+		}}, refusal(OrderClosed, a.CertificateID, "work order %q was closed at this moment", a.Order)},
+		absent(p.Table, HeldKey(a.thing), refusal(Held, a.CertificateID, "device %q was held at this moment", a.Device)),
+		absent(p.Table, revokedMark+a.Claim, refusal(IsRevoked, a.Claim, "mintmark has revoked it at this moment")),
+	}
+	if p.Rotation == "" {
+		return steps
+	}
+	return append(steps, put(p.Rotation, a.rotating().Item(),
+		isAbsent+" OR #current = :seat AND (attribute_not_exists(#next) OR #next = :own)",
+		Item{":seat": text(seat), ":own": text(a.CertificateID)}, ErrTaken).naming("current", "next"))
+}
+
+func (a admission) rotating() Rotating {
+	return Rotating{Thing: a.thing, Device: a.Device, Current: a.CertificateID, IssuedAt: a.At}
+}
+
+// void notes that a certificate is being replaced, before it is revoked: if the
+// call is cut off in between, the next one knows who revoked it.
+func (p *Provisioner) void(ctx context.Context, had Taken, at time.Time) (Taken, error) {
+	err := update(ctx, p.Dynamo, &dynamodb.UpdateItemInput{
+		TableName: aws.String(p.Table), Key: Key(TakenKey(had.Device)),
+		UpdateExpression:         aws.String("SET #void = :at"),
+		ConditionExpression:      aws.String("#certificate = :old"),
+		ExpressionAttributeNames: names("void", "certificate"),
+		ExpressionAttributeValues: Item{
+			":at":  number(at.Unix()),
+			":old": text(had.CertificateID),
+		},
+	})
+	had.Void = at
+	return had, err
+}

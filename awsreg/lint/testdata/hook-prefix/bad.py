@@ -1,0 +1,4 @@
+def handle(event, context):
+    serial = event["parameters"]["SerialNumber"]
+    admitted = serial.startswith("2974")
+    return {"allowProvisioning": admitted}

@@ -1,0 +1,3 @@
+export function requestCertificate(connection) {
+  connection.publish("$aws/certificates/create/json", "", 1);
+}

@@ -1,0 +1,62 @@
+// Package examples runs the examples as the people do who copy them.
+package examples
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// build compiles a command for the examples.
+func build(t *testing.T, name, pkg string, args ...string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, args...), pkg)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building %s: %v\n%s", name, err, out)
+	}
+	return path
+}
+
+// TestSystems runs run.sh of every folder: each is one of the ways in which
+// devices come to a cloud, from nothing to messages, driven by the vendor's
+// command and by clients that we did not write.
+func TestSystems(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs whole systems")
+	}
+	for _, tool := range []string{"aws", "mosquitto_rr", "openssl", "curl", "python3"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			if os.Getenv("MINTMARK_TOOLS") == "required" {
+				t.Fatalf("%s is not installed", tool)
+			}
+			t.Skipf("%s is not installed", tool)
+		}
+	}
+	mintmark := build(t, "mintmark", "../cmd/mintmark")
+	bootstrap := build(t, "bootstrap", "../cmd/mintmark-lambda", "-tags", "lambda.norpc")
+	scripts, err := filepath.Glob("*/run.sh")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	for _, script := range scripts {
+		t.Run(filepath.Dir(script), func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, "sh", script)
+			cmd.Env = append(os.Environ(), "MINTMARK="+mintmark, "BOOTSTRAP="+bootstrap, "WORK="+filepath.Join(t.TempDir(), "work"))
+			cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that it stops what it has started
+			cmd.WaitDelay = 10 * time.Second
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			t.Logf("%s", out)
+		})
+	}
+}

@@ -1,0 +1,45 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"mintmark/awsreg"
+	"mintmark/awsreg/render"
+)
+
+// Render makes the stacks and documents of a target.
+func (t *targets) Render(name string, code render.Code) ([]render.File, error) {
+	target, err := t.find(name)
+	if err != nil {
+		return nil, err
+	}
+	in := render.Input{Target: target, Code: code}
+	for _, ca := range target.CAs {
+		if ca.Use != awsreg.UseJITR {
+			continue
+		}
+		authority, err := t.s.ra.Authority(ca.Issuer)
+		if err != nil {
+			return nil, err
+		}
+		in.CAs = append(in.CAs, awsreg.CertificateID(authority.Certificate().Raw))
+	}
+	anchor, err := os.ReadFile(t.s.config.Path("root.pem"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("reading the trust anchor: %w", err)
+	}
+	for _, c := range t.s.config.AWS.Targets {
+		if c.Name != name {
+			continue
+		}
+		if p := c.Provider; p != nil {
+			in.Provider = render.Provider{URL: p.URL, Label: p.Label, Secret: p.Secret, CA: string(anchor)}
+		}
+		if b := c.Callback; b != nil {
+			in.Callback = &render.Callback{Domain: b.Domain, Function: b.Function, CRLs: b.CRLs, OCSP: b.OCSP, Anchors: string(anchor)}
+		}
+	}
+	return render.Files(in)
+}

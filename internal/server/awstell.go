@@ -1,0 +1,108 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"mintmark/awsreg"
+	"mintmark/internal/jobs"
+	"mintmark/internal/ledger"
+)
+
+// awsLease is how long after a server's end another one takes over telling a
+// target.
+const awsLease = time.Minute
+
+// ForOrder is what the clouds must be told when a work order is made or changed.
+func (t *targets) ForOrder(id string) []ledger.Task { return awsreg.TasksForOrder(t.list, id) }
+
+// ForDevice is what they must be told when a device is held, retired or released.
+func (t *targets) ForDevice(id string) []ledger.Task { return awsreg.TasksForDevice(t.list, id) }
+
+// ForImport is what they must be told when a device list comes into force.
+func (t *targets) ForImport(id string) []ledger.Task { return awsreg.TasksForImport(t.list, id) }
+
+// Wake tells every target's worker that there may be something to tell.
+func (t *targets) Wake() {
+	for _, worker := range t.workers {
+		worker.Poke()
+	}
+}
+
+// run delivers what each target must be told, until ctx ends. Of several servers
+// one does it, under a lease; and each tells what its own Apply made necessary.
+func (t *targets) run(ctx context.Context) {
+	var wait sync.WaitGroup
+	for _, target := range t.list {
+		lease := jobs.Config{
+			Ledger: t.s.ledger, Name: awsreg.TaskKind(target), Holder: t.s.config.Server, TTL: awsLease, Every: awsLease / 4,
+			Now: t.s.ra.Now, Logger: t.s.log,
+		}
+		wait.Go(func() {
+			jobs.Run(ctx, lease, func(ctx context.Context, _ ledger.Fence) error { return t.deliver(ctx, target) })
+		})
+		wait.Go(func() { t.keepCurrent(ctx, target) })
+		wait.Go(func() { t.keepReconciled(ctx, target) })
+	}
+	wait.Wait()
+}
+
+// deliver tells a target for as long as the lease lasts. Deliveries may come
+// again and in any order (awsreg), so that one which a paused server brings
+// after its lease does no harm.
+func (t *targets) deliver(ctx context.Context, target awsreg.Target) error {
+	t.stale[target.Name].Store(true)
+	t.ours[target.Name].Store(true)
+	defer t.ours[target.Name].Store(false)
+	t.beats[target.Name].Set()
+	if err := t.workers[target.Name].Run(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// keepCurrent tells a target all that was recorded before it could be told:
+// when this server begins to deliver to it, and after its table or a
+// registration was made here. The server that delivers then says again and
+// again that the manifest is complete, for as long as it is: the functions trust a
+// manifest no longer than its maximum age.
+func (t *targets) keepCurrent(ctx context.Context, target awsreg.Target) {
+	const often, seldom = 2 * time.Second, time.Minute
+	for {
+		pause := seldom
+		asOf := t.s.ra.Now()
+		backlog, err := t.s.ledger.Backlog(ctx)
+		switch {
+		case err != nil:
+		case t.stale[target.Name].Swap(false):
+			var told int
+			if told, err = t.registrar.TellAll(ctx, target); err == nil && told > 0 {
+				t.s.log.Info("told AWS everything", "target", target.Name, "tasks", told)
+			}
+			if err != nil {
+				t.stale[target.Name].Store(true)
+			} else {
+				pause = 0
+			}
+		case !t.ours[target.Name].Load():
+		case backlog[awsreg.TaskKind(target)] > 0:
+			pause = often // until it is drained
+		default:
+			err = t.registrar.Beat(ctx, target, asOf)
+		}
+		if err != nil && ctx.Err() == nil {
+			t.s.log.Warn("keeping AWS current", "target", target.Name, "error", err)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-t.beats[target.Name]:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
