@@ -22,7 +22,7 @@ func IAMPolicy(t Target) (string, error) {
 	if err := t.Validate(); err != nil {
 		return "", err
 	}
-	policies, err := t.policies()
+	policies, err := t.Policies()
 	if err != nil {
 		return "", err
 	}
@@ -36,7 +36,7 @@ func IAMPolicy(t Target) (string, error) {
 	g.certificates()
 	g.functions()
 	for _, p := range policies {
-		g.policy(p.name)
+		g.policy(p.Name)
 	}
 	g.things()
 	for _, f := range t.Fleets {
@@ -176,10 +176,10 @@ func (g *grants) policy(name string) {
 }
 
 func (g *grants) things() {
-	for _, name := range g.target.thingTypes() {
+	for _, name := range g.target.ThingTypes() {
 		g.owned(g.target.arn("iot", "thingtype/"+name), []string{"iot:DescribeThingType"}, "iot:CreateThingType")
 	}
-	for _, name := range g.target.thingGroups() {
+	for _, name := range g.target.ThingGroups() {
 		g.owned(g.target.arn("iot", "thinggroup/"+name), []string{"iot:DescribeThingGroup"}, "iot:CreateThingGroup")
 	}
 }

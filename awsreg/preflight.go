@@ -57,7 +57,7 @@ func (r *Registrar) Doctor(ctx context.Context, t Target) ([]Finding, error) {
 		return nil, err
 	}
 	var findings []Finding
-	policies, err := t.policies()
+	policies, err := t.Policies()
 	if err != nil {
 		findings = append(findings, Finding{Refused, "policy-conflict", "IoT policies", "", err.Error() + ": give one of them another name"})
 	}
@@ -65,7 +65,7 @@ func (r *Registrar) Doctor(ctx context.Context, t Target) ([]Finding, error) {
 		findings = append(findings, p.list...)
 	}
 	for _, p := range policies {
-		findings = append(findings, preflightPolicy(p.name, p.document)...)
+		findings = append(findings, preflightPolicy(p.Name, p.Document)...)
 	}
 	subjects := make(map[string][]string)
 	for _, ca := range t.CAs {

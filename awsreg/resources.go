@@ -37,7 +37,7 @@ var errTooManyPages = errors.New("AWS's list does not end")
 // comes before the stack is deployed is refused, and comes again.
 func (r *Registrar) resources(ctx context.Context, s *session) ([]resource, error) {
 	t := s.target
-	policies, err := t.policies()
+	policies, err := t.Policies()
 	if err != nil {
 		return nil, err
 	}
@@ -61,18 +61,18 @@ func (r *Registrar) resources(ctx context.Context, s *session) ([]resource, erro
 	if t.Rotation != nil {
 		add(tableResource(s.dynamo, t.Rotation.table()))
 	}
-	for _, name := range t.thingTypes() {
+	for _, name := range t.ThingTypes() {
 		owned(thingTypeResource(s.iot, name))
 	}
-	for _, name := range t.thingGroups() {
+	for _, name := range t.ThingGroups() {
 		owned(thingGroupResource(s.iot, name))
 	}
 	for _, p := range policies {
-		if why := refusedBy(preflightPolicy(p.name, p.document)); why != "" {
-			add(refusal(kindPolicy, p.name, why))
+		if why := refusedBy(preflightPolicy(p.Name, p.Document)); why != "" {
+			add(refusal(kindPolicy, p.Name, why))
 			continue
 		}
-		owned(policyResource(s.iot, p.name, p.document))
+		owned(policyResource(s.iot, p.Name, p.Document))
 	}
 	if t.Provider != nil {
 		add(providerResource(s.iot, *t.Provider))
@@ -135,25 +135,25 @@ func refusal(kind, subject, why string) resource {
 	}}
 }
 
-// namedPolicy is an IoT policy of a target.
-type namedPolicy struct{ name, document string }
+// Policy is an IoT policy of a target, with its document in JSON.
+type Policy struct{ Name, Document string }
 
-// policies are the IoT policies of a target, in a fixed order. One name with two
+// Policies are the IoT policies of a target, in a fixed order. One name with two
 // documents is an error, because AWS keeps one; both are in the list then.
-func (t Target) policies() ([]namedPolicy, error) {
-	var list []namedPolicy
+func (t Target) Policies() ([]Policy, error) {
+	var list []Policy
 	var conflict error
 	add := func(name, document string) {
 		for _, p := range list {
 			switch {
-			case p.name != name:
-			case sameJSON(p.document, document):
+			case p.Name != name:
+			case sameJSON(p.Document, document):
 				return
 			default:
 				conflict = fmt.Errorf("AWS target %q gives IoT policy %q two different documents", t.Name, name)
 			}
 		}
-		list = append(list, namedPolicy{name, document})
+		list = append(list, Policy{name, document})
 	}
 	if j := t.JITR; j != nil {
 		add(j.policy(), or(j.PolicyDocument, DevicePolicy(t)))
@@ -176,9 +176,9 @@ func (t Target) policies() ([]namedPolicy, error) {
 	return list, conflict
 }
 
-// thingTypes and thingGroups are the names of those that a target needs, each
-// once and in a fixed order.
-func (t Target) thingTypes() []string {
+// ThingTypes are the names of those that a target needs, each once and in a fixed
+// order.
+func (t Target) ThingTypes() []string {
 	return t.things(func(thingType string, _ []string) []string {
 		if thingType == "" {
 			return nil
@@ -187,7 +187,8 @@ func (t Target) thingTypes() []string {
 	})
 }
 
-func (t Target) thingGroups() []string {
+// ThingGroups are the same of groups.
+func (t Target) ThingGroups() []string {
 	return t.things(func(_ string, groups []string) []string { return groups })
 }
 

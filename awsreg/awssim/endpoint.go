@@ -1,6 +1,7 @@
 package awssim
 
 import (
+	"net"
 	"sort"
 	"strings"
 )
@@ -12,7 +13,11 @@ import (
 func describeEndpoint(c *call) (any, error) {
 	switch v := c.query.Get("endpointType"); v {
 	case "iot:Data-ATS":
-		return map[string]string{"endpointAddress": c.w.sim.BrokerAddr()}, nil
+		address := c.w.sim.BrokerAddr()
+		if _, port, err := net.SplitHostPort(address); err == nil && c.w.sim.cfg.Localhost && c.w.account.ID == c.w.sim.cfg.Accounts[0].ID && c.w.region == c.w.sim.cfg.Region {
+			address = net.JoinHostPort("localhost", port) // what it answers to with SNI
+		}
+		return map[string]string{"endpointAddress": address}, nil
 	case "", "iot:Data", "iot:Jobs":
 		return nil, invalid("The endpoint type iot:Data and iot:Jobs are no longer supported; use iot:Data-ATS")
 	case "iot:CredentialProvider":

@@ -3,7 +3,6 @@ package render
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	"mintmark/awsreg"
 )
@@ -27,30 +26,25 @@ func (in Input) resources() ([]byte, error) {
 		r[logical] = body
 		return logical
 	}
-	for _, d := range policies(t) {
-		add("Policy", d.name, map[string]any{"PolicyName": d.name, "PolicyDocument": json.RawMessage(d.body)})
+	policies, err := t.Policies()
+	if err != nil {
+		return nil, err
 	}
-	var types, groups []string
-	for _, f := range t.Fleets {
-		types, groups = append(types, f.ThingType), append(groups, f.Groups...)
-	}
-	for _, ca := range t.CAs {
-		if ca.Register != nil {
-			types, groups = append(types, ca.Register.ThingType), append(groups, ca.Register.Groups...)
-		}
+	for _, p := range policies {
+		add("Policy", p.Name, map[string]any{"PolicyName": p.Name, "PolicyDocument": json.RawMessage(p.Document)})
 	}
 	var after []string
-	for _, name := range unique(types) {
+	for _, name := range t.ThingTypes() {
 		after = append(after, add("ThingType", name, map[string]any{"ThingTypeName": name}))
 	}
-	for _, name := range unique(groups) {
+	for _, name := range t.ThingGroups() {
 		after = append(after, add("ThingGroup", name, map[string]any{"ThingGroupName": name}))
 	}
-	for _, d := range templates(t) {
-		add("ProvisioningTemplate", d.name, map[string]any{
-			"TemplateName": d.name, "TemplateType": "FLEET_PROVISIONING", "Enabled": true,
-			"ProvisioningRoleArn": d.role, "TemplateBody": d.body,
-			"PreProvisioningHook": map[string]any{"TargetArn": d.hook, "PayloadVersion": "2020-04-01"},
+	for _, p := range templates(t) {
+		add("ProvisioningTemplate", p.Name, map[string]any{
+			"TemplateName": p.Name, "TemplateType": "FLEET_PROVISIONING", "Enabled": true, "Description": p.Description,
+			"ProvisioningRoleArn": p.RoleARN, "TemplateBody": p.Body,
+			"PreProvisioningHook": map[string]any{"TargetArn": p.Hook, "PayloadVersion": "2020-04-01"},
 		}, after...)
 	}
 	for _, rule := range in.rules(t) {
@@ -70,46 +64,11 @@ func (in Input) resources() ([]byte, error) {
 	return append(body, '\n'), nil
 }
 
-// document is a policy or a provisioning template.
-type document struct {
-	name, body string
-	role, hook string // of a template
-}
-
-// policies are the IoT policies of a target, each once.
-func policies(t awsreg.Target) []document {
-	var list []document
-	add := func(name, body string) {
-		if !slices.ContainsFunc(list, func(d document) bool { return d.name == name }) {
-			list = append(list, document{name: name, body: body})
-		}
-	}
-	if t.JITR != nil {
-		add(t.JITR.Policy, t.JITR.PolicyDocument)
-	}
-	for _, ca := range t.CAs {
-		if ca.JITP != nil {
-			add(ca.JITP.Policy, or(ca.JITP.PolicyDocument, awsreg.DevicePolicy(t)))
-		}
-		if ca.Register != nil {
-			add(ca.Register.Policy, or(ca.Register.PolicyDocument, awsreg.DevicePolicy(t)))
-		}
-	}
-	for _, f := range t.Fleets {
-		add(f.Policy, f.PolicyDocument)
-		add(f.ClaimPolicy, awsreg.ClaimPolicy(t, f))
-	}
-	return list
-}
-
 // templates are the provisioning templates of a target's fleets.
-func templates(t awsreg.Target) []document {
-	var list []document
+func templates(t awsreg.Target) []awsreg.ProvisioningTemplate {
+	var list []awsreg.ProvisioningTemplate
 	for _, f := range t.Fleets {
-		list = append(list, document{f.Template, awsreg.FleetTemplate(t, f), f.RoleARN, f.Hook})
-		if t.Rotation != nil {
-			list = append(list, document{f.RotationTemplate, awsreg.RotationTemplate(t, f), f.RoleARN, f.RotationHook})
-		}
+		list = append(list, awsreg.Templates(t, f)...)
 	}
 	return list
 }
@@ -143,13 +102,17 @@ func (in Input) documents() ([]File, error) {
 		files = append(files, File{Name: "documents/" + name, Content: append(content, '\n')})
 		return nil
 	}
-	for _, d := range policies(t) {
-		if err := add(d.name+".policy.json", d.body); err != nil {
+	policies, err := t.Policies()
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range policies {
+		if err := add(p.Name+".policy.json", p.Document); err != nil {
 			return nil, err
 		}
 	}
-	for _, d := range templates(t) {
-		if err := add(d.name+".template.json", d.body); err != nil {
+	for _, p := range templates(t) {
+		if err := add(p.Name+".template.json", p.Body); err != nil {
 			return nil, err
 		}
 	}
@@ -170,13 +133,6 @@ func (in Input) documents() ([]File, error) {
 		return nil, err
 	}
 	return files, add("server.iam-policy.json", permissions)
-}
-
-// unique sorts, and drops what is empty or there twice.
-func unique(names []string) []string {
-	slices.Sort(names)
-	names = slices.Compact(names)
-	return slices.DeleteFunc(names, func(s string) bool { return s == "" })
 }
 
 func or(s, otherwise string) string {

@@ -60,11 +60,15 @@ func (in Input) stacks() []stack {
 		}))
 	}
 	if t.Provider != nil {
-		add("provider", "provider.yaml", in.function(map[string]string{
+		p := map[string]string{
 			"ProviderFunctionName": functionName(t.Provider.Function), "ProviderName": t.Provider.Name,
 			"Table": t.Manifest.Table, "MaxAge": t.Manifest.MaxAge.String(),
 			"EstUrl": in.Provider.URL, "EstLabel": in.Provider.Label, "EstCA": in.Provider.CA, "SecretArn": in.Provider.Secret,
-		}))
+		}
+		if t.Rotation != nil {
+			p["Rotation"], p["RotationTable"] = "true", t.Rotation.Table
+		}
+		add("provider", "provider.yaml", in.function(p))
 	}
 	if c := in.Callback; c != nil {
 		add("connect", "connect.yaml", in.function(map[string]string{

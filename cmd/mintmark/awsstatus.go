@@ -100,6 +100,9 @@ func (a *app) printAWSCAs(list []admin.AWSStatus, count bool) error {
 	if count {
 		heading = append(heading, "CERTIFICATES")
 	}
+	if !slices.ContainsFunc(list, func(s admin.AWSStatus) bool { return len(s.CAs) > 0 }) {
+		return nil
+	}
 	t := newTable(a.out, heading...)
 	for _, s := range list {
 		for _, one := range s.CAs {

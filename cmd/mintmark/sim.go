@@ -43,16 +43,8 @@ The control plane also answers, without a signature and to this machine only:
 /_sim/state (all that is registered, to compare two runs), /_sim/faults (errors,
 slowness and cut connections at will) and /_sim/events (what happened, and why a
 device was refused).`,
-		`  # the stand-in, and a first call
-  mintmark sim aws --state ./sim --listen-control 127.0.0.1:4566 --listen-broker 127.0.0.1:8883 &
-  export AWS_SHARED_CREDENTIALS_FILE=$PWD/sim/credentials AWS_REGION=eu-central-1
-  aws --endpoint-url http://127.0.0.1:4566 iot get-registration-code
-
-  # two functions of one executable, with a variable for both and one for each
-  mintmark sim aws --state ./sim --function hook=./bootstrap --function jitr=./bootstrap \
-    --function-env MINTMARK_TABLE=mintmark --function-env hook/_HANDLER=provision --function-env jitr/_HANDLER=jitr
-
-  # AWS's quotas, ten times as fast, and every fifth call that fails although it worked
+		`  mintmark sim aws --state ./sim --listen-control 127.0.0.1:4566 --listen-broker 127.0.0.1:8883
+  mintmark sim aws --state ./sim --function hook=./bootstrap --function jitr=./bootstrap --function-env MINTMARK_TABLE=mintmark --function-env hook/_HANDLER=provision --function-env jitr/_HANDLER=jitr
   mintmark sim aws --state ./sim --quotas --quota-scale 10 --fault '{"every":5,"afterEffect":true,"code":"InternalFailureException","status":500}'`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			if config.StateDir == "" {

@@ -22,6 +22,9 @@ var (
 )
 
 func (c *Config) checkLabels(bad func(field, format string, args ...any)) {
+	if len(c.Labels) == 0 {
+		bad("labels", "there must be at least one: without, nobody can enroll")
+	}
 	seen := make(map[string]bool)
 	for i, l := range c.Labels {
 		field := at(i, l)

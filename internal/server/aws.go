@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"mintmark/admin/adminhttp"
 	"mintmark/awsreg"
@@ -41,6 +42,8 @@ func newTargets(s *Server) (*targets, error) {
 		t.comparing[target.Name] = new(sync.Mutex)
 		t.workers[target.Name] = outbox.New(outbox.Config{
 			Ledger: s.ledger, Kind: awsreg.TaskKind(target), Now: s.ra.Now, Logger: s.log,
+			// As much as keeps the account's quotas busy; the registrar bounds each call.
+			Batch: awsreg.BatchSize, Timeout: 5 * time.Minute,
 			Deliver: func(ctx context.Context, tasks []ledger.Task) []error { return t.registrar.Deliver(ctx, target, tasks) },
 		})
 	}

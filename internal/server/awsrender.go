@@ -17,7 +17,7 @@ func (t *targets) Render(name string, code render.Code) ([]render.File, error) {
 	}
 	in := render.Input{Target: target, Code: code}
 	for _, ca := range target.CAs {
-		if ca.Use != awsreg.UseJITR {
+		if ca.Use != awsreg.UseJITR || ca.State != "" && ca.State != awsreg.StateActive {
 			continue
 		}
 		authority, err := t.s.ra.Authority(ca.Issuer)
