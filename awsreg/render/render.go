@@ -112,6 +112,11 @@ func Files(in Input) ([]File, error) {
 }
 
 func (in Input) check() error {
+	for _, arn := range in.functionARNs() {
+		if functionName(arn) == "" {
+			return fmt.Errorf("rendering target %q: %q is not the ARN of a Lambda function without version or alias, which is what the stacks make", in.Target.Name, arn)
+		}
+	}
 	if in.Target.Provider != nil {
 		p := in.Provider
 		switch {
@@ -125,17 +130,44 @@ func (in Input) check() error {
 	}
 	if c := in.Callback; c != nil {
 		switch {
-		case functionName(c.Function) == "":
-			return fmt.Errorf("rendering the callback: connect_callback.function %q is not the ARN of a Lambda function", c.Function)
+		case c.Domain == "":
+			return errors.New("rendering the callback: set connect_callback.domain to the name of the domain configuration")
+		case (len(c.CRLs) > 0 || c.OCSP != "") && c.Anchors == "":
+			return errors.New("rendering the callback: there is no trust anchor to check CRLs and OCSP answers with")
 		}
 	}
 	return nil
 }
 
+// functionARNs are those of the functions that the stacks make.
+func (in Input) functionARNs() []string {
+	t := in.Target
+	var list []string
+	if t.JITR != nil {
+		list = append(list, t.JITR.Function)
+	}
+	for _, f := range t.Fleets {
+		list = append(list, f.Hook)
+		if t.Rotation != nil {
+			list = append(list, f.RotationHook)
+		}
+	}
+	if t.Rotation != nil {
+		list = append(list, t.Rotation.Presence)
+	}
+	if t.Provider != nil {
+		list = append(list, t.Provider.Function)
+	}
+	if in.Callback != nil {
+		list = append(list, in.Callback.Function)
+	}
+	return list
+}
+
 // functionName is the name in the ARN of a Lambda function.
 func functionName(arn string) string {
 	parts := strings.Split(arn, ":")
-	if len(parts) < 7 || parts[2] != "lambda" || parts[5] != "function" {
+	if len(parts) != 7 || parts[2] != "lambda" || parts[5] != "function" {
 		return ""
 	}
 	return parts[6]

@@ -40,7 +40,7 @@ func everything() render.Input {
 		},
 		CAs:      []string{strings.Repeat("ab", 32)},
 		Provider: render.Provider{URL: "https://ca.example:8443", Label: "cloud", CA: "-----BEGIN CERTIFICATE-----\n", Secret: "arn:aws:secretsmanager:eu-central-1:123456789012:secret:ra"},
-		Callback: &render.Callback{Domain: "devices", Function: account + "asks", OCSP: "http://ocsp.example"},
+		Callback: &render.Callback{Domain: "devices", Function: account + "asks", OCSP: "http://ocsp.example", Anchors: "-----BEGIN CERTIFICATE-----\n"},
 		Code:     render.Code{Bucket: "code.example"},
 	}
 }
@@ -196,7 +196,10 @@ func TestRefusals(t *testing.T) {
 		"no EST URL":     {func(in *render.Input) { in.Provider.URL = "http://ca.example" }, "certificate_provider.url"},
 		"no EST label":   {func(in *render.Input) { in.Provider.Label = "" }, "certificate_provider.label"},
 		"no secret":      {func(in *render.Input) { in.Provider.Secret = "ra" }, "certificate_provider.secret"},
-		"callback":       {func(in *render.Input) { in.Callback.Function = "asks" }, "connect_callback.function"},
+		"callback":       {func(in *render.Input) { in.Callback.Function = "asks" }, "asks"},
+		"alias":          {func(in *render.Input) { in.Target.JITR.Function += ":live" }, "alias"},
+		"no domain":      {func(in *render.Input) { in.Callback.Domain = "" }, "connect_callback.domain"},
+		"no anchor":      {func(in *render.Input) { in.Callback.Anchors = "" }, "trust anchor"},
 		"invalid target": {func(in *render.Input) { in.Target.AccountID = "1" }, "account id"},
 	} {
 		t.Run(name, func(t *testing.T) {

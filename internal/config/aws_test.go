@@ -13,6 +13,8 @@ tls: {issuer: issuing, profile: server, names: [localhost]}
 profiles:
   provisioned: {preset: aws-jitp, subject: {commonName: {pattern: "[a-z]+"}}}
   server: {preset: server}
+  device: {preset: device}
+labels: [{name: line, profile: device, issuer: issuing, authorize: inventory, one_time: true}]
 aws:
   reconcile: 12h
   adopt_revocations: true
