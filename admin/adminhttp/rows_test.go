@@ -71,6 +71,7 @@ var matrix = []row{
 	reading("GET /v1/aws/targets/{name}/plan", access.CloudRead, "/v1/aws/targets/line-a/plan"),
 	reading("GET /v1/aws/targets/{name}/status", access.CloudRead, "/v1/aws/targets/line-a/status"),
 	reading("GET /v1/aws/targets/{name}/iam-policy", access.CloudRead, "/v1/aws/targets/line-a/iam-policy"),
+	reading("GET /v1/aws/targets/{name}/files", access.CloudRead, "/v1/aws/targets/line-a/files?bucket=code"),
 	reading("GET /v1/aws/targets/{name}/doctor", access.CloudRead, "/v1/aws/targets/line-a/doctor"),
 	reading("GET /v1/aws/targets/{name}/drift", access.CloudRead, "/v1/aws/targets/line-a/drift"),
 	reading("GET /v1/aws/targets/{name}/bulk", access.CloudRead, "/v1/aws/targets/line-a/bulk"),
