@@ -38,7 +38,7 @@ func tasksForClaims(targets []Target, c ledger.Certificate) []ledger.Task {
 	var tasks []ledger.Task
 	for _, t := range targets {
 		if len(t.Fleets) > 0 {
-			tasks = append(tasks, ledger.Task{Kind: TaskKind(t), Key: CertificateID(c.DER), Payload: payload})
+			tasks = append(tasks, ledger.Task{Kind: kindOf(t, c), Key: CertificateID(c.DER), Payload: payload})
 		}
 	}
 	return tasks

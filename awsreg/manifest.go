@@ -18,8 +18,22 @@ type Entry = hook.Entry
 // taskPrefix begins the kind of every task for AWS.
 const taskPrefix = "aws/"
 
-// TaskKind is the kind of a target's tasks in the outbox.
+// TaskKind is the kind of a target's tasks in the outbox, but for those that
+// cannot wait.
 func TaskKind(t Target) string { return taskPrefix + t.Name }
+
+// UrgentKind is the kind of those that can shut something: revocations, holds, and
+// what becomes of work orders. They have a worker of their own, because thousands
+// of registrations may wait for the account's quotas.
+func UrgentKind(t Target) string { return taskPrefix + t.Name + "/urgent" }
+
+// kindOf is the kind of a certificate's task.
+func kindOf(t Target, c ledger.Certificate) string {
+	if c.State == ledger.Revoked {
+		return UrgentKind(t)
+	}
+	return TaskKind(t)
+}
 
 // push is the payload of a task about a device's certificate.
 type push struct {
@@ -83,7 +97,7 @@ func tasksForDevices(targets []Target, c ledger.Certificate) []ledger.Task {
 		if err != nil {
 			continue // a year beyond 9999, which no certificate here has
 		}
-		tasks = append(tasks, ledger.Task{Kind: TaskKind(t), Key: id, Payload: payload})
+		tasks = append(tasks, ledger.Task{Kind: kindOf(t, c), Key: id, Payload: payload})
 	}
 	return tasks
 }

@@ -25,22 +25,22 @@ type subject struct {
 // TasksForOrder returns what the targets must be told when a work order was
 // created or changed.
 func TasksForOrder(targets []Target, order string) []ledger.Task {
-	return tasksAbout(targets, orderTask, order, func(t Target) bool { return len(t.Fleets) > 0 })
+	return tasksAbout(targets, orderTask, order, UrgentKind, func(t Target) bool { return len(t.Fleets) > 0 })
 }
 
 // TasksForDevice returns what the targets must be told when a device was held,
 // retired or released.
 func TasksForDevice(targets []Target, device string) []ledger.Task {
-	return tasksAbout(targets, deviceTask, device, func(Target) bool { return true })
+	return tasksAbout(targets, deviceTask, device, UrgentKind, func(Target) bool { return true })
 }
 
 // TasksForImport returns what the targets must be told when a device list came
 // into force.
 func TasksForImport(targets []Target, id string) []ledger.Task {
-	return tasksAbout(targets, importTask, id, func(t Target) bool { return len(t.Fleets) > 0 })
+	return tasksAbout(targets, importTask, id, TaskKind, func(t Target) bool { return len(t.Fleets) > 0 })
 }
 
-func tasksAbout(targets []Target, prefix, id string, concerns func(Target) bool) []ledger.Task {
+func tasksAbout(targets []Target, prefix, id string, kind func(Target) string, concerns func(Target) bool) []ledger.Task {
 	payload, err := json.Marshal(subject{id})
 	if err != nil {
 		return nil // no string fails to encode
@@ -48,7 +48,7 @@ func tasksAbout(targets []Target, prefix, id string, concerns func(Target) bool)
 	var tasks []ledger.Task
 	for _, t := range targets {
 		if concerns(t) {
-			tasks = append(tasks, ledger.Task{Kind: TaskKind(t), Key: prefix + id, Payload: payload})
+			tasks = append(tasks, ledger.Task{Kind: kind(t), Key: prefix + id, Payload: payload})
 		}
 	}
 	return tasks

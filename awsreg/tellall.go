@@ -45,7 +45,7 @@ type telling struct {
 // add delivers tasks as soon as there are enough of them.
 func (a *telling) add(ctx context.Context, settled func(push) bool, tasks ...ledger.Task) error {
 	for _, task := range tasks {
-		if task.Kind == TaskKind(a.t) {
+		if task.Kind == TaskKind(a.t) || task.Kind == UrgentKind(a.t) {
 			a.pending = append(a.pending, task)
 		}
 	}

@@ -18,7 +18,7 @@ templates with their parameters for the Lambda functions, their roles and
 alarms, a script that deploys them in order, and under documents/ the policies,
 templates and rules as the aws command takes them. Names and ARNs are those of
 mintmark.yaml. It asks AWS nothing; files of an earlier run are replaced.`,
-		"  mintmark aws render --target line-a --bucket code.example --out stack --dir ./factory\n  BUNDLE=bin/mintmark-lambda-arm64.zip stack/deploy.sh", cobra.NoArgs,
+		"  mintmark aws render --target line-a --bucket code.example --out stack --dir ./factory", cobra.NoArgs,
 		func(c *cobra.Command, _ []string) error {
 			if code.Architecture != "arm64" && code.Architecture != "x86_64" {
 				return usagef("--architecture %q is neither arm64 nor x86_64", code.Architecture)

@@ -20,16 +20,16 @@ type targets struct {
 	s         *Server
 	list      []awsreg.Target
 	registrar *awsreg.Registrar
-	workers   map[string]*outbox.Worker // deliver each target's tasks
-	beats     map[string]poke           // wake what keeps each target current
-	stale     map[string]*atomic.Bool   // the target lacks what was recorded before it was there
-	ours      map[string]*atomic.Bool   // this server has the lease of the target's deliveries
-	comparing map[string]*sync.Mutex    // held by the one comparison with the ledger that runs
-	drifts    *drifts                   // what the last comparisons found
+	workers   map[string][]*outbox.Worker // deliver each target's tasks, the urgent ones apart
+	beats     map[string]poke             // wake what keeps each target current
+	stale     map[string]*atomic.Bool     // the target lacks what was recorded before it was there
+	ours      map[string]*atomic.Bool     // this server has the lease of the target's deliveries
+	comparing map[string]*sync.Mutex      // held by the one comparison with the ledger that runs
+	drifts    *drifts                     // what the last comparisons found
 }
 
 func newTargets(s *Server) (*targets, error) {
-	t := &targets{s: s, workers: make(map[string]*outbox.Worker), beats: make(map[string]poke),
+	t := &targets{s: s, workers: make(map[string][]*outbox.Worker), beats: make(map[string]poke),
 		stale: make(map[string]*atomic.Bool), ours: make(map[string]*atomic.Bool),
 		comparing: make(map[string]*sync.Mutex), drifts: newDrifts(s.config.Dir)}
 	var err error
@@ -40,12 +40,14 @@ func newTargets(s *Server) (*targets, error) {
 		t.beats[target.Name] = make(poke, 1)
 		t.stale[target.Name], t.ours[target.Name] = new(atomic.Bool), new(atomic.Bool)
 		t.comparing[target.Name] = new(sync.Mutex)
-		t.workers[target.Name] = outbox.New(outbox.Config{
-			Ledger: s.ledger, Kind: awsreg.TaskKind(target), Now: s.ra.Now, Logger: s.log,
-			// As much as keeps the account's quotas busy; the registrar bounds each call.
-			Batch: awsreg.BatchSize, Timeout: 5 * time.Minute,
-			Deliver: func(ctx context.Context, tasks []ledger.Task) []error { return t.registrar.Deliver(ctx, target, tasks) },
-		})
+		for _, kind := range []string{awsreg.TaskKind(target), awsreg.UrgentKind(target)} {
+			t.workers[target.Name] = append(t.workers[target.Name], outbox.New(outbox.Config{
+				Ledger: s.ledger, Kind: kind, Now: s.ra.Now, Logger: s.log,
+				// As much as keeps the account's quotas busy; the registrar bounds each call.
+				Batch: awsreg.BatchSize, Timeout: 5 * time.Minute,
+				Deliver: func(ctx context.Context, tasks []ledger.Task) []error { return t.registrar.Deliver(ctx, target, tasks) },
+			}))
+		}
 	}
 	t.registrar, err = awsreg.New(awsreg.Config{
 		Issuer: t.issuer, Verification: s.ra.Verification, Records: s.ledger, Revoke: t.adopt,
@@ -149,7 +151,7 @@ func (t *targets) Apply(ctx context.Context, name string, progress func(reconcil
 			t.stale[name].Store(true)
 		}
 	}
-	t.workers[name].Poke()
+	t.wake(name)
 	t.beats[name].Set()
 	return plan, err
 }

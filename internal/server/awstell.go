@@ -26,7 +26,13 @@ func (t *targets) ForImport(id string) []ledger.Task { return awsreg.TasksForImp
 
 // Wake tells every target's worker that there may be something to tell.
 func (t *targets) Wake() {
-	for _, worker := range t.workers {
+	for name := range t.workers {
+		t.wake(name)
+	}
+}
+
+func (t *targets) wake(name string) {
+	for _, worker := range t.workers[name] {
 		worker.Poke()
 	}
 }
@@ -57,10 +63,21 @@ func (t *targets) deliver(ctx context.Context, target awsreg.Target) error {
 	t.ours[target.Name].Store(true)
 	defer t.ours[target.Name].Store(false)
 	t.beats[target.Name].Set()
-	if err := t.workers[target.Name].Run(ctx); !errors.Is(err, context.Canceled) {
-		return err
+	// One that ends takes the other with it: the lease is for both.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error)
+	for _, worker := range t.workers[target.Name] {
+		go func() { ended <- worker.Run(ctx) }()
 	}
-	return nil
+	var errs []error
+	for range t.workers[target.Name] {
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			errs = append(errs, err)
+		}
+		cancel()
+	}
+	return errors.Join(errs...)
 }
 
 // keepCurrent tells a target all that was recorded before it could be told:
@@ -87,7 +104,7 @@ func (t *targets) keepCurrent(ctx context.Context, target awsreg.Target) {
 				pause = 0
 			}
 		case !t.ours[target.Name].Load():
-		case backlog[awsreg.TaskKind(target)] > 0:
+		case backlog[awsreg.TaskKind(target)]+backlog[awsreg.UrgentKind(target)] > 0:
 			pause = often // until it is drained
 		default:
 			err = t.registrar.Beat(ctx, target, asOf)

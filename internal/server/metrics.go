@@ -81,7 +81,8 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	for _, t := range c.s.aws.list {
-		kind := awsreg.TaskKind(t)
-		gauge(c.backlog, float64(backlog[kind]), kind)
+		for _, kind := range []string{awsreg.TaskKind(t), awsreg.UrgentKind(t)} {
+			gauge(c.backlog, float64(backlog[kind]), kind)
+		}
 	}
 }
