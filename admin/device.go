@@ -35,6 +35,9 @@ type Device struct {
 	ChangedAt *time.Time `json:"changed_at,omitempty"`
 	ChangedBy string     `json:"changed_by,omitempty"`
 	Note      string     `json:"note,omitempty"`
+	// Unknown is set in the answer to HoldDevice and RetireDevice if nothing was
+	// known of the device until then: its name may be mistyped.
+	Unknown bool `json:"unknown,omitempty"`
 
 	FirstSeen  *time.Time `json:"first_seen,omitempty"` // first certificate
 	LastIssued *time.Time `json:"last_issued,omitempty"`
@@ -102,7 +105,8 @@ func (c *Client) Device(ctx context.Context, id string) (Device, error) {
 	return call[Device](ctx, c, http.MethodGet, devicePath(id), nil, nil)
 }
 
-// HoldDevice keeps a device from getting certificates until it is released.
+// HoldDevice keeps a device from getting certificates until it is released. Where an
+// AWS target has a fleet, it may be one that the server does not know.
 func (c *Client) HoldDevice(ctx context.Context, id, note string) (Device, error) {
 	return call[Device](ctx, c, http.MethodPost, devicePath(id)+"/hold", nil, Note{note})
 }

@@ -2,6 +2,7 @@ package awsreg
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -72,25 +73,47 @@ func (r *Registrar) step(ctx context.Context, res resource, do func(context.Cont
 	return do(ctx)
 }
 
-// Apply makes the target what it should be and returns what it did; on an error,
-// what it had done by then. It changes nothing if the plan has a refusal; what
-// another owns (reconcile.Foreign) is reported and does not stop the rest. A run
-// that was cut off is continued by the next one. Progress is called for each
-// resource when it is as desired, and may be nil. Config.Deadline bounds each
-// resource, and of a sweep each page of certificates.
+// Agreed is what those who apply have agreed to, after a plan that was made before:
+// the target may have changed since.
+type Agreed struct {
+	// Hash is that of the plan; zero for whatever is to be done.
+	Hash [sha256.Size]byte
+	// Destructive allows what takes something out of service.
+	Destructive bool
+}
+
+// ErrChanged is wrapped by what ApplyAgreed returns if there is more to be done than
+// was agreed to, or something else.
+var ErrChanged = errors.New("the plan is not the one that was agreed to: read it again")
+
+// Apply is ApplyAgreed for whoever agrees to all that the plan may say.
 func (r *Registrar) Apply(ctx context.Context, t Target, progress func(reconcile.Change)) (reconcile.Plan, error) {
+	return r.ApplyAgreed(ctx, t, Agreed{Destructive: true}, progress)
+}
+
+// ApplyAgreed makes the target what it should be and returns what it did; on an
+// error, what it had done by then. It changes nothing if its own plan has a refusal,
+// or is not what was agreed (ErrChanged); what another owns (reconcile.Foreign) is
+// reported and does not stop the rest. What becomes destructive after the plan was
+// made is not done either. A run that was cut off is continued by the next one.
+// Progress is called for each resource when it is as desired, and may be nil.
+// Config.Deadline bounds each resource, and of a sweep each page of certificates.
+func (r *Registrar) ApplyAgreed(ctx context.Context, t Target, agreed Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
 	_, resources, plan, err := r.examine(ctx, t)
 	if err != nil {
 		return reconcile.Plan{}, err
 	}
-	if err := refusals(plan); err != nil {
-		return reconcile.Plan{Target: t.Name}, err
-	}
 	done := reconcile.Plan{Target: t.Name}
-	for _, res := range resources {
+	if err := Refusals(plan); err != nil {
+		return done, err
+	}
+	if agreed.Hash != [sha256.Size]byte{} && agreed.Hash != plan.Hash() || plan.Destructive() && !agreed.Destructive {
+		return done, fmt.Errorf("AWS target %q: nothing was changed: %w", t.Name, ErrChanged)
+	}
+	for i, res := range resources {
 		var change reconcile.Change
 		err := r.step(ctx, res, func(ctx context.Context) (err error) {
-			change, err = res.converge(ctx)
+			change, err = res.converge(ctx, plan.Changes[i].Destructive)
 			return err
 		})
 		if err != nil {
@@ -128,8 +151,9 @@ func (r *Registrar) plan(ctx context.Context, s *session, resources []resource) 
 	return plan, nil
 }
 
-// refusals is an error that names everything in a plan that cannot be done.
-func refusals(plan reconcile.Plan) error {
+// Refusals is an error that names everything in a plan that cannot be done; nil if
+// all can.
+func Refusals(plan reconcile.Plan) error {
 	refused := plan.Refused()
 	if len(refused) == 0 {
 		return nil
@@ -142,8 +166,9 @@ func refusals(plan reconcile.Plan) error {
 }
 
 // converge examines and acts until nothing is left to do, and returns the first
-// change found. What it returns without an error has been read back from AWS.
-func (res resource) converge(ctx context.Context) (reconcile.Change, error) {
+// change found. What it returns without an error has been read back from AWS. It
+// makes no destructive change unless that is allowed.
+func (res resource) converge(ctx context.Context, destructive bool) (reconcile.Change, error) {
 	var first *reconcile.Change
 	acted := 0
 	err := retry(ctx, func() error {
@@ -160,6 +185,9 @@ func (res resource) converge(ctx context.Context) (reconcile.Change, error) {
 			}
 			if act == nil {
 				return nil
+			}
+			if change.Destructive && !destructive {
+				return fmt.Errorf("%s %s: to %s what is %q takes it out of service: %w", change.Kind, change.Subject, change.Action, change.Before, ErrChanged)
 			}
 			if acted == settling {
 				return fmt.Errorf("%s %s: AWS accepts the change from %q to %q, but does not show it", change.Kind, change.Subject, change.Before, change.After)

@@ -109,7 +109,7 @@ func (r *Registrar) bulkCAs(ctx context.Context, t Target, only string) (map[str
 		return nil, nil, fmt.Errorf("CA %q is not one of use %q", only, UseRegister)
 	}
 	if register == nil {
-		return nil, nil, fmt.Errorf("it has no registered CA of use %q", UseRegister)
+		return nil, nil, fmt.Errorf("it has no registered CA of use %q; one with mode NONE has nothing that a bulk registration could take its certificates under", UseRegister)
 	}
 	return cas, register, nil
 }

@@ -6,8 +6,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	dynamotypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 
@@ -37,9 +39,7 @@ func tasksForClaims(targets []Target, c ledger.Certificate) []ledger.Task {
 	}
 	var tasks []ledger.Task
 	for _, t := range targets {
-		if len(t.Fleets) > 0 {
-			tasks = append(tasks, ledger.Task{Kind: kindOf(t, c), Key: CertificateID(c.DER), Payload: payload})
-		}
+		tasks = append(tasks, ledger.Task{Kind: kindOf(t, c), Key: CertificateID(c.DER), Payload: payload})
 	}
 	return tasks
 }
@@ -71,10 +71,10 @@ func (c claimTask) id() string {
 // tellClaim makes a claim certificate of ours usable at AWS, or useless, as the
 // ledger has it and its order. It is registered without its CA, so that the CA can
 // be one that registers nothing by itself. What lets it in comes last: until then
-// it is INACTIVE, and the hook does not know it.
+// it is INACTIVE. Once it was ACTIVE, who sets it INACTIVE at AWS is obeyed.
 // https://docs.aws.amazon.com/iot/latest/apireference/API_RegisterCertificateWithoutCA.html
 func (r *Registrar) tellClaim(ctx context.Context, s *session, task claimTask) error {
-	fleet, order, ok, err := r.fleetOrder(ctx, s.target, task.Claim.Order)
+	fleet, order, ok, err := r.targetOrder(ctx, s.target, task.Claim.Order)
 	if err != nil || !ok {
 		return err
 	}
@@ -91,22 +91,31 @@ func (r *Registrar) tellClaim(ctx context.Context, s *session, task claimTask) e
 	}
 	if !r.cfg.Now().Before(c.NotAfter) || order.State != ledger.OrderOpen {
 		// Nothing is registered any more; what is there was shut with the order.
-		return ignoreNotFound(s.deactivate(ctx, id))
+		return outstanding(ignoreNotFound(s.shutClaim(ctx, id, order.ID, true)))
 	}
-	err = retry(ctx, func() error {
-		_, err := s.iot.RegisterCertificateWithoutCA(ctx, &iot.RegisterCertificateWithoutCAInput{
-			CertificatePem: aws.String(task.Claim.Certificate), Status: types.CertificateStatusInactive,
-		})
+	table := s.target.Manifest.table()
+	items, err := s.getItems(ctx, table, hook.ClaimKey(id), hook.OrderKey(order.ID))
+	if err != nil {
 		return err
-	})
-	if err := s.registered(id, err); err != nil {
-		return explain(fmt.Sprintf("registering claim certificate %s", id), err)
+	}
+	if killedAtAWS(items[hook.OrderKey(order.ID)]) {
+		return outstanding(ignoreNotFound(s.shutClaim(ctx, id, order.ID, true)))
+	}
+	// The functions refuse a claim that they do not know, so that a failure from
+	// here on leaves nothing open.
+	fresh, err := s.registerClaim(ctx, id, task.Claim.Certificate)
+	if err != nil {
+		return outstanding(err)
 	}
 	if err := s.attachPolicy(ctx, fleet.claimPolicy(), s.target.arn("iot", "cert/"+id)); err != nil {
-		return err
+		return outstanding(err)
 	}
-	if err := s.putItems(ctx, s.target.Manifest.table(), hook.Claim{CertificateID: id, Order: order.ID}.Item()); err != nil {
-		return err
+	item := items[hook.ClaimKey(id)]
+	if fresh || item == nil {
+		item = dueClaim(id, order.ID)
+		if err := s.putItems(ctx, table, item); err != nil {
+			return err
+		}
 	}
 	// Whoever shut the order or revoked the claim after this reading finds the
 	// certificate registered and bound.
@@ -120,18 +129,44 @@ func (r *Registrar) tellClaim(ctx context.Context, s *session, task claimTask) e
 	case c.State == ledger.Revoked:
 		return r.revokeClaim(ctx, s, c)
 	case order.State != ledger.OrderOpen:
-		return s.deactivate(ctx, id)
+		return outstanding(s.shutClaim(ctx, id, order.ID, true))
+	case item[dueName] == nil:
+		return nil // it was ACTIVE before
 	}
-	_, err = s.setStatus(ctx, id, types.CertificateStatusActive)
-	if err != nil {
+	if _, err = s.setStatus(ctx, id, types.CertificateStatusActive); err != nil {
+		return outstanding(err)
+	}
+	if err := s.putItems(ctx, table, hook.Claim{CertificateID: id, Order: order.ID}.Item()); err != nil {
 		return err
 	}
 	// And whoever did so between the reading and this change may have come before
 	// it. Its own task ends the same way; this one does not wait for it.
 	if order, err = r.cfg.Records.Order(ctx, order.ID); err == nil && order.State != ledger.OrderOpen {
-		return s.deactivate(ctx, id)
+		return outstanding(s.shutClaim(ctx, id, order.ID, true))
 	}
 	return err
+}
+
+// registerClaim registers a claim as INACTIVE, and reports whether AWS had not
+// known it.
+func (s *session) registerClaim(ctx context.Context, id, certificate string) (fresh bool, err error) {
+	err = retry(ctx, func() error {
+		_, err := s.iot.RegisterCertificateWithoutCA(ctx, &iot.RegisterCertificateWithoutCAInput{
+			CertificatePem: aws.String(certificate), Status: types.CertificateStatusInactive,
+		})
+		return err
+	})
+	fresh = err == nil
+	if err := s.registered(id, err); err != nil {
+		return false, explain(fmt.Sprintf("registering claim certificate %s", id), err)
+	}
+	return fresh, nil
+}
+
+// killedAtAWS: the functions have an order as killed.
+func killedAtAWS(order hook.Item) bool {
+	state, _ := order["state"].(*dynamotypes.AttributeValueMemberS)
+	return state != nil && state.Value == string(ledger.OrderKilled)
 }
 
 // revokeClaim takes a claim of ours out of service for good. The mark comes first:
@@ -142,11 +177,36 @@ func (r *Registrar) revokeClaim(ctx context.Context, s *session, c ledger.Certif
 	if len(mark.Device) > 256 {
 		mark.Device = mark.Device[:256]
 	}
-	if err := s.putItems(ctx, s.target.Manifest.table(), mark.Items()...); err != nil {
-		return err
+	if s.target.decides() {
+		if err := s.putItems(ctx, s.target.Manifest.table(), mark.Items()...); err != nil {
+			return err
+		}
 	}
 	_, err := s.setStatus(ctx, id, types.CertificateStatusRevoked)
-	return ignoreNotFound(err)
+	return outstanding(ignoreNotFound(err))
+}
+
+// targetOrder finds a work order with a label of the target; not ok if there is no
+// such order. One whose fleet has left the configuration, or has another name there,
+// is shut: an open one counts as closed, and the fleet has its template's name only.
+func (r *Registrar) targetOrder(ctx context.Context, t Target, id string) (fleet Fleet, order ledger.Order, ok bool, err error) {
+	if fleet, order, ok, err = r.fleetOrder(ctx, t, id); err != nil || ok {
+		return fleet, order, ok, err
+	}
+	fleet, order, ok = t.orphaned(order)
+	return fleet, order, ok, nil
+}
+
+// orphaned is how an order counts that has a label of the target and no fleet.
+func (t Target) orphaned(order ledger.Order) (Fleet, ledger.Order, bool) {
+	template, ours := strings.CutPrefix(order.Label, t.Label(Fleet{}))
+	if !ours {
+		return Fleet{}, order, false
+	}
+	if order.State == ledger.OrderOpen {
+		order.State = ledger.OrderClosed
+	}
+	return Fleet{Template: template}, order, true
 }
 
 // fleetOrder finds a work order and the fleet of the target that it is for; not ok

@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
+
+	"mintmark/internal/awshttp"
 )
 
 // iotAPI is the part of *iot.Client that is used. No call is retried inside it.
@@ -205,14 +207,12 @@ func (r *Registrar) connect(ctx context.Context, t Target) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("AWS target %q: loading the AWS configuration: %w", t.Name, err)
 	}
-	if r.cfg.HTTPClient != nil { // not as an option: AWS_CA_BUNDLE would refuse it
-		cfg.HTTPClient = r.cfg.HTTPClient
-	}
 	if r.cfg.HTTPClient != nil {
 		// Not as an option of the above, which refuses one that it cannot give the
 		// trust anchors of AWS_CA_BUNDLE.
 		cfg.HTTPClient = r.cfg.HTTPClient
 	}
+	cfg.HTTPClient = awshttp.Wrap(cfg.HTTPClient)
 	if t.Endpoint != "" {
 		cfg.BaseEndpoint = aws.String(t.Endpoint)
 	}

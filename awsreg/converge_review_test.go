@@ -41,7 +41,7 @@ func (s *slowTable) CreateTable(context.Context, *dynamodb.CreateTableInput, ...
 
 func TestTableIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		if _, err := tableResource(&slowTable{takes: 20 * time.Second}, "t").converge(t.Context()); err != nil {
+		if _, err := tableResource(&slowTable{takes: 20 * time.Second}, "t").converge(t.Context(), true); err != nil {
 			t.Error(err)
 		}
 	})

@@ -44,7 +44,7 @@ const (
 )
 
 // Deliver tells a target what tasks of its kind say and returns one error a task,
-// nil where it is told. Tasks may be delivered again and in any order: entries of
+// nil where it is told; Told says of an error whether the manifest has it. Tasks may be delivered again and in any order: entries of
 // valid certificates never change, a revocation has an item of its own, and
 // everything else is read from the ledger when it is told. Of a batch many are
 // told at once, those first that take something out of service.
@@ -162,7 +162,7 @@ func (r *Registrar) tell(ctx context.Context, s *session, j *job) error {
 	case j.claim != nil:
 		return r.tellClaim(ctx, s, *j.claim)
 	case j.push != nil && j.push.State == hook.Revoked:
-		return r.revoke(ctx, s, *j.push)
+		return outstanding(r.revoke(ctx, s, *j.push))
 	case j.push != nil:
 		return r.tellIssued(ctx, s, *j.push)
 	case strings.HasPrefix(j.task.Key, orderTask):
@@ -178,7 +178,11 @@ func (r *Registrar) tellIssued(ctx context.Context, s *session, p push) error {
 	// Under a CA that is out of service nobody comes in any more.
 	if ca, is := s.target.ca(p.Issuer); is && ca.Use == UseRegister && ca.state() == StateActive {
 		if err := r.registerDevice(ctx, s, ca, p); err != nil {
-			return err
+			// What the functions must know of it does not wait for that.
+			if unwritten := s.rotate(ctx, p); unwritten != nil {
+				return fmt.Errorf("%w; %v", unwritten, err)
+			}
+			return outstanding(err)
 		}
 	}
 	return s.rotate(ctx, p)

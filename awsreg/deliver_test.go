@@ -52,13 +52,13 @@ func TestTasksFor(t *testing.T) {
 		kinds string
 	}{
 		{"issued for JITR", line, "aws/line-a"},
-		{"revoked", revoked(line), "aws/line-a aws/line-b aws/line-c"},
+		{"revoked", revoked(line), "aws/line-a/urgent aws/line-b/urgent aws/line-c/urgent"},
 		{"issued for JITP", auto, ""},
-		{"revoked for JITP", revoked(auto), "aws/line-a aws/line-c"},
+		{"revoked for JITP", revoked(auto), "aws/line-a/urgent aws/line-c/urgent"},
 		{"a server's", server, ""},
 		{"void", void, ""},
 		{"of an issuer that is not registered", other, ""},
-		{"revoked, of such an issuer", revoked(other), "aws/line-c"},
+		{"revoked, of such an issuer", revoked(other), "aws/line-c/urgent"},
 	} {
 		var kinds []string
 		for _, task := range awsreg.TasksFor(targets, test.c) {

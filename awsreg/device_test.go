@@ -3,12 +3,15 @@ package awsreg_test
 import (
 	"crypto/ecdsa"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,20 +123,22 @@ func TestJustInTimeRegistration(t *testing.T) {
 	}
 	w.deliver(target, tasks)
 	// Pushed, but nobody says how old the manifest is.
+	refusals := w.logged("stale-manifest")
 	if err := device.publish("devices/pump-1/data"); err == nil {
 		t.Fatal("let in by a manifest without a head")
 	}
-	time.Sleep(500 * time.Millisecond)
+	w.eventually("the function refuses it", func() bool { return w.logged("stale-manifest") > refusals })
 	if status := w.certificateStatus(id); status != types.CertificateStatusPendingActivation {
 		t.Fatalf("activated by a manifest without a head: %s", status)
 	}
 	if err := r.Beat(t.Context(), target, time.Now().Add(-25*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
+	refusals = w.logged("stale-manifest")
 	if err := device.publish("devices/pump-1/data"); err == nil {
 		t.Fatal("let in by a stale manifest")
 	}
-	time.Sleep(500 * time.Millisecond)
+	w.eventually("the function refuses it", func() bool { return w.logged("stale-manifest") > refusals })
 	if status := w.certificateStatus(id); status != types.CertificateStatusPendingActivation {
 		t.Fatalf("activated by a stale manifest: %s", status)
 	}
@@ -172,16 +177,42 @@ func TestJustInTimeRegistration(t *testing.T) {
 	record.State = ledger.Revoked
 	w.deliver(target, awsreg.TasksFor([]awsreg.Target{target}, record))
 	device = w.mosquitto("pump-3", c, key, "line")
-	for range 20 {
+	w.eventually("the function revokes it", func() bool {
 		if err := device.publish("devices/pump-3/data"); err == nil {
 			t.Fatal("a revoked device was let in")
 		}
-		if w.certificateStatus(awsreg.CertificateID(c.Raw)) == types.CertificateStatusRevoked {
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
+		return w.certificateStatus(awsreg.CertificateID(c.Raw)) == types.CertificateStatusRevoked
+	})
+}
+
+// logged counts the lines of the functions' logs that hold a text.
+func (w *world) logged(text string) int {
+	w.t.Helper()
+	answer, err := http.Get(w.sim.ControlURL() + "/_sim/events?kind=lambda.log")
+	if err != nil {
+		w.t.Fatal(err)
 	}
-	t.Error("the function did not revoke it")
+	defer answer.Body.Close()
+	var events []struct{ Message string }
+	if err := json.NewDecoder(answer.Body).Decode(&events); err != nil {
+		w.t.Fatal(err)
+	}
+	n := 0
+	for _, e := range events {
+		if strings.Contains(e.Message, text) {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *world) eventually(what string, holds func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("not within a minute: %s", what)
+		}
+	}
 }
 
 // TestJustInTimeProvisioning runs the generated template.
@@ -206,6 +237,5 @@ func TestJustInTimeProvisioning(t *testing.T) {
 		if err := device.publish("devices/valve-2/data"); err == nil {
 			t.Fatal("a revoked device was provisioned")
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 }

@@ -46,7 +46,8 @@ func (r *Registrar) tellDevice(ctx context.Context, s *session, device string) e
 }
 
 // hold marks a device as held, so that the functions give it nothing more, and
-// then sets its ACTIVE certificates INACTIVE, whoever issued them.
+// then sets its ACTIVE certificates INACTIVE, whoever issued them. It fails as long
+// as AWS is putting one in service, and then must come again.
 //
 // A certificate that AWS does not know yet stays unknown. Under JITP, which asks no
 // function, its device would come in; Reconcile then takes it out of service.
@@ -62,26 +63,45 @@ func (r *Registrar) hold(ctx context.Context, s *session, device string) error {
 	}
 	_, ids, err := r.certificatesOf(ctx, s, device)
 	if err != nil {
-		return err
+		return outstanding(err)
 	}
-	for _, id := range ids {
-		if err := ignoreNotFound(s.deactivate(ctx, id)); err != nil {
-			return err
+	admitted, err := s.admitted(ctx, device)
+	if err != nil {
+		return outstanding(err)
+	}
+	for id := range admitted {
+		if !slices.Contains(ids, id) {
+			ids = append(ids, id)
 		}
 	}
-	return nil
+	var failed []error
+	for _, id := range ids {
+		at, is := admitted[id]
+		if !is {
+			err = s.deactivate(ctx, id)
+		} else {
+			err = s.deactivateSettled(ctx, id, r.cfg.Now().Sub(at))
+		}
+		failed = append(failed, ignoreNotFound(err))
+	}
+	return outstanding(errors.Join(failed...))
 }
 
 // release sets the INACTIVE certificates of a device ACTIVE that are valid in the
 // ledger or, where AWS issued them, are the device's according to the functions;
-// never one that a newer one has replaced. The mark goes last, so that Reconcile
-// finds by it what was cut off.
+// never one that a newer one has replaced, or that was swept with its CA. What the
+// functions do not have as held was not taken out of service by a hold. The marks
+// say that the release has begun and go last, so that Reconcile finds by them what
+// was cut off.
 func (r *Registrar) release(ctx context.Context, s *session, device string) error {
+	things := s.target.thingsOf(device)
+	if held, err := s.beginRelease(ctx, device, things); err != nil || !held {
+		return err
+	}
 	recorded, ids, err := r.certificatesOf(ctx, s, device)
 	if err != nil {
 		return err
 	}
-	things := s.target.thingsOf(device)
 	current, rotates, err := s.current(ctx, things)
 	if err != nil {
 		return err
@@ -94,6 +114,8 @@ func (r *Registrar) release(ctx context.Context, s *session, device string) erro
 		c, ours := recorded[id]
 		switch {
 		case ours && (c.State != ledger.Valid || !r.cfg.Now().Before(c.NotAfter)):
+			continue
+		case ours && s.target.sweptWith(c.Issuer):
 			continue
 		case rotates && !slices.Contains(current, id):
 			continue
@@ -198,7 +220,7 @@ func (s *session) current(ctx context.Context, things []string) (ids []string, r
 // taken is the certificate with which a device came by fleet provisioning; empty
 // for none.
 func (s *session) taken(ctx context.Context, device string) (string, error) {
-	if len(s.target.Fleets) == 0 {
+	if !s.target.decides() {
 		return "", nil
 	}
 	items, err := s.getItems(ctx, s.target.Manifest.table(), hook.TakenKey(device))

@@ -46,7 +46,7 @@ func IAMPolicy(t Target) (string, error) {
 		g.rule(t.Rotation.rule(), false)
 	}
 	if t.Provider != nil {
-		provider := t.arn("iot", "certificateprovider/"+t.Provider.name())
+		provider := t.arn("iot", "certificateprovider:"+t.Provider.name())
 		g.allow(provider, "iot:DescribeCertificateProvider", "iot:CreateCertificateProvider", "iot:UpdateCertificateProvider")
 		g.allow("*", "iot:ListCertificateProviders")
 	}
@@ -113,7 +113,7 @@ func (g *grants) cas() {
 func (g *grants) certificates() {
 	t := g.target
 	certificates := t.arn("iot", "cert/*")
-	if len(t.CAs) > 0 || len(t.Fleets) > 0 {
+	if len(t.CAs) > 0 || t.decides() {
 		g.allow(certificates, "iot:DescribeCertificate", "iot:UpdateCertificate")
 		g.allow("*", "iot:ListCertificates", "iot:ListThingPrincipals")
 	}
@@ -142,18 +142,18 @@ func (g *grants) certificates() {
 // of just-in-time registration.
 func (g *grants) functions() {
 	t := g.target
-	// TransactWriteItems has no action of its own: each of its parts has.
-	// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
-	table := func(name string) {
-		g.allow(t.arn("dynamodb", "table/"+name), "dynamodb:DescribeTable", "dynamodb:CreateTable",
-			"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchGetItem", "dynamodb:BatchWriteItem",
-			"dynamodb:ConditionCheckItem", "dynamodb:Scan")
+	// BatchWriteItem deletes, too, and needs no other permission for it.
+	table := func(name string, actions ...string) {
+		g.allow(t.arn("dynamodb", "table/"+name), append(actions, "dynamodb:DescribeTable", "dynamodb:CreateTable",
+			"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem")...)
 	}
 	if t.decides() {
-		table(t.Manifest.table())
+		table(t.Manifest.table(), "dynamodb:BatchWriteItem")
+		// Claims of a fleet that has left the configuration are found by their policy.
+		g.allow("*", "iot:ListTargetsForPolicy", "iot:ListAttachedPolicies")
 	}
 	if t.Rotation != nil {
-		table(t.Rotation.table())
+		table(t.Rotation.table(), "dynamodb:UpdateItem")
 	}
 	if t.JITR != nil {
 		g.rule(t.JITR.rule()+"_*", true)
@@ -197,7 +197,6 @@ func (g *grants) fleet(f Fleet) {
 	}
 	g.allow("*", "iot:RegisterCertificateWithoutCA", "iot:CreateCertificateFromCsr")
 	g.allow(t.arn("iot", "cert/*"), "iot:AttachPolicy")
-	g.allow("*", "iot:ListTargetsForPolicy", "iot:ListAttachedPolicies")
 }
 
 // document puts the resources with the same actions into one statement.

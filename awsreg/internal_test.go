@@ -137,7 +137,7 @@ func TestConverge(t *testing.T) {
 				}}
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 				defer cancel()
-				change, err := res.converge(ctx)
+				change, err := res.converge(ctx, true)
 				if (err != nil) != test.fails {
 					t.Fatalf("error %v", err)
 				}

@@ -129,8 +129,20 @@ func (w *world) holdDevice(id string, state ledger.DeviceState) {
 // list imports a device list of one order.
 func (w *world) list(id, order string, devices ...string) {
 	w.t.Helper()
-	l, ctx := w.ledger(), w.t.Context()
-	w.ok(l.OpenImport(ctx, ledger.Import{ID: id, File: "list.csv", Actor: "test", At: time.Now(), Server: "test"}))
+	w.importList(ledger.Import{ID: id}, order, devices...)
+}
+
+// update imports one that may change devices that are listed already.
+func (w *world) update(id, order string, devices ...string) {
+	w.t.Helper()
+	w.importList(ledger.Import{ID: id, Update: true}, order, devices...)
+}
+
+func (w *world) importList(of ledger.Import, order string, devices ...string) {
+	w.t.Helper()
+	l, ctx, id := w.ledger(), w.t.Context(), of.ID
+	of.File, of.Actor, of.At, of.Server = "list.csv", "test", time.Now(), "test"
+	w.ok(l.OpenImport(ctx, of))
 	for from := 0; from < len(devices); from += 1000 {
 		var rows []ledger.Listing
 		for i, device := range devices[from:min(from+1000, len(devices))] {

@@ -15,6 +15,29 @@ import (
 // Entry is what the manifest, and the task that pushes it, hold of a certificate.
 type Entry = hook.Entry
 
+// ErrTold is wrapped by what Deliver and TellAll return where the manifest has all
+// that the functions need to refuse whom they must, and only calls to AWS IoT are
+// outstanding; see Told.
+var ErrTold = errors.New("the manifest has it, and AWS IoT is still to be told")
+
+// Told reports, from what Deliver returned for a task, or TellAll for all there is,
+// whether it stands in nobody's way of the manifest's head. Deliver writes what
+// belongs in the manifest first: entries, marks, orders, lists. If that has failed,
+// the error does not wrap ErrTold, and until another delivery Beat must not be
+// called: the head would say that the functions know what they do not. If it was
+// written and AWS IoT refuses the rest, the error wraps ErrTold: the task must be
+// delivered again, but one device that can never be registered does not stop all
+// others.
+func Told(err error) bool { return err == nil || errors.Is(err, ErrTold) }
+
+// outstanding marks the failure of a call to AWS IoT after the manifest was written.
+func outstanding(err error) error {
+	if err == nil || errors.Is(err, ErrTold) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrTold, err)
+}
+
 // taskPrefix begins the kind of every task for AWS.
 const taskPrefix = "aws/"
 
@@ -53,7 +76,8 @@ type push struct {
 // a certificate provider, through which certificates of any issuer may have come. A device's new
 // certificate is told where a function decides about it, where mintmark registers
 // it, and where certificates rotate; a claim certificate, of whichever issuer, to
-// every target with fleets. Of other purposes nothing is told.
+// every target: one that had the fleet of its order may not have it any more. Of
+// other purposes nothing is told.
 func TasksFor(targets []Target, c ledger.Certificate) []ledger.Task {
 	if len(c.DER) == 0 || c.State != ledger.Valid && c.State != ledger.Revoked {
 		return nil
@@ -110,6 +134,12 @@ func (t Target) ca(issuer string) (CA, bool) {
 		}
 	}
 	return CA{}, false
+}
+
+// sweptWith reports whether the certificates of an issuer were swept with it.
+func (t Target) sweptWith(issuer string) bool {
+	ca, is := t.ca(issuer)
+	return is && ca.swept()
 }
 
 // toldWhenIssued reports whether a target must know of a certificate before its

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	dynamotypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 
@@ -18,36 +20,91 @@ import (
 // open one the list comes first; of one that is not open, the order does, and then
 // its claims are taken out of service.
 func (r *Registrar) tellOrder(ctx context.Context, s *session, id string) error {
+	fleet, order, ok, err := r.targetOrder(ctx, s.target, id)
 	for range rereadings {
-		fleet, order, ok, err := r.fleetOrder(ctx, s.target, id)
 		if err != nil || !ok {
 			return err
 		}
-		if order.State == ledger.OrderOpen {
-			if err := r.tellDevices(ctx, s, ledger.DeviceQuery{Order: id}); err != nil {
-				return err
-			}
-		}
-		items := append(s.target.templateItems(), orderItem(order, fleet))
-		if err := s.putItems(ctx, s.target.Manifest.table(), items...); err != nil {
+		if err := r.tellOrderAs(ctx, s, fleet, order); err != nil {
 			return err
 		}
-		if order.State != ledger.OrderOpen {
-			if err := r.shutClaims(ctx, s, fleet, order); err != nil {
-				return err
-			}
-		}
 		// Another delivery may have told something newer and been overwritten.
-		again, err := r.cfg.Records.Order(ctx, id)
-		if err != nil {
-			return fmt.Errorf("looking up work order %q: %w", id, err)
-		}
-		if sameOrder(order, again) {
+		told := order
+		if fleet, order, ok, err = r.targetOrder(ctx, s.target, id); err == nil && sameOrder(order, told) {
 			return nil
 		}
 	}
 	return fmt.Errorf("work order %q: it changes faster than AWS can be told", id)
 }
+
+func (r *Registrar) tellOrderAs(ctx context.Context, s *session, fleet Fleet, order ledger.Order) error {
+	if order.State == ledger.OrderOpen {
+		if err := r.tellDevices(ctx, s, ledger.DeviceQuery{Order: order.ID}); err != nil {
+			return err
+		}
+	}
+	if s.target.decides() {
+		var err error
+		if fleet.ClaimPolicy, err = s.claimPolicyOf(ctx, fleet, order.ID); err != nil {
+			return err
+		}
+		if err := s.putItems(ctx, s.target.Manifest.table(), s.target.templateItems()...); err != nil {
+			return err
+		}
+		killed, err := s.putOrder(ctx, orderItem(order, fleet), order.State)
+		if err != nil {
+			return err
+		}
+		if killed {
+			r.cfg.Logger.Warn("a work order is killed at AWS and not in the ledger, and stays killed there: was the ledger restored?",
+				"target", s.target.Name, "order", order.ID, "state", order.State)
+			order.State = ledger.OrderKilled
+		}
+	}
+	if order.State == ledger.OrderOpen {
+		return nil
+	}
+	return outstanding(r.shutClaims(ctx, s, fleet, order))
+}
+
+// putOrder writes an order unless the functions have it as killed, which is final
+// here as in the ledger: an older ledger, restored from a backup, does not open it.
+func (s *session) putOrder(ctx context.Context, item hook.Item, state ledger.OrderState) (killed bool, err error) {
+	in := &dynamodb.PutItemInput{TableName: aws.String(s.target.Manifest.table()), Item: item}
+	if state != ledger.OrderKilled {
+		in.ConditionExpression = aws.String("attribute_not_exists(pk) OR #s <> :killed")
+		in.ExpressionAttributeNames = map[string]string{"#s": "state"}
+		in.ExpressionAttributeValues = hook.Item{":killed": &dynamotypes.AttributeValueMemberS{Value: string(ledger.OrderKilled)}}
+	}
+	err = retry(ctx, func() error {
+		_, err := s.dynamo.PutItem(ctx, in)
+		return err
+	})
+	if isConditionFailed(err) {
+		return true, nil
+	}
+	return false, explain(fmt.Sprintf("writing %s to table %q", itemKey(item), *in.TableName), err)
+}
+
+// claimPolicyOf is the fleet's claim policy. Of a fleet that is not in the
+// configuration any more, the order's item has it.
+func (s *session) claimPolicyOf(ctx context.Context, fleet Fleet, order string) (string, error) {
+	items, err := s.getItems(ctx, s.target.Manifest.table(), hook.OrderKey(order))
+	return s.target.claimPolicyIn(fleet, items[hook.OrderKey(order)]), err
+}
+
+func (t Target) claimPolicyIn(fleet Fleet, order hook.Item) string {
+	_, is := t.fleetOf(t.Label(fleet))
+	policy, _ := order[claimPolicyName].(*dynamotypes.AttributeValueMemberS)
+	if is || policy == nil {
+		return fleet.ClaimPolicy
+	}
+	return policy.Value
+}
+
+// claimPolicyName is the attribute of an order's item with the name of the claim
+// policy, for the server alone.
+const claimPolicyName = "claimPolicy"
 
 // sameOrder compares what the functions know of an order.
 func sameOrder(a, b ledger.Order) bool {
@@ -62,7 +119,9 @@ func orderItem(order ledger.Order, fleet Fleet) hook.Item {
 	for _, r := range order.Ranges {
 		o.Ranges = append(o.Ranges, r.First+".."+r.Last)
 	}
-	return o.Item()
+	item := o.Item()
+	item[claimPolicyName] = &dynamotypes.AttributeValueMemberS{Value: fleet.claimPolicy()}
+	return item
 }
 
 // templateItems say what the provisioning templates of the target are.
@@ -88,27 +147,69 @@ func (r *Registrar) tellImport(ctx context.Context, s *session, id string) error
 
 // tellDevices writes the expected# items of the devices that the query finds, of
 // any number, and that are listed under an order for one of the target's fleets.
+// Those of others are withdrawn: a newer list may have moved the device.
 func (r *Registrar) tellDevices(ctx context.Context, s *session, query ledger.DeviceQuery) error {
-	ours := make(map[string]bool) // by order
+	orders := make(map[string]bool) // whether it is for a fleet of the target
+	expected := func(d ledger.Device) (bool, error) {
+		if !d.Listed || d.Order == "" {
+			return false, nil
+		}
+		if _, known := orders[d.Order]; !known {
+			_, _, is, err := r.fleetOrder(ctx, s.target, d.Order)
+			if err != nil {
+				return false, err
+			}
+			orders[d.Order] = is
+		}
+		return orders[d.Order], nil
+	}
+	table := s.target.Manifest.table()
 	return r.eachDevice(ctx, query, func(devices []ledger.Device) error {
 		var items []hook.Item
+		var others []string
 		for _, d := range devices {
-			if !d.Listed || d.Order == "" {
-				continue
-			}
-			is, known := ours[d.Order]
-			if !known {
-				var err error
-				if _, _, is, err = r.fleetOrder(ctx, s.target, d.Order); err != nil {
-					return err
-				}
-				ours[d.Order] = is
+			is, err := expected(d)
+			if err != nil {
+				return err
 			}
 			if is {
 				items = append(items, hook.ExpectedItem(d.ID, d.Order))
+			} else {
+				others = append(others, hook.ExpectedKey(d.ID))
 			}
 		}
-		return s.putItems(ctx, s.target.Manifest.table(), items...)
+		if err := s.putItems(ctx, table, items...); err != nil {
+			return err
+		}
+		gone, err := s.getItems(ctx, table, others...)
+		if err != nil || len(gone) == 0 {
+			return err
+		}
+		var keys []hook.Item
+		for key := range gone {
+			keys = append(keys, hook.Key(key))
+		}
+		if err := s.deleteItems(ctx, table, keys...); err != nil {
+			return err
+		}
+		// A list that came into force since the reading may have been told before
+		// the deletion.
+		items = nil
+		for _, d := range devices {
+			if gone[hook.ExpectedKey(d.ID)] == nil {
+				continue
+			}
+			now, err := r.cfg.Records.Device(ctx, d.ID)
+			if err != nil {
+				return fmt.Errorf("looking up device %q: %w", d.ID, err)
+			}
+			if is, err := expected(now); err != nil {
+				return err
+			} else if is {
+				items = append(items, hook.ExpectedItem(now.ID, now.Order))
+			}
+		}
+		return s.putItems(ctx, table, items...)
 	})
 }
 
@@ -127,9 +228,37 @@ func (r *Registrar) shutClaims(ctx context.Context, s *session, fleet Fleet, ord
 			failed[i] = ignoreNotFound(err)
 			return
 		}
-		failed[i] = ignoreNotFound(s.deactivate(ctx, ids[i]))
+		failed[i] = ignoreNotFound(s.shutClaim(ctx, ids[i], order.ID, recorded))
 	})
 	return errors.Join(failed...)
+}
+
+// shutClaim sets a claim certificate INACTIVE. One of ours is noted as taken out of
+// service by this server, which puts it back if the order is open again: its fleet
+// had only left the configuration for a while.
+func (s *session) shutClaim(ctx context.Context, id, order string, ours bool) error {
+	d, err := s.describe(ctx, id)
+	if err != nil || d.Status != types.CertificateStatusActive {
+		return err
+	}
+	if ours && s.target.decides() {
+		if err := s.putItems(ctx, s.target.Manifest.table(), dueClaim(id, order)); err != nil {
+			return err
+		}
+	}
+	_, err = s.setStatus(ctx, id, types.CertificateStatusInactive)
+	return err
+}
+
+// dueName is the attribute of a claim's item that says, to the server alone, that
+// it is to set the certificate ACTIVE as soon as the order is open: it has not done
+// so yet, or has itself taken it out of service.
+const dueName = "due"
+
+func dueClaim(id, order string) hook.Item {
+	item := hook.Claim{CertificateID: id, Order: order}.Item()
+	item[dueName] = &dynamotypes.AttributeValueMemberBOOL{Value: true}
+	return item
 }
 
 // claimsOf are the claim certificates of ours under a work order, by id.
@@ -191,8 +320,11 @@ func (r *Registrar) claimsUnder(ctx context.Context, s *session, fleet Fleet, or
 	if ours, err = r.claimsOf(ctx, order); err != nil {
 		return nil, nil, nil, err
 	}
-	if at, err = s.claimsAt(ctx, fleet); err != nil {
-		return nil, nil, nil, err
+	// Without a function there is no item that binds a claim to its order.
+	if s.target.decides() {
+		if at, err = s.claimsAt(ctx, fleet); err != nil {
+			return nil, nil, nil, err
+		}
 	}
 	for id, bound := range at {
 		if bound == order {

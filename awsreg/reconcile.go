@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"mintmark/awsreg/hook"
 	"mintmark/internal/ledger"
 )
 
@@ -26,7 +25,8 @@ type Drift struct {
 	Unknown int
 }
 
-// Difference is one certificate on which the two sides disagree.
+// Difference is one certificate on which the two sides disagree, or, without an id, a
+// work order.
 type Difference struct {
 	CertificateID string
 	Serial        ledger.Serial // empty if the ledger does not know it
@@ -46,11 +46,12 @@ const (
 // Reconcile compares every device certificate under the target's CAs, both ways:
 // what AWS lists by CA, and what the ledger says should be there; and the claim
 // certificates of the target's fleets. It brings AWS to the ledger's state
-// (REVOKED, INACTIVE while held, back to ACTIVE after a release that was cut off,
-// registered where mintmark registers) and reports what AWS has that the ledger
-// does not know, which means that the CA key may be compromised. What somebody set
-// INACTIVE at AWS stays so and is reported. With adopt, what somebody set REVOKED
-// there is revoked here too.
+// (REVOKED, INACTIVE while held or once a newer one is in use, back to ACTIVE after a
+// release that was cut off, registered where mintmark registers) and reports what
+// AWS has that the ledger does not know, which means that the CA key may be
+// compromised. What somebody set INACTIVE at AWS stays so and is reported, and so
+// does what a newer ledger than this one has held or killed. With adopt, what
+// somebody set REVOKED there is revoked here too.
 //
 // It may run at the same time as Deliver: before it changes anything it reads the
 // ledger again. It takes as long as the quota of listing takes, some 2,500
@@ -172,7 +173,8 @@ func (d *reconciling) ca(ctx context.Context, ca CA) error {
 	if err != nil {
 		return err
 	}
-	var inactive []ledger.Certificate
+	inactive := pages{do: func(page []ledger.Certificate) error { return d.inactive(ctx, ca, page) }}
+	rotating := pages{do: func(page []ledger.Certificate) error { return d.replaced(ctx, page) }}
 	err = d.r.eachCertificate(ctx, ledger.Query{Issuer: ca.Issuer}, func(c ledger.Certificate) error {
 		if len(c.DER) == 0 {
 			return nil
@@ -184,20 +186,28 @@ func (d *reconciling) ca(ctx context.Context, ca CA) error {
 			return nil
 		}
 		d.drift.Checked++
-		if listed && there == statusInactive && c.State == ledger.Valid && d.r.cfg.Now().Before(c.NotAfter) {
-			if inactive = append(inactive, c); len(inactive) < readSize {
-				return nil
+		if !listed && ca.Use == UseRegister && ca.Mode != ModeNone {
+			// It may have been registered without the CA, before that was registered.
+			description, err := d.s.describe(ctx, CertificateID(c.DER))
+			if err == nil {
+				there, listed = statuses[description.Status], true
+			} else if !errors.Is(err, errUnknown) {
+				return err
 			}
-			err := d.inactive(ctx, ca, inactive)
-			inactive = nil
-			return err
+		}
+		inForce := listed && c.State == ledger.Valid && d.r.cfg.Now().Before(c.NotAfter)
+		switch {
+		case inForce && there == statusInactive:
+			return inactive.add(c)
+		case inForce && there == statusActive && d.s.target.Rotation != nil && !d.held[c.Device]:
+			return rotating.add(c)
 		}
 		return d.compare(ctx, ca, c, there, listed)
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		err = errors.Join(inactive.flush(), rotating.flush())
 	}
-	if err := d.inactive(ctx, ca, inactive); err != nil {
+	if err != nil {
 		return err
 	}
 	if ca.Mode == ModeNone {
@@ -246,63 +256,6 @@ func differenceOf(c ledger.Certificate, there status, listed bool) Difference {
 		difference.There = there.String()
 	}
 	return difference
-}
-
-// inactive is about valid certificates that are INACTIVE at AWS: because their
-// device is held, because a newer one has replaced them, because a release was cut
-// off, or because somebody did that at AWS.
-func (d *reconciling) inactive(ctx context.Context, ca CA, certificates []ledger.Certificate) error {
-	if len(certificates) == 0 || ca.state() != StateActive {
-		return nil
-	}
-	t := d.s.target
-	var things, marks []string
-	seen := make(map[string]bool)
-	for _, c := range certificates {
-		if seen[c.Device] {
-			continue
-		}
-		seen[c.Device] = true
-		for _, thing := range t.thingsOf(c.Device) {
-			things, marks = append(things, thing), append(marks, hook.HeldKey(thing))
-		}
-	}
-	rotates, err := d.s.rotations(ctx, things)
-	if err != nil {
-		return err
-	}
-	var marked map[string]hook.Item
-	if t.decides() {
-		if marked, err = d.s.getItems(ctx, t.Manifest.table(), marks...); err != nil {
-			return err
-		}
-	}
-	for _, c := range certificates {
-		difference := differenceOf(c, statusInactive, true)
-		held, err := d.r.outOfService(ctx, c.Device)
-		if err != nil {
-			return err
-		}
-		released, superseded := false, false
-		for _, thing := range t.thingsOf(c.Device) {
-			released = released || marked[hook.HeldKey(thing)] != nil
-			if item, is := rotates[thing]; is && !item.has(difference.CertificateID) {
-				superseded = true
-			}
-		}
-		switch {
-		case held || superseded:
-		case released:
-			difference.Text = "set ACTIVE, because the device is released"
-			if err := d.fix(ctx, difference, TasksForDevice([]Target{t}, c.Device)...); err != nil {
-				return err
-			}
-		default:
-			difference.Text = "somebody took it out of service at AWS: hold the device here, or set the certificate ACTIVE there"
-			d.report(&d.drift.Left, difference)
-		}
-	}
-	return nil
 }
 
 // holds makes sure of what AWS issued to devices that are held, which no CA of

@@ -70,16 +70,20 @@ func certificateIn(d *types.CertificateDescription) *x509.Certificate {
 // hexSerial writes a serial number as mintmark does everywhere.
 func hexSerial(c *x509.Certificate) string { return hex.EncodeToString(c.SerialNumber.Bytes()) }
 
-// claims compares the claim certificates of the target's fleets with their work
-// orders.
+// claims compares the claim certificates of the target's fleets, and of those that
+// it once had, with their work orders.
 func (d *reconciling) claims(ctx context.Context) error {
 	t := d.s.target
-	if len(t.Fleets) == 0 && t.Provider == nil {
+	orders, fleets, err := d.orders(ctx)
+	if err != nil {
+		return err
+	}
+	if len(fleets) == 0 && t.Provider == nil {
 		return nil
 	}
 	have := make(listing)
 	issued := make(listing) // INACTIVE ones in DEFAULT mode, as AWS issues them
-	err := d.s.listAll(ctx, func(page []types.Certificate) {
+	err = d.s.listAll(ctx, func(page []types.Certificate) {
 		have.add(page)
 		issued.add(slices.DeleteFunc(page, func(c types.Certificate) bool {
 			return c.Status != types.CertificateStatusInactive || c.CertificateMode == types.CertificateModeSniOnly
@@ -89,7 +93,7 @@ func (d *reconciling) claims(ctx context.Context) error {
 		return err
 	}
 	seen := make(map[string]bool)
-	err = d.r.eachOrder(ctx, t, func(order ledger.Order, _ Fleet) error {
+	for _, order := range orders {
 		ours, err := d.r.claimsOf(ctx, order.ID)
 		if err != nil {
 			return err
@@ -100,12 +104,8 @@ func (d *reconciling) claims(ctx context.Context) error {
 				return err
 			}
 		}
-		return nil
-	})
-	if err != nil {
-		return err
 	}
-	for _, fleet := range t.Fleets {
+	for _, fleet := range fleets {
 		at, err := d.s.claimsAt(ctx, fleet)
 		if err != nil {
 			return err
@@ -126,6 +126,42 @@ func (d *reconciling) claims(ctx context.Context) error {
 		return err
 	}
 	return d.strays(ctx, issued)
+}
+
+// orders are the target's work orders, as they count at AWS, and the fleets that
+// have or had claims there, each claim policy once.
+func (d *reconciling) orders(ctx context.Context) (orders []ledger.Order, fleets []Fleet, err error) {
+	t := d.s.target
+	policies := make(map[string]bool)
+	add := func(f Fleet) {
+		if t.decides() && !policies[f.claimPolicy()] {
+			fleets, policies[f.claimPolicy()] = append(fleets, f), true
+		}
+	}
+	for _, f := range t.Fleets {
+		add(f)
+	}
+	err = d.r.eachOrder(ctx, t, func(order ledger.Order, fleet Fleet) error {
+		if t.decides() {
+			items, err := d.s.getItems(ctx, t.Manifest.table(), hook.OrderKey(order.ID))
+			if err != nil {
+				return err
+			}
+			item := items[hook.OrderKey(order.ID)]
+			fleet.ClaimPolicy = t.claimPolicyIn(fleet, item)
+			add(fleet)
+			if killedAtAWS(item) && order.State != ledger.OrderKilled {
+				d.report(&d.drift.Left, Difference{
+					Here: "work order " + string(order.State), There: string(ledger.OrderKilled),
+					Text: fmt.Sprintf("work order %q is killed at AWS and not here: was the ledger restored? kill it here, too", order.ID),
+				})
+				order.State = ledger.OrderKilled
+			}
+		}
+		orders = append(orders, order)
+		return nil
+	})
+	return orders, fleets, err
 }
 
 // provided is about revoked certificates that came by the certificate provider.
@@ -172,8 +208,26 @@ func (d *reconciling) claim(ctx context.Context, order ledger.Order, c ledger.Ce
 		d.report(&d.drift.Left, difference)
 		return nil
 	}
+	if listed && want == statusActive {
+		due, err := d.due(ctx, difference.CertificateID)
+		if err != nil {
+			return err
+		}
+		if !due {
+			difference.Text = fmt.Sprintf("somebody took the claim of work order %q out of service at AWS: revoke it here, or set it ACTIVE there", order.ID)
+			d.report(&d.drift.Left, difference)
+			return nil
+		}
+	}
 	difference.Text = fmt.Sprintf("claim of work order %q, set %s", order.ID, want)
 	return d.fix(ctx, difference, TasksFor([]Target{d.s.target}, c)...)
+}
+
+// due reports whether the server has still to set a claim ACTIVE.
+func (d *reconciling) due(ctx context.Context, id string) (bool, error) {
+	items, err := d.s.getItems(ctx, d.s.target.Manifest.table(), hook.ClaimKey(id))
+	item := items[hook.ClaimKey(id)]
+	return item == nil || item[dueName] != nil, err
 }
 
 // foreignClaim is about a certificate with a claim policy that is none of ours.
@@ -183,7 +237,7 @@ func (d *reconciling) foreignClaim(ctx context.Context, id, bound string, there 
 		return nil
 	}
 	difference := Difference{CertificateID: id, Here: notRecorded, There: there.String()}
-	_, order, is, err := d.r.fleetOrder(ctx, d.s.target, bound)
+	_, order, is, err := d.r.targetOrder(ctx, d.s.target, bound)
 	switch {
 	case err != nil:
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,7 +17,9 @@ import (
 
 // rotate enters a device's certificate into the rotation table: its first as the
 // current one, a newer as the next, which takes the other's place once it has
-// connected (hook.Presence). Older ones, that come late, change nothing. The
+// connected (hook.Presence). A next one that is replaced before that may be in
+// service, and is kept in mind to go out of it with the current one. Older ones,
+// that come late, change nothing. The
 // functions write the same items, so that every write has a condition.
 func (s *session) rotate(ctx context.Context, p push) error {
 	if s.target.Rotation == nil || p.NotBefore.IsZero() {
@@ -40,7 +43,9 @@ func (s *session) rotate(ctx context.Context, p push) error {
 			return errNotYet // deleted at this very moment
 		}
 		if have.Device != p.Device {
-			return fmt.Errorf("the thing is device %q there, not %q", have.Device, p.Device)
+			// Another delivery would find the same. The functions take the thing for the
+			// other device's.
+			return outstanding(fmt.Errorf("the thing is device %q there, not %q", have.Device, p.Device))
 		}
 		if !have.takes(p) {
 			return nil
@@ -106,19 +111,36 @@ func (s *session) rotations(ctx context.Context, things []string) (map[string]ro
 	return found, nil
 }
 
+// setNext makes a certificate the next one. Of those that it replaces the item has
+// room for hook.MaxReplaced; the oldest then goes out of service right away.
 func (s *session) setNext(ctx context.Context, table string, have rotating, p push) error {
 	str := func(v string) dynamotypes.AttributeValue { return &dynamotypes.AttributeValueMemberS{Value: v} }
 	values := map[string]dynamotypes.AttributeValue{
 		":current": str(have.Current), ":next": str(p.CertificateID), ":at": unixSeconds(p.NotBefore),
 	}
-	condition := "#c = :current AND attribute_not_exists(#n)"
+	names := map[string]string{"#c": "current", "#n": "next", "#a": "nextAt"}
+	change, condition := "SET #n = :next, #a = :at", "#c = :current AND attribute_not_exists(#n)"
 	if have.Next != "" {
-		condition, values[":old"] = "#c = :current AND #n = :old", str(have.Next)
+		// The list changes only together with one of the two others.
+		change, condition = change+", #r = :replaced", "#c = :current AND #n = :old"
+		names["#r"], values[":old"] = "replaced", str(have.Next)
+		replaced := append(slices.Clone(have.Replaced), have.Next)
+		for len(replaced) > hook.MaxReplaced {
+			if err := ignoreNotFound(s.deactivate(ctx, replaced[0])); err != nil {
+				return err
+			}
+			replaced = replaced[1:]
+		}
+		var list dynamotypes.AttributeValueMemberL
+		for _, id := range replaced {
+			list.Value = append(list.Value, str(id))
+		}
+		values[":replaced"] = &list
 	}
 	_, err := s.dynamo.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName: aws.String(table), Key: hook.Key(have.Thing),
-		UpdateExpression: aws.String("SET #n = :next, #a = :at"), ConditionExpression: aws.String(condition),
-		ExpressionAttributeNames:  map[string]string{"#c": "current", "#n": "next", "#a": "nextAt"},
+		UpdateExpression: aws.String(change), ConditionExpression: aws.String(condition),
+		ExpressionAttributeNames:  names,
 		ExpressionAttributeValues: values,
 	})
 	return err

@@ -104,6 +104,10 @@ type CA struct {
 func (ca CA) state() string { return or(ca.State, StateActive) }
 func (ca CA) sweep() string { return or(ca.Sweep, SweepKeep) }
 
+// swept reports whether the certificates under the CA were taken out of service
+// with it.
+func (ca CA) swept() bool { return ca.state() != StateActive && ca.sweep() != SweepKeep }
+
 // registered reports whether the CA itself is to be registered and to let
 // devices in.
 func (ca CA) registered() bool { return ca.Mode != ModeNone && ca.state() == StateActive }

@@ -23,9 +23,10 @@ type subject struct {
 }
 
 // TasksForOrder returns what the targets must be told when a work order was
-// created or changed.
+// created or changed. They are for every target: one that had the order's fleet
+// may not have it any more, and what it was told still stands there.
 func TasksForOrder(targets []Target, order string) []ledger.Task {
-	return tasksAbout(targets, orderTask, order, UrgentKind, func(t Target) bool { return len(t.Fleets) > 0 })
+	return tasksAbout(targets, orderTask, order, UrgentKind, func(Target) bool { return true })
 }
 
 // TasksForDevice returns what the targets must be told when a device was held,

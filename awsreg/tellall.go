@@ -17,16 +17,29 @@ import (
 // and lists, and devices that are held or retired. It returns how much that was.
 // All of it may be told again; what AWS shows as it should be is not called for
 // once more.
+//
+// What fails does not keep the rest from being told. The error names some of it, and
+// for it holds what Told says. TellAll gives up early if nothing at all succeeds any
+// more.
 func (r *Registrar) TellAll(ctx context.Context, t Target) (int, error) {
 	if err := r.needRecords(); err != nil {
 		return 0, err
+	}
+	if _, err := r.session(ctx, t, false); err != nil {
+		return 0, fmt.Errorf("AWS target %q: telling all: %w", t.Name, err)
 	}
 	all := &telling{r: r, t: t}
 	// What keeps devices out goes first.
 	for _, tell := range []func(context.Context) error{all.templates, all.devices, all.orders, all.certificates, all.provided} {
 		if err := tell(ctx); err != nil {
-			return all.told, fmt.Errorf("AWS target %q: telling all: %w", t.Name, err)
+			all.failed(err)
 		}
+		if all.vain >= mostInVain || ctx.Err() != nil {
+			break
+		}
+	}
+	if err := all.err(); err != nil {
+		return all.told, fmt.Errorf("AWS target %q: telling all: %w", t.Name, err)
 	}
 	if all.told > 0 {
 		r.cfg.Logger.Info("told AWS of everything", "target", t.Name, "tasks", all.told)
@@ -34,12 +47,61 @@ func (r *Registrar) TellAll(ctx context.Context, t Target) (int, error) {
 	return all.told, nil
 }
 
+const (
+	// mostInVain is how many batches in a row of which nothing could be told end
+	// TellAll: AWS, or the table, is away.
+	mostInVain = 3
+	// mostFailures bounds the failures that TellAll names.
+	mostFailures = 10
+)
+
+// errInVain ends TellAll.
+var errInVain = errors.New("giving up, nothing can be told")
+
 // telling is one run of TellAll.
 type telling struct {
 	r       *Registrar
 	t       Target
 	pending []ledger.Task
 	told    int
+	vain    int // batches in a row of which nothing was told
+	// What failed: before it was in the manifest, or after.
+	unwritten, outstanding failures
+}
+
+// failures are some errors, and how many there are.
+type failures struct {
+	some []error
+	n    int
+}
+
+func (f *failures) add(err error) {
+	if f.n++; len(f.some) < mostFailures {
+		f.some = append(f.some, err)
+	}
+}
+
+func (f *failures) err() error {
+	if more := f.n - len(f.some); more > 0 {
+		return errors.Join(append(f.some, fmt.Errorf("and %d more", more))...)
+	}
+	return errors.Join(f.some...)
+}
+
+func (a *telling) failed(err error) {
+	if Told(err) {
+		a.outstanding.add(err)
+	} else {
+		a.unwritten.add(err)
+	}
+}
+
+// err wraps ErrTold only if nothing else has failed.
+func (a *telling) err() error {
+	if a.unwritten.n > 0 {
+		return a.unwritten.err()
+	}
+	return a.outstanding.err()
 }
 
 // add delivers tasks as soon as there are enough of them.
@@ -56,13 +118,27 @@ func (a *telling) add(ctx context.Context, settled func(push) bool, tasks ...led
 }
 
 func (a *telling) flush(ctx context.Context, settled func(push) bool) error {
-	for batch := range slices.Chunk(a.pending, BatchSize) {
-		if err := errors.Join(a.r.deliver(ctx, a.t, batch, settled)...); err != nil {
-			return err
-		}
-		a.told += len(batch)
-	}
+	pending := a.pending
 	a.pending = nil
+	for batch := range slices.Chunk(pending, BatchSize) {
+		a.vain++
+		for _, err := range a.r.deliver(ctx, a.t, batch, settled) {
+			if err == nil {
+				a.told++
+			} else {
+				a.failed(err)
+			}
+			if Told(err) {
+				a.vain = 0
+			}
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if a.vain >= mostInVain {
+			return errInVain
+		}
+	}
 	return nil
 }
 
@@ -139,11 +215,9 @@ func (r *Registrar) eachDevice(ctx context.Context, query ledger.DeviceQuery, do
 	}
 }
 
-// eachOrder calls do with the work orders for the target's fleets.
+// eachOrder calls do with the work orders for the target's fleets, and for those
+// that it once had, as targetOrder gives them.
 func (r *Registrar) eachOrder(ctx context.Context, t Target, do func(ledger.Order, Fleet) error) error {
-	if len(t.Fleets) == 0 {
-		return nil
-	}
 	for query := (ledger.OrderQuery{Limit: 1000}); ; {
 		orders, err := r.cfg.Records.Orders(ctx, query)
 		if err != nil {
@@ -151,10 +225,15 @@ func (r *Registrar) eachOrder(ctx context.Context, t Target, do func(ledger.Orde
 		}
 		for _, order := range orders {
 			query.After = order.ID
-			if fleet, ok := t.fleetOf(order.Label); ok {
-				if err := do(order, fleet); err != nil {
-					return err
-				}
+			fleet, ok := t.fleetOf(order.Label)
+			if !ok {
+				fleet, order, ok = t.orphaned(order)
+			}
+			if !ok {
+				continue
+			}
+			if err := do(order, fleet); err != nil {
+				return err
 			}
 		}
 		if len(orders) < query.Limit {
@@ -196,31 +275,37 @@ func (a *telling) certificates(ctx context.Context) error {
 		return err
 	}
 	for _, ca := range a.t.CAs {
-		known, err := a.r.list(ctx, s, ca)
-		if err != nil {
+		if err := a.under(ctx, s, ca); errors.Is(err, errInVain) || ctx.Err() != nil {
 			return err
-		}
-		settled := func(p push) bool {
-			if p.State == hook.Revoked {
-				return known.status(p.CertificateID) == statusRevoked
-			}
-			_, is := known[hash(p.CertificateID)]
-			return is
-		}
-		err = a.r.eachCertificate(ctx, ledger.Query{Issuer: ca.Issuer, Purpose: ledger.ForDevice}, func(c ledger.Certificate) error {
-			if c.State != ledger.Valid && c.State != ledger.Revoked || !a.r.cfg.Now().Before(c.NotAfter) {
-				return nil
-			}
-			return a.add(ctx, settled, TasksFor([]Target{a.t}, c)...)
-		})
-		if err != nil {
-			return err
-		}
-		if err := a.flush(ctx, settled); err != nil {
-			return err
+		} else if err != nil {
+			a.failed(err)
 		}
 	}
 	return nil
+}
+
+func (a *telling) under(ctx context.Context, s *session, ca CA) error {
+	known, err := a.r.list(ctx, s, ca)
+	if err != nil {
+		return err
+	}
+	settled := func(p push) bool {
+		if p.State == hook.Revoked {
+			return known.status(p.CertificateID) == statusRevoked
+		}
+		_, is := known[hash(p.CertificateID)]
+		return is
+	}
+	err = a.r.eachCertificate(ctx, ledger.Query{Issuer: ca.Issuer, Purpose: ledger.ForDevice}, func(c ledger.Certificate) error {
+		if c.State != ledger.Valid && c.State != ledger.Revoked || !a.r.cfg.Now().Before(c.NotAfter) {
+			return nil
+		}
+		return a.add(ctx, settled, TasksFor([]Target{a.t}, c)...)
+	})
+	if err != nil {
+		return err
+	}
+	return a.flush(ctx, settled)
 }
 
 // provided tells of the revocations of what may have come by the certificate

@@ -76,9 +76,10 @@ func (p past) world(t *testing.T) (*world, awsreg.Target) {
 // new process. Whatever the point was, the account ends as it does undisturbed.
 //
 // The process dies when a call has taken effect and before it has the answer,
-// which for the account is the same as dying before the next call leaves. The
-// calls before the first change are walked in one step: the process that dies
-// there has left the account as it was, which is checked.
+// which for the account is the same as dying before the next call leaves. Every
+// call is walked. A process that dies at one of those before the first change has
+// left the account as it was, which is checked, so that these share an account and
+// the run that is undisturbed.
 func TestKilledAnywhere(t *testing.T) {
 	p := newPast(t)
 	undisturbed, target := p.world(t)
@@ -93,24 +94,39 @@ func TestKilledAnywhere(t *testing.T) {
 	if from < 30 || calls-from < 80 {
 		t.Fatalf("an Apply of everything makes %d calls only", calls)
 	}
-	for n := from; n < calls; n++ {
+	t.Run("before the first change", func(t *testing.T) {
+		t.Parallel()
+		w, target := p.world(t)
+		for n := 1; n <= from; n++ {
+			w.http = newRecorder()
+			ctx, kill := context.WithCancel(t.Context())
+			w.http.after = killAt(n, kill)
+			_, err := w.registrar(first).Apply(ctx, target, nil)
+			kill()
+			if err == nil || w.http.calls < n {
+				t.Fatalf("%d: it made %d calls and ended with %v", n, w.http.calls, err)
+			}
+			if w.state() != before {
+				t.Fatalf("%d: the account is changed before the first change:\n%s", n, difference(before, w.state()))
+			}
+		}
+		w.http = newRecorder()
+		if _, err := w.registrar(first).Apply(t.Context(), target, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.state(); got != want {
+			t.Errorf("the account differs from the undisturbed one:\n%s", difference(want, got))
+		}
+	})
+	for n := from + 1; n < calls; n++ {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
 			w, target := p.world(t)
 			ctx, kill := context.WithCancel(t.Context())
 			defer kill()
-			w.http.after = func(r sent) error {
-				if r.n < n {
-					return nil
-				}
-				kill() // nothing leaves a dead process
-				return errKilled
-			}
+			w.http.after = killAt(n, kill)
 			if _, err := w.registrar(first).Apply(ctx, target, nil); err == nil || w.http.calls < n {
 				t.Fatalf("it made %d calls and ended with %v", w.http.calls, err)
-			}
-			if n == from && w.state() != before {
-				t.Errorf("the account is changed before the first change:\n%s", difference(before, w.state()))
 			}
 			w.http = newRecorder()
 			if _, err := w.registrar(first).Apply(t.Context(), target, nil); err != nil {
@@ -152,6 +168,82 @@ func TestKilledAnywhere(t *testing.T) {
 			}
 			if got := w.state(); got != want {
 				t.Errorf("the account differs from the undisturbed one:\n%s", difference(want, got))
+			}
+		})
+	}
+}
+
+// killAt ends a process with its call n: nothing leaves a dead process.
+func killAt(n int, kill context.CancelFunc) func(sent) error {
+	return func(r sent) error {
+		if r.n < n {
+			return nil
+		}
+		kill()
+		return errKilled
+	}
+}
+
+// TestKilledBetweenAccounts kills a process that applies two targets, the second in
+// an account that it reaches through a role, at each of its calls: in the middle of
+// one, between the two, and while it assumes the role. A new process that applies
+// both leaves both accounts as they are undisturbed.
+func TestKilledBetweenAccounts(t *testing.T) {
+	issuers := map[string]*authority{"line": newAuthority(t, "line")}
+	fresh := func(t *testing.T) (*world, []awsreg.Target) {
+		w := newWorld(t)
+		w.issuers = issuers
+		return w, []awsreg.Target{w.in(first, region, awsreg.ModeDefault), w.in(second, region, awsreg.ModeSNIOnly)}
+	}
+	states := func(w *world) string {
+		return w.state() + string(must(w.sim.State(second.ID, region))(w.t))
+	}
+	// applyAll is one process. It returns after how many calls each target was done.
+	applyAll := func(ctx context.Context, w *world, targets []awsreg.Target) (done []int, err error) {
+		r := w.registrar(first)
+		for _, target := range targets {
+			if _, err := r.Apply(ctx, target, nil); err != nil {
+				return done, err
+			}
+			done = append(done, w.http.calls)
+		}
+		return done, nil
+	}
+	w, targets := fresh(t)
+	var assumed []int
+	w.http.after = func(r sent) error {
+		if strings.Contains(r.what, "Action=AssumeRole") {
+			assumed = append(assumed, r.n)
+		}
+		return nil
+	}
+	done, err := applyAll(t.Context(), w, targets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := states(w)
+	calls, between := done[1], done[0]
+	t.Logf("%d calls, the first target is done with number %d, the role is assumed at %v", calls, between, assumed)
+	if len(assumed) != 1 || assumed[0] <= between || calls < 2*between-10 || between < 10 {
+		t.Fatal("this is not the walk that it should be")
+	}
+	for n := 1; n < calls; n++ {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			w, targets := fresh(t)
+			ctx, kill := context.WithCancel(t.Context())
+			defer kill()
+			w.http.after = killAt(n, kill)
+			done, err := applyAll(ctx, w, targets)
+			if err == nil || len(done) == 2 || len(done) == 1 && n < between {
+				t.Fatalf("killed at %d, it had done %v and ended with %v", n, done, err)
+			}
+			w.http = newRecorder()
+			if _, err := applyAll(t.Context(), w, targets); err != nil {
+				t.Fatal(err)
+			}
+			if got := states(w); got != want {
+				t.Errorf("the accounts differ from the undisturbed ones:\n%s", difference(want, got))
 			}
 		})
 	}

@@ -48,7 +48,8 @@ type world struct {
 	callsPerSecond     float64
 	books              *sqldb.Store // see ledger
 	revoking           func(context.Context, []ledger.Serial) error
-	http               *recorder // of all registrars
+	now                func() time.Time // of registrars; time.Now if nil
+	http               *recorder        // of all registrars
 }
 
 type authority struct {
@@ -172,6 +173,7 @@ func (w *world) registrar(a awssim.Account) *awsreg.Registrar {
 		},
 		Verification: w.verification,
 		Server:       "factory-1",
+		Now:          w.now,
 		Credentials:  credentials.NewStaticCredentialsProvider(a.AccessKeyID, a.SecretAccessKey, ""),
 		Deadline:     time.Minute,
 		HTTPClient:   w.http,

@@ -3,6 +3,7 @@ package adminhttp
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -99,6 +100,9 @@ func (h *handler) iamPolicy(w http.ResponseWriter, r *http.Request) error {
 
 // fromAWS is an error of awsreg, whose texts are written for the administrator.
 func fromAWS(err error) *failure {
+	if errors.Is(err, awsreg.ErrChanged) {
+		return &failure{status: http.StatusConflict, rule: "plan-changed", text: err.Error(), err: err}
+	}
 	return &failure{status: http.StatusBadGateway, rule: "aws", text: err.Error(), err: err}
 }
 

@@ -8,13 +8,15 @@ import (
 	"strings"
 
 	"mintmark/admin"
+	"mintmark/awsreg"
 	"mintmark/internal/access"
 	"mintmark/internal/reconcile"
 )
 
 // applyAWS carries out a plan. What takes something out of service needs two
-// persons, who agree on the hash of the plan. It streams: once the first line is
-// out, an error is the last line.
+// persons, who agree on the hash of the plan. The plan is made again when it is
+// carried out, and whatever of it was not agreed to here is not done. It streams:
+// once the first line is out, an error is the last line.
 func (h *handler) applyAWS(w http.ResponseWriter, r *http.Request) error {
 	name, err := h.target(r)
 	if err != nil {
@@ -33,7 +35,14 @@ func (h *handler) applyAWS(w http.ResponseWriter, r *http.Request) error {
 	if in.Hash != "" && now != in.Hash {
 		return fail(http.StatusConflict, "plan-changed", "the plan is not the one that was read (its hash is %s now): read it again", now)
 	}
-	if plan.Destructive() && len(plan.Refused()) == 0 {
+	if err := awsreg.Refusals(plan); err != nil {
+		return fail(http.StatusConflict, "plan-refused", "%v", err)
+	}
+	agreed := awsreg.Agreed{Destructive: plan.Destructive()}
+	if in.Hash != "" || agreed.Destructive {
+		agreed.Hash = sum
+	}
+	if agreed.Destructive {
 		in.Hash = now // what is signed names the plan
 		if proceed, err := h.twoPersons(w, r, access.CloudRetire, retireWords(name, plan, now), in); !proceed {
 			return err
@@ -41,7 +50,7 @@ func (h *handler) applyAWS(w http.ResponseWriter, r *http.Request) error {
 	}
 	if _, approved := r.Context().Value(runKey{}).(*run); approved {
 		// Its answer is recorded, and nobody reads along.
-		done, err := h.AWS.Apply(r.Context(), name, func(reconcile.Change) {})
+		done, err := h.AWS.Apply(r.Context(), name, agreed, func(reconcile.Change) {})
 		if err != nil {
 			return fromAWS(err)
 		}
@@ -49,7 +58,7 @@ func (h *handler) applyAWS(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	stream := &ndjson{encoder: json.NewEncoder(w), flush: http.NewResponseController(w)}
-	done, err := h.AWS.Apply(r.Context(), name, func(c reconcile.Change) {
+	done, err := h.AWS.Apply(r.Context(), name, agreed, func(c reconcile.Change) {
 		change := wireChange(c)
 		stream.send(admin.AWSProgress{Change: &change})
 	})

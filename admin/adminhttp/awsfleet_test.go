@@ -3,6 +3,7 @@ package adminhttp_test
 import (
 	"bytes"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"mintmark/admin/adminhttp"
 	"mintmark/internal/ledger"
 	"mintmark/internal/pkitest"
+	"mintmark/internal/reconcile"
 )
 
 const fleetLabel = "aws:line-f/pumps"
@@ -108,8 +110,8 @@ func TestHoldIsTold(t *testing.T) {
 	if _, err := w.client.ReleaseDevice(t.Context(), "SN-1", "found"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.client.HoldDevice(t.Context(), "SN-2", "no such"); err == nil {
-		t.Error("held a device that is not there")
+	if _, err := w.client.ReleaseDevice(t.Context(), "SN-2", "no such"); err == nil {
+		t.Error("released a device that is not there")
 	}
 	if c.told["import any"] != 1 || c.told["device SN-1"] != 2 || c.woken != 3 {
 		t.Errorf("told %v, woken %d times", c.told, c.woken)
@@ -124,6 +126,38 @@ func TestHoldIsTold(t *testing.T) {
 	}
 	if !keys["device/SN-1"] || !keys["import/any"] || keys["device/SN-2"] {
 		t.Errorf("tasks %v", keys)
+	}
+}
+
+// TestHoldUnknown: a device that came by AWS, under an order without a list, can be
+// taken out of service, and the answer says that nothing was known of it.
+func TestHoldUnknown(t *testing.T) {
+	w, c := fleetWorld(t)
+	held, err := w.client.HoldDevice(t.Context(), "SN-7", "stolen")
+	if err != nil || !held.Unknown || held.State != admin.Held || held.Listed || held.Count != 0 {
+		t.Fatalf("held %+v, %v", held, err)
+	}
+	shown, err := w.client.Device(t.Context(), "SN-7")
+	if err != nil || shown.Unknown || shown.State != admin.Held || shown.Note != "stolen" {
+		t.Errorf("shown %+v, %v", shown, err)
+	}
+	if again, err := w.client.RetireDevice(t.Context(), "SN-7", "scrapped"); err != nil || again.Unknown {
+		t.Errorf("retired %+v, %v", again, err)
+	}
+	if released, err := w.client.ReleaseDevice(t.Context(), "SN-7", "found"); err != nil || released.State != admin.Expected {
+		t.Errorf("released %+v, %v", released, err)
+	}
+	if retired, err := w.client.RetireDevice(t.Context(), "SN-8", "scrapped"); err != nil || !retired.Unknown || retired.State != admin.Retired {
+		t.Errorf("retired %+v, %v", retired, err)
+	}
+	// No fleet has a device of such a name.
+	_, err = w.client.HoldDevice(t.Context(), "SN 7", "stolen")
+	refused(t, err, http.StatusNotFound, "not-found")
+	if c.told["device SN-7"] < 3 {
+		t.Errorf("told %v", c.told)
+	}
+	if backlog, err := w.ra.Ledger.Backlog(t.Context()); err != nil || backlog["aws/test"] != 2 {
+		t.Errorf("backlog %v, %v; want one task a device", backlog, err)
 	}
 }
 
@@ -323,5 +357,33 @@ func TestRetireStale(t *testing.T) {
 	answer = p.ask(t, "olga", "POST", wire{path: "/v1/approvals/" + a.ID + "/run", body: struct{}{}})
 	if answer.Code != http.StatusConflict || ruleOf(answer) != "plan-changed" || c.retirements() != 0 {
 		t.Errorf("answered %d %s; carried out %d times", answer.Code, answer.Body, c.retirements())
+	}
+}
+
+// TestRetireInBetween: what one person may do alone does not become what takes two,
+// because the plan is another when it is carried out.
+func TestRetireInBetween(t *testing.T) {
+	for name, test := range map[string]struct {
+		before []reconcile.Change
+		rule   string
+	}{
+		"it was refused":      {[]reconcile.Change{{Kind: "table", Subject: "t", Action: reconcile.Refuse, After: "it is DELETING"}}, "plan-refused"},
+		"it took nothing out": {[]reconcile.Change{{Kind: "policy", Subject: "p", Action: reconcile.Create}}, "plan-changed"},
+	} {
+		p := populate(t)
+		p.cloud.before = test.before
+		answer := p.ask(t, "olga", "POST", wire{path: "/v1/aws/targets/line-r/apply", body: admin.AWSApply{}})
+		if p.cloud.retirements() != 0 || p.cloud.agreed.Destructive || !strings.Contains(answer.Body.String(), `"rule":"`+test.rule+`"`) {
+			t.Errorf("%s: answered %d %s, carried out %d times, agreed %+v", name, answer.Code, answer.Body, p.cloud.retirements(), p.cloud.agreed)
+		}
+	}
+	// With a hash, that very plan is what is agreed to.
+	w, c := fleetWorld(t)
+	plan, err := w.client.AWSPlan(t.Context(), "line-r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.client.AWSApply(t.Context(), "line-r", admin.AWSApply{Hash: plan.Hash}, nil); err != nil || !c.agreed.Destructive || hex.EncodeToString(c.agreed.Hash[:]) != plan.Hash {
+		t.Errorf("agreed %+v, %v", c.agreed, err)
 	}
 }

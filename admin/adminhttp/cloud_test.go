@@ -23,8 +23,12 @@ type cloud struct {
 	fail error
 
 	mu      sync.Mutex
-	retired int            // times that line-r's plan was carried out
-	swept   int            // certificates in that plan
+	retired int // times that line-r's plan was carried out
+	swept   int // certificates in that plan
+	// before is what line-r's plan shows when it is read for the first time; nil
+	// for the same as ever.
+	before  []reconcile.Change
+	agreed  awsreg.Agreed  // to what line-r's plan was last to be carried out
 	claims  []awsreg.Claim // that AWS has issued
 	drift   *awsreg.Drift  // of the last comparison
 	adopted []string       // as whom
@@ -55,6 +59,10 @@ func (c *cloud) Plan(_ context.Context, name string) (reconcile.Plan, error) {
 	if name == "line-r" {
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		if before := c.before; before != nil {
+			c.before = nil
+			return reconcile.Plan{Target: name, Changes: before}, nil
+		}
 		return reconcile.Plan{Target: name, Changes: []reconcile.Change{
 			{Kind: "policy", Subject: "p", Action: reconcile.Create},
 			{Kind: "ca", Subject: "old", Action: reconcile.Delete, Before: "ACTIVE", After: fmt.Sprintf("deleted, %d certificates REVOKED", c.swept), Destructive: true},
@@ -63,11 +71,15 @@ func (c *cloud) Plan(_ context.Context, name string) (reconcile.Plan, error) {
 	return reconcile.Plan{Target: name, Changes: wanted[c.done:]}, nil
 }
 
-func (c *cloud) Apply(ctx context.Context, name string, progress func(reconcile.Change)) (reconcile.Plan, error) {
+func (c *cloud) Apply(ctx context.Context, name string, agreed awsreg.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
 	if name == "line-r" {
 		plan, err := c.Plan(ctx, name)
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		c.agreed = agreed
+		if agreed.Hash != [32]byte{} && agreed.Hash != plan.Hash() || !agreed.Destructive {
+			return reconcile.Plan{}, awsreg.ErrChanged
+		}
 		c.retired++
 		return plan, err
 	}

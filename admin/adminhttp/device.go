@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"mintmark/admin"
+	"mintmark/awsreg/hook"
 	"mintmark/internal/access"
 	"mintmark/internal/ledger"
 )
@@ -154,6 +155,10 @@ func (h *handler) changeDevice(state ledger.DeviceState) operation {
 			return err
 		}
 		d, err := h.Ledger.HoldDevice(r.Context(), id, state, actor(r), in.Note, h.RA.Now(), h.Outbox.ForDevice(id)...)
+		unknown := errors.Is(err, ledger.ErrNotFound)
+		if unknown && state != ledger.Expected && h.mayHaveComeByAWS(id) {
+			d, err = h.Ledger.HoldUnknown(r.Context(), id, state, actor(r), in.Note, h.RA.Now(), h.Outbox.ForDevice(id)...)
+		}
 		if errors.Is(err, ledger.ErrNotFound) {
 			return unknownDevice(id)
 		}
@@ -161,8 +166,25 @@ func (h *handler) changeDevice(state ledger.DeviceState) operation {
 			return err
 		}
 		h.Outbox.Wake()
-		return writeJSON(w, http.StatusOK, wireDevice(d))
+		out := wireDevice(d)
+		out.Unknown = unknown
+		return writeJSON(w, http.StatusOK, out)
 	}
+}
+
+// mayHaveComeByAWS reports whether there may be a device of which the ledger knows
+// nothing: under a work order without a list, AWS lets it in and issues its
+// certificate.
+func (h *handler) mayHaveComeByAWS(device string) bool {
+	if !hook.ValidThing(device) {
+		return false
+	}
+	for _, label := range h.Labels {
+		if label.Target != "" {
+			return true
+		}
+	}
+	return false
 }
 
 func wireDevice(d ledger.Device) admin.Device {

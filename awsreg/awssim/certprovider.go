@@ -20,8 +20,8 @@ var (
 	clientToken  = regexp.MustCompile(`^\S{36,64}$`)
 )
 
-// certificateProvider answers every CreateCertificateFromCsr over MQTT. There is one
-// in an account and region.
+// certificateProvider answers every CreateCertificateFromCsr, over MQTT and of the
+// API. There is one in an account and region.
 type certificateProvider struct {
 	name        string
 	function    string
@@ -167,10 +167,21 @@ type providerEvent struct {
 	ClientID                  string `json:"clientId"`
 }
 
-// askProvider has a certificate provider's function sign a certification request. The
-// certificate must keep the request's subject and public key (AWS IoT developer
-// guide, provisioning-cert-provider). w.mu must not be held.
+// askProvider has a certificate provider's function sign a certification request. How
+// AWS shows the caller what goes wrong is not documented: here it is an internal
+// failure. w.mu must not be held.
 func (w *world) askProvider(p certificateProvider, csr *x509.CertificateRequest, text, principal, clientID string) (*x509.Certificate, error) {
+	cert, err := w.signedByProvider(p, csr, text, principal, clientID)
+	if err != nil {
+		return nil, iotError("InternalFailureException", "%v", err)
+	}
+	return cert, nil
+}
+
+// signedByProvider checks what the function answers: the certificate must keep the
+// request's subject and public key (AWS IoT developer guide,
+// provisioning-cert-provider).
+func (w *world) signedByProvider(p certificateProvider, csr *x509.CertificateRequest, text, principal, clientID string) (*x509.Certificate, error) {
 	payload, err := json.Marshal(providerEvent{text, principal, clientID})
 	if err != nil {
 		return nil, err

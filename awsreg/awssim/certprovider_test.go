@@ -54,10 +54,6 @@ func TestCertificateProviders(t *testing.T) {
 	}
 	_, err = c.TagResource(ctx, &iot.TagResourceInput{ResourceArn: d.CertificateProviderArn, Tags: []types.Tag{{Key: aws.String("a"), Value: aws.String("b")}}})
 	wantCode(t, err, "")
-	// Whether AWS asks it for the operation of the control plane is not documented.
-	csr := requestFor(t, newKey(t), "d")
-	_, err = c.CreateCertificateFromCsr(ctx, &iot.CreateCertificateFromCsrInput{CertificateSigningRequest: &csr})
-	wantCode(t, err, "SimulatorNotImplemented")
 	_, err = c.DeleteCertificateProvider(ctx, &iot.DeleteCertificateProviderInput{CertificateProviderName: name})
 	wantCode(t, err, "")
 	_, err = c.DeleteCertificateProvider(ctx, &iot.DeleteCertificateProviderInput{CertificateProviderName: name})
@@ -92,6 +88,20 @@ func TestCertificateProviderSigns(t *testing.T) {
 	a.mustAsk(provision, obj{"certificateOwnershipToken": made["certificateOwnershipToken"], "parameters": obj{"SerialNumber": "4711"}})
 	if _, err := connect(t, s, &pair{cert: cert, key: key}, "unit-4711"); err != nil {
 		t.Errorf("connecting as the device: %v", err)
+	}
+	// The operation of the API asks it too, and registers as ever.
+	for _, cn := range []string{"refused", "empty", "garbage", "subject", "key", "expired"} {
+		csr := requestFor(t, newKey(t), cn)
+		_, err := c.CreateCertificateFromCsr(ctx, &iot.CreateCertificateFromCsrInput{CertificateSigningRequest: &csr})
+		wantCode(t, err, "InternalFailureException")
+	}
+	csr := requestFor(t, key, "by-api")
+	out, err := c.CreateCertificateFromCsr(ctx, &iot.CreateCertificateFromCsrInput{CertificateSigningRequest: &csr, SetAsActive: true})
+	wantCode(t, err, "")
+	block, _ = pem.Decode([]byte(*out.CertificatePem))
+	if cert, err = x509.ParseCertificate(block.Bytes); err != nil || cert.Issuer.CommonName != "Provider CA" || !key.PublicKey.Equal(cert.PublicKey) ||
+		*out.CertificateId != certificateID(cert) || statusAt(t, c, *out.CertificateId) != "ACTIVE" {
+		t.Errorf("by the API: %+v %v", out, err)
 	}
 	// Keys that AWS makes are not the provider's business.
 	made = a.mustAsk("$aws/certificates/create/json", obj{})

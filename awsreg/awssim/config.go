@@ -52,12 +52,13 @@ type Config struct {
 	Functions map[string]Function
 
 	// Buckets are S3 buckets by name, each an existing directory whose files are
-	// the objects. They exist in every account and region.
+	// the objects. They exist in every region, and belong to every account.
 	Buckets map[string]string
 
 	// StateDir, when set, is an existing directory into which the trust anchor of
 	// the broker's server certificate is written as amazon-root.pem. Buckets that
-	// are not in Buckets are the directories in its subdirectory s3.
+	// are not in Buckets are the directories in its subdirectory s3, which holds also
+	// who created them.
 	StateDir string
 
 	// Logger receives one line per control-plane request and per refused
@@ -80,6 +81,26 @@ type Account struct {
 type Function struct {
 	Path string   // the bootstrap executable
 	Env  []string // further environment, KEY=VALUE
+
+	// Timeout ends an invocation that takes longer, together with the process. At most
+	// 15 minutes; default 30 s. A service that calls the function waits for as long as
+	// AWS's does, whatever this is.
+	Timeout time.Duration
+}
+
+// Time-outs of a function. The longest is AWS's (AWS Lambda developer guide,
+// gettingstarted-limits), the default the simulator's own.
+const (
+	defaultFunctionTimeout = 30 * time.Second
+	maxFunctionTimeout     = 15 * time.Minute
+)
+
+// timeout is the time-out with its default.
+func (f Function) timeout() time.Duration {
+	if f.Timeout == 0 {
+		return defaultFunctionTimeout
+	}
+	return f.Timeout
 }
 
 var (
@@ -121,6 +142,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	for name, fn := range cfg.Functions {
 		if !fnName.MatchString(name) {
 			return cfg, fmt.Errorf("function name %q: want 1 to 64 letters, digits, hyphens or underscores", name)
+		}
+		if fn.Timeout < 0 || fn.Timeout > maxFunctionTimeout {
+			return cfg, fmt.Errorf("function %q: the time-out %s is not between 0 and %s", name, fn.Timeout, maxFunctionTimeout)
 		}
 		if st, err := os.Stat(fn.Path); err != nil {
 			return cfg, fmt.Errorf("function %q: %w", name, err)

@@ -16,6 +16,11 @@ import (
 func (s *Sim) controlHandler() http.Handler {
 	debug := s.debugHandler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.enter() {
+			http.Error(w, "the simulator is closed", http.StatusServiceUnavailable)
+			return
+		}
+		defer s.wg.Done()
 		if strings.HasPrefix(r.URL.Path, "/_sim/") {
 			debug.ServeHTTP(w, r)
 			return

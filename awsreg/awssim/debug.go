@@ -11,19 +11,19 @@ import (
 )
 
 // The simulator's own endpoints, which need no signature. Those that change
-// something or show what is registered answer to this machine only, even where
-// Config.AllowRemote opens the port to others.
+// something or show what is registered or sent answer to this machine only, even
+// where Config.AllowRemote opens the port to others.
 func (s *Sim) debugHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /_sim/events", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /_sim/events", local(func(w http.ResponseWriter, r *http.Request) {
 		writeDebug(w, s.events.list(r.URL.Query()))
-	})
-	mux.HandleFunc("GET /_sim/endpoints", s.serveEndpoints)
+	}))
+	mux.HandleFunc("GET /_sim/endpoints", s.named(s.serveEndpoints))
 	mux.HandleFunc("GET /_sim/state", local(s.serveState))
 	mux.HandleFunc("GET /_sim/faults", local(func(w http.ResponseWriter, _ *http.Request) { writeDebug(w, s.faults.list()) }))
 	mux.HandleFunc("POST /_sim/faults", local(s.serveInject))
 	mux.HandleFunc("DELETE /_sim/faults", local(s.serveDisarm))
-	mux.HandleFunc("GET /_sim/reports/{account}/{region}/{task}/{file}", s.serveReport)
+	mux.HandleFunc("GET /_sim/reports/{account}/{region}/{task}/{file}", s.named(s.serveReport))
 	return mux
 }
 
@@ -39,14 +39,9 @@ func writeDebug(w http.ResponseWriter, body any) {
 // content type that a form cannot send.
 func local(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		host, _, err := net.SplitHostPort(r.Host)
-		if err != nil {
-			host = r.Host
-		}
-		peer, name := peerOf(r), net.ParseIP(strings.Trim(host, "[]"))
+		peer := peerOf(r)
 		switch {
-		case peer != nil && !peer.IsLoopback(),
-			host != "localhost" && (name == nil || !name.IsLoopback()):
+		case peer != nil && !peer.IsLoopback(), !localName(r.Host):
 			http.Error(w, "this endpoint answers to this machine only", http.StatusForbidden)
 		case r.Method == http.MethodPost && r.Header.Get("Content-Type") != "application/json":
 			http.Error(w, "the content type must be application/json", http.StatusUnsupportedMediaType)
@@ -54,6 +49,32 @@ func local(next http.HandlerFunc) http.HandlerFunc {
 			next(w, r)
 		}
 	}
+}
+
+// named is for what other machines may ask too where Config.AllowRemote lets them.
+// Elsewhere it refuses what a web page makes a browser send by a name of its own
+// that it has point here.
+func (s *Sim) named(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !s.cfg.AllowRemote && !localName(r.Host) {
+			http.Error(w, "this endpoint answers to names of this machine only", http.StatusForbidden)
+			return
+		}
+		next(w, r)
+	}
+}
+
+// localName reports whether a Host header names this machine as itself.
+func localName(header string) bool {
+	host, _, err := net.SplitHostPort(header)
+	if err != nil {
+		host = header
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return ip != nil && ip.IsLoopback()
 }
 
 // peerOf is the address that a request comes from, nil for a listener in memory.

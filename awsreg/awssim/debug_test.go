@@ -187,16 +187,23 @@ func TestOnlyThisMachine(t *testing.T) {
 		method, path, remote, host, kind string
 		want                             int
 	}{
-		"here":             {"GET", "/_sim/state?account=" + first.ID, "127.0.0.1:9", "127.0.0.1:4566", "", 200},
-		"here by name":     {"GET", "/_sim/faults", "127.0.0.1:9", "localhost:4566", "", 200},
-		"here on IPv6":     {"GET", "/_sim/faults", "[::1]:9", "[::1]:4566", "", 200},
-		"from elsewhere":   {"GET", "/_sim/state?account=" + first.ID, "192.0.2.7:9", "127.0.0.1:4566", "", 403},
-		"faults elsewhere": {"POST", "/_sim/faults", "192.0.2.7:9", "127.0.0.1:4566", "application/json", 403},
-		"a page's name":    {"POST", "/_sim/faults", "127.0.0.1:9", "evil.example:4566", "application/json", 403},
-		"a form":           {"POST", "/_sim/faults", "127.0.0.1:9", "127.0.0.1:4566", "text/plain", 415},
-		"no such path":     {"GET", "/_sim/secrets", "127.0.0.1:9", "127.0.0.1:4566", "", 404},
-		"no such account":  {"GET", "/_sim/state?account=1", "127.0.0.1:9", "127.0.0.1:4566", "", 404},
-		"no such region":   {"GET", "/_sim/state?region=us-east-1&account=" + first.ID, "127.0.0.1:9", "127.0.0.1:4566", "", 404},
+		"here":                       {"GET", "/_sim/state?account=" + first.ID, "127.0.0.1:9", "127.0.0.1:4566", "", 200},
+		"here by name":               {"GET", "/_sim/faults", "127.0.0.1:9", "localhost:4566", "", 200},
+		"here on IPv6":               {"GET", "/_sim/faults", "[::1]:9", "[::1]:4566", "", 200},
+		"from elsewhere":             {"GET", "/_sim/state?account=" + first.ID, "192.0.2.7:9", "127.0.0.1:4566", "", 403},
+		"faults elsewhere":           {"POST", "/_sim/faults", "192.0.2.7:9", "127.0.0.1:4566", "application/json", 403},
+		"a page's name":              {"POST", "/_sim/faults", "127.0.0.1:9", "evil.example:4566", "application/json", 403},
+		"events elsewhere":           {"GET", "/_sim/events", "192.0.2.7:9", "127.0.0.1:4566", "", 403},
+		"events by a page's name":    {"GET", "/_sim/events", "127.0.0.1:9", "evil.example:4566", "", 403},
+		"events here":                {"GET", "/_sim/events", "127.0.0.1:9", "localhost:4566", "", 200},
+		"endpoints by a page's name": {"GET", "/_sim/endpoints", "127.0.0.1:9", "evil.example", "", 403},
+		"endpoints here":             {"GET", "/_sim/endpoints", "127.0.0.1:9", "[::1]", "", 200},
+		"a report by a page's name":  {"GET", "/_sim/reports/1/2/3/4", "127.0.0.1:9", "127.0.0.1.evil.example", "", 403},
+		"no report here":             {"GET", "/_sim/reports/1/2/3/4", "127.0.0.1:9", "127.0.0.1:4566", "", 404},
+		"a form":                     {"POST", "/_sim/faults", "127.0.0.1:9", "127.0.0.1:4566", "text/plain", 415},
+		"no such path":               {"GET", "/_sim/secrets", "127.0.0.1:9", "127.0.0.1:4566", "", 404},
+		"no such account":            {"GET", "/_sim/state?account=1", "127.0.0.1:9", "127.0.0.1:4566", "", 404},
+		"no such region":             {"GET", "/_sim/state?region=us-east-1&account=" + first.ID, "127.0.0.1:9", "127.0.0.1:4566", "", 404},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequest(tt.method, tt.path, strings.NewReader(`{"operation":"Never"}`))
@@ -209,6 +216,24 @@ func TestOnlyThisMachine(t *testing.T) {
 				t.Errorf("status %d, want %d: %s", w.Code, tt.want, body)
 			}
 		})
+	}
+}
+
+// TestOtherMachines: with AllowRemote others reach the names of endpoints and the
+// reports, whatever they call this machine, and still not what was sent.
+func TestOtherMachines(t *testing.T) {
+	s := startSim(t, func(c *Config) { c.AllowRemote = true })
+	h := s.controlHandler()
+	for path, want := range map[string]int{
+		"/_sim/endpoints": 200, "/_sim/reports/1/2/3/4": 404, "/_sim/events": 403, "/_sim/state": 403, "/_sim/faults": 403,
+	} {
+		r := httptest.NewRequest("GET", path, nil)
+		r.RemoteAddr, r.Host = "192.0.2.7:9", "sim.example:4566"
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("%s: status %d, want %d", path, w.Code, want)
+		}
 	}
 }
 

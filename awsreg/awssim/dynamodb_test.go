@@ -11,11 +11,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"mintmark/internal/awshttp"
 )
 
 func (s *Sim) tables(a Account) *dynamodb.Client {
 	return dynamodb.New(dynamodb.Options{
-		Region: region, BaseEndpoint: aws.String(s.ControlURL()), Retryer: aws.NopRetryer{},
+		Region: region, BaseEndpoint: aws.String(s.ControlURL()), Retryer: aws.NopRetryer{}, HTTPClient: awshttp.Wrap(nil),
 		Credentials: credentials.NewStaticCredentialsProvider(a.AccessKeyID, a.SecretAccessKey, ""),
 	})
 }

@@ -2,6 +2,7 @@ package awssim
 
 import (
 	"crypto/rsa"
+	"crypto/x509"
 )
 
 // fleetOperations are the operations of fleet provisioning and what it issues:
@@ -84,9 +85,10 @@ func createKeysAndCertificate(c *call) (any, error) {
 	}, nil
 }
 
-// createCertificateFromCsr issues under the simulated Amazon CA. The guide says that
-// a certificate provider answers the operation over MQTT; whether it is asked for
-// this one too is not documented, so that with one this is refused.
+// createCertificateFromCsr issues under the simulated Amazon CA, or has the
+// certificate provider issue if there is one: "all API calls to
+// CreateCertificateFromCsr will invoke the certificate provider" (API reference,
+// CreateCertificateProvider). The caller is the principal, and there is no client.
 func createCertificateFromCsr(c *call) (any, error) {
 	var in struct {
 		CSR string `json:"certificateSigningRequest"`
@@ -102,10 +104,13 @@ func createCertificateFromCsr(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.w.fleet.provider != nil {
-		return nil, noOperation("CreateCertificateFromCsr in the control plane while there is a certificate provider")
+	var cert *x509.Certificate
+	if p := c.w.fleet.provider; p == nil {
+		cert, err = c.w.issueFor(csr)
+	} else {
+		provider := *p
+		c.unlocked(func() { cert, err = c.w.askProvider(provider, csr, in.CSR, c.caller.userID, "") })
 	}
-	cert, err := c.w.issueFor(csr)
 	if err != nil {
 		return nil, err
 	}

@@ -113,8 +113,7 @@ func (w *world) createFromCSRFor(d *deviceConn, r fleetRequest, payload []byte) 
 		cert, err := w.askProvider(provider, csr, in.CSR, d.id, d.clientID)
 		w.mu.Lock()
 		if err != nil {
-			// How AWS answers the device is not documented.
-			return "", "", iotError("InternalFailureException", "%v", err)
+			return "", "", err
 		}
 		_, err = w.addCertificate(cert, statusPending, modeDefault, "")
 		return certificateID(cert), pemOf(cert), err

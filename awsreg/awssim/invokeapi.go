@@ -3,6 +3,7 @@ package awssim
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"net"
 	"net/http"
 	"slices"
@@ -17,9 +18,9 @@ const (
 	maxEventPayload  = 256 << 10
 )
 
-// invokeTimeout is how long a synchronous Invoke waits: the function's own time-out
-// and the wait for a free environment.
-const invokeTimeout = lambdaTimeout + 15*time.Second
+// invokeWait is how long a synchronous Invoke waits for a free environment, beside
+// the function's own time-out.
+const invokeWait = 15 * time.Second
 
 // lambdaOperations are the operations of the Lambda service (AWS Lambda API
 // reference). Functions come from the configuration and cannot be changed.
@@ -31,6 +32,9 @@ var lambdaOperations = []iotOperation{
 }
 
 func (s *Sim) serveInvoke(w http.ResponseWriter, c *call) {
+	// The answer may take longer than those of the other services. A connection in
+	// memory that has no deadlines needs none.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxFunctionTimeout + 2*invokeWait))
 	s.serveREST(w, c, "Lambda", "lambda:", lambdaOperations)
 }
 
@@ -129,7 +133,8 @@ func invokeFunction(c *call) (any, error) {
 }
 
 func (a *invocationAnswer) run(w *world, arn string, payload []byte) {
-	out, err := w.call(arn, payload, invokeTimeout)
+	timeout := w.sim.cfg.Functions[functionOf(arn)].timeout() + invokeWait
+	out, err := w.call(arn, payload, timeout)
 	var own *functionFailure
 	switch {
 	case err == nil:
@@ -160,7 +165,7 @@ func (w *world) functionMembers(name string) map[string]any {
 	return map[string]any{
 		"FunctionName": name, "FunctionArn": w.arn("lambda", "function:"+name), "Version": "$LATEST", "Runtime": "provided.al2023",
 		"Handler": "bootstrap", "PackageType": "Zip", "State": "Active", "LastUpdateStatus": "Successful",
-		"Timeout": int(lambdaTimeout / time.Second), "MemorySize": 128,
+		"Timeout": int(math.Ceil(w.sim.cfg.Functions[name].timeout().Seconds())), "MemorySize": 128,
 	}
 }
 

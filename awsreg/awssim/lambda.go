@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-	"time"
 )
 
 // Asynchronous invocation as AWS Lambda does it (AWS Lambda developer guide,
@@ -16,7 +15,6 @@ import (
 // not wait, so that a rehearsal shows the outcome.
 const (
 	lambdaAttempts = 3
-	lambdaTimeout  = 30 * time.Second
 	lambdaQueue    = 1000
 	lambdaMaxReply = 6 << 20
 
@@ -118,7 +116,7 @@ func (w *world) stopFunctions() {
 		close(f.done)
 		f.wg.Wait()
 		for _, e := range f.idle {
-			e.close()
+			e.kill()
 		}
 		f.idle = nil
 	}
@@ -126,24 +124,13 @@ func (w *world) stopFunctions() {
 
 // work takes the queue in order until the world ends.
 func (f *function) work() {
-	var env *environment
-	defer func() {
-		if env != nil {
-			env.close()
-		}
-	}()
+	env := &environment{f: f}
+	defer env.kill()
 	for {
 		select {
 		case <-f.done:
 			return
 		case payload := <-f.queue:
-			if env == nil {
-				var err error
-				if env, err = newEnvironment(f); err != nil {
-					f.w.note("lambda.dropped", err.Error(), "function", f.name, "event", string(payload))
-					continue
-				}
-			}
 			f.try(env, payload)
 		}
 	}

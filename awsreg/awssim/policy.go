@@ -15,7 +15,8 @@ const maxPolicy = 2048
 
 // policyActions are the actions of AWS IoT policies (AWS IoT developer guide,
 // iot-policy-actions). A name that is not here is a mistake: iot:PublishRetain,
-// for one, is often written and does not exist (iot:RetainPublish does).
+// for one, is often written and does not exist (iot:RetainPublish does). Whether
+// AWS refuses a policy for it is not documented; the simulator does.
 var policyActions = []string{
 	"iot:Connect", "iot:DeleteConnection", "iot:Publish", "iot:Receive", "iot:RetainPublish", "iot:Subscribe",
 	"iot:GetRetainedMessage", "iot:ListRetainedMessages",

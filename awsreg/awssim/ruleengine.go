@@ -11,9 +11,12 @@ import (
 // (AWS IoT developer guide, iot-basic-ingest).
 const basicIngest = "$aws/rules/"
 
-// maxRepublish ends chains of rules that feed each other. It is the simulator's
-// own bound.
-const maxRepublish = 5
+// Bounds of rules that feed each other, the simulator's own. Rules with ten actions
+// each multiply, so the length of a chain alone bounds nothing.
+const (
+	maxRepublish = 5    // length of a chain
+	maxFollowers = 1000 // of one message, all that follow from it together
+)
 
 // How a message reached a rule, as the events say it. AWS charges messages through
 // the broker, and not those of Basic Ingest.
@@ -31,7 +34,16 @@ type message struct {
 	sourceIP  string
 	via       string
 	trace     string
-	depth     int // of rules that feed each other
+	depth     int  // of rules that feed each other
+	followers *int // how many republications it has set off, itself and through others
+}
+
+// counted is the message with a count of its own, unless a rule has made it.
+func (m message) counted() message {
+	if m.followers == nil {
+		m.followers = new(int)
+	}
+	return m
 }
 
 // publish sends a message as AWS itself: to the subscribers and to the rules. It
@@ -59,6 +71,7 @@ func (w *world) runMatching(m message) {
 		}
 	}
 	w.mu.Unlock()
+	m = m.counted()
 	m.via = viaBroker
 	for _, r := range hit {
 		w.runRule(&r, m)
@@ -82,6 +95,7 @@ func (w *world) runBasicIngest(m message) {
 		w.note("rule.nomatch", "no rule took the Basic Ingest message", "topic", m.topic)
 		return
 	}
+	m = m.counted()
 	m.topic, m.via = rest, viaIngest
 	if !w.runRule(&rule, m) {
 		w.note("rule.nomatch", "the WHERE clause of the rule is not true", "rule", name, "topic", m.topic)
@@ -89,8 +103,11 @@ func (w *world) runBasicIngest(m message) {
 }
 
 // runRule evaluates a rule for a message and runs its actions. It reports whether
-// the message was selected.
+// the message was selected. Once the simulator closes, it does nothing.
 func (w *world) runRule(r *topicRule, m message) bool {
+	if w.sim.closing() {
+		return true
+	}
 	m.trace = randomID()
 	env := newSQLEnv(w, &m, r.payload.version())
 	out, matched, err := r.sql.run(env)
@@ -103,6 +120,9 @@ func (w *world) runRule(r *topicRule, m message) bool {
 	}
 	var failures []actionFailure
 	for _, a := range r.actions {
+		if w.sim.closing() {
+			return true
+		}
 		if f := w.runAction(r, a, env, out); f != nil {
 			failures = append(failures, *f)
 		}
@@ -186,6 +206,10 @@ func (w *world) runRepublish(r *topicRule, a preparedAction, env *sqlEnv, out []
 	if m.depth >= maxRepublish {
 		return topic, errors.New("the simulator ends chains of rules after five")
 	}
+	if *m.followers >= maxFollowers {
+		return topic, fmt.Errorf("the simulator ends what follows from one message after %d republications", maxFollowers)
+	}
+	*m.followers++
 	w.note("rule.republished", "", "rule", r.name, "from", m.topic, "to", topic, "via", m.via)
 	m.topic, m.payload, m.depth = topic, out, m.depth+1
 	w.publishMessage(m, a.qos)

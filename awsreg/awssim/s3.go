@@ -189,6 +189,9 @@ func listBuckets(c *s3Call) (any, error) {
 	}{}
 	out.Owner.ID = c.w.account.ID
 	for _, n := range names {
+		if c.w.sim.objects.permit(c.w.account.ID, n) != nil {
+			continue // another account's
+		}
 		// When a bucket was made is not kept.
 		out.Buckets = append(out.Buckets, bucketXML{n, s3Time(time.Unix(0, 0))})
 	}
@@ -208,11 +211,11 @@ func createBucket(c *s3Call) (any, error) {
 		}
 	}
 	c.answer.Set("Location", "/"+c.bucket)
-	return nil, c.w.sim.objects.create(c.bucket)
+	return nil, c.w.sim.objects.create(c.w.account.ID, c.bucket)
 }
 
 func headBucket(c *s3Call) (any, error) {
-	root, err := c.w.sim.objects.open(c.bucket)
+	root, err := c.w.sim.objects.open(c.w.account.ID, c.bucket)
 	if err != nil {
 		return nil, err
 	}
@@ -233,11 +236,11 @@ func putObject(c *s3Call) (any, error) {
 		}
 	}
 	c.answer.Set("ETag", etag(data))
-	return nil, c.w.sim.objects.put(c.bucket, c.key, data)
+	return nil, c.w.sim.objects.put(c.w.account.ID, c.bucket, c.key, data)
 }
 
 func getObject(c *s3Call) (any, error) {
-	data, o, err := c.w.sim.objects.get(c.bucket, c.key)
+	data, o, err := c.w.sim.objects.get(c.w.account.ID, c.bucket, c.key)
 	if err != nil {
 		return nil, err
 	}
@@ -245,5 +248,5 @@ func getObject(c *s3Call) (any, error) {
 }
 
 func deleteObject(c *s3Call) (any, error) {
-	return nil, c.w.sim.objects.remove(c.bucket, c.key)
+	return nil, c.w.sim.objects.remove(c.w.account.ID, c.bucket, c.key)
 }

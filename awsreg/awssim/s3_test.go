@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"hash/crc64"
 	"io/fs"
@@ -25,6 +26,12 @@ import (
 // empty payload hash is computed.
 func s3Do(t *testing.T, s *Sim, method, path string, body []byte, payload string, header map[string]string) (*http.Response, string) {
 	t.Helper()
+	return s3DoAs(t, s, first, method, path, body, payload, header)
+}
+
+// s3DoAs is s3Do for an account.
+func s3DoAs(t *testing.T, s *Sim, account Account, method, path string, body []byte, payload string, header map[string]string) (*http.Response, string) {
+	t.Helper()
 	r, err := http.NewRequest(method, s.ControlURL(), bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +50,7 @@ func s3Do(t *testing.T, s *Sim, method, path string, body []byte, payload string
 	}
 	r.Header.Set("X-Amz-Content-Sha256", payload)
 	signer := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
-	err = signer.SignHTTP(context.Background(), aws.Credentials{AccessKeyID: first.AccessKeyID, SecretAccessKey: first.SecretAccessKey}, r, payload, "s3", region, time.Now())
+	err = signer.SignHTTP(context.Background(), aws.Credentials{AccessKeyID: account.AccessKeyID, SecretAccessKey: account.SecretAccessKey}, r, payload, "s3", region, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,6 +259,87 @@ func TestS3Traversal(t *testing.T) {
 	if b, err := os.ReadFile(secret); err != nil || string(b) != "do not read" {
 		t.Errorf("the secret: %q %v", b, err)
 	}
+}
+
+// TestS3Owners: a bucket that an account has created is its own, also after a
+// restart; those that nobody has created belong to all.
+func TestS3Owners(t *testing.T) {
+	state, stateDir := withState(t)
+	given := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(state, "s3", "by-hand"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	config := func(c *Config) { c.Buckets = map[string]string{"given-bucket": given} }
+	s := startSim(t, stateDir, config)
+	as := func(a Account, status int, code, method, path, body string) string {
+		t.Helper()
+		resp, text := s3DoAs(t, s, a, method, path, []byte(body), "", nil)
+		var e struct{ Code string }
+		if status >= 400 && method != "HEAD" && xml.Unmarshal([]byte(text), &e) != nil || resp.StatusCode != status || e.Code != code {
+			t.Errorf("%s %s of %s: %d %s, want %d %s (%s)", method, path, a.ID, resp.StatusCode, e.Code, status, code, text)
+		}
+		return text
+	}
+	as(first, 200, "", "PUT", "/factory-data", "")
+	as(first, 200, "", "PUT", "/factory-data/a", "hello")
+	for range 2 {
+		as(first, 409, "BucketAlreadyOwnedByYou", "PUT", "/factory-data", "")
+		as(second, 409, "BucketAlreadyExists", "PUT", "/factory-data", "")
+		for _, tt := range []struct{ method, path string }{
+			{"GET", "/factory-data/a"}, {"HEAD", "/factory-data/a"}, {"PUT", "/factory-data/b"}, {"DELETE", "/factory-data/a"}, {"GET", "/factory-data?list-type=2"},
+			{"HEAD", "/factory-data"},
+		} {
+			code := "AccessDenied"
+			if tt.method == "HEAD" {
+				code = "" // no body
+			}
+			as(second, 403, code, tt.method, tt.path, "")
+		}
+		if text := as(second, 200, "", "GET", "/", ""); strings.Contains(text, "factory-data") || !strings.Contains(text, "by-hand") {
+			t.Errorf("buckets of the other account: %s", text)
+		}
+		if text := as(first, 200, "", "GET", "/factory-data/a", ""); text != "hello" {
+			t.Errorf("the owner reads %q", text)
+		}
+		for _, bucket := range []string{"given-bucket", "by-hand"} {
+			as(first, 200, "", "PUT", "/"+bucket+"/x", "1")
+			as(second, 200, "", "PUT", "/"+bucket+"/x", "2")
+		}
+		s.Close()
+		s = startSim(t, stateDir, config)
+	}
+	// Rules write, and bulk registrations read, what their account may.
+	for a, want := range map[Account]int{first: 200, second: 403} {
+		w, err := s.world(a, region)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range []error{w.writeObject("factory-data", "by-rule", nil), func() error { _, err := w.readObject("factory-data", "a"); return err }()} {
+			var api *apiError
+			if want == 200 && err != nil || want == 403 && (!errors.As(err, &api) || api.code != "AccessDenied") {
+				t.Errorf("account %s: %v", a.ID, err)
+			}
+		}
+	}
+}
+
+// TestS3Full: a full bucket takes no further object, but what is there can be
+// replaced, and room comes back.
+func TestS3Full(t *testing.T) {
+	state, stateDir := withState(t)
+	s := startSim(t, stateDir)
+	s.objects.limit = 3
+	wantS3(t, s, 200, "", "PUT", "/factory-data", nil, "", nil)
+	writeFile(t, filepath.Join(state, "s3", "factory-data"), "by-hand", "1")
+	mustPut(t, s, "a", "1")
+	mustPut(t, s, "b/c", "1")
+	wantS3(t, s, 501, "SimulatorNotImplemented", "PUT", "/factory-data/d", []byte("1"), "", nil)
+	wantS3(t, s, 404, "NoSuchKey", "GET", "/factory-data/d", nil, "", nil)
+	mustPut(t, s, "a", "2")
+	wantS3(t, s, 204, "", "DELETE", "/factory-data/b/c", nil, "", nil)
+	wantS3(t, s, 204, "", "DELETE", "/factory-data/b/c", nil, "", nil)
+	mustPut(t, s, "d", "1")
+	wantS3(t, s, 501, "SimulatorNotImplemented", "PUT", "/factory-data/e", []byte("1"), "", nil)
 }
 
 func TestS3Refused(t *testing.T) {

@@ -72,7 +72,7 @@ func listObjects(c *s3Call) (any, error) {
 		}
 		after = string(b)
 	}
-	all, err := c.w.sim.objects.list(c.bucket, out.Prefix)
+	all, err := c.w.sim.objects.list(c.w.account.ID, c.bucket, out.Prefix)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func listObjects(c *s3Call) (any, error) {
 		}
 		entry := contentsXML{Key: encode(o.key), LastModified: s3Time(o.modified), Size: o.size, StorageClass: "STANDARD"}
 		if o.size <= maxListedETag {
-			if data, _, err := c.w.sim.objects.get(c.bucket, o.key); err == nil {
+			if data, _, err := c.w.sim.objects.get(c.w.account.ID, c.bucket, o.key); err == nil {
 				entry.ETag = etag(data)
 			}
 		}

@@ -36,11 +36,14 @@ var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 type objectStore struct {
 	given map[string]string // Config.Buckets
 	dir   string            // holds the other buckets, empty without a state directory
-	mu    sync.RWMutex
+	limit int               // objects in one bucket
+
+	mu     sync.RWMutex
+	counts map[string]int // objects by bucket, of the buckets that were written to
 }
 
 func newObjectStore(cfg Config) *objectStore {
-	s := &objectStore{given: cfg.Buckets}
+	s := &objectStore{given: cfg.Buckets, limit: maxObjects, counts: map[string]int{}}
 	if cfg.StateDir != "" {
 		s.dir = filepath.Join(cfg.StateDir, "s3")
 	}
@@ -73,8 +76,8 @@ func checkBucketName(name string) error {
 	return nil
 }
 
-// open opens the directory of a bucket. The caller closes it.
-func (s *objectStore) open(bucket string) (*os.Root, error) {
+// open opens the directory of a bucket for an account. The caller closes it.
+func (s *objectStore) open(account, bucket string) (*os.Root, error) {
 	if err := checkBucketName(bucket); err != nil {
 		return nil, err
 	}
@@ -86,6 +89,12 @@ func (s *objectStore) open(bucket string) (*os.Root, error) {
 		dir = filepath.Join(s.dir, bucket)
 	}
 	root, err := os.OpenRoot(dir)
+	if err == nil {
+		if err := s.permit(account, bucket); err != nil {
+			root.Close()
+			return nil, err
+		}
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, noSuchBucket(bucket)
 	}
@@ -95,8 +104,8 @@ func (s *objectStore) open(bucket string) (*os.Root, error) {
 	return root, nil
 }
 
-// create makes a bucket in the state directory.
-func (s *objectStore) create(bucket string) error {
+// create makes a bucket of an account in the state directory.
+func (s *objectStore) create(account, bucket string) error {
 	if err := checkBucketName(bucket); err != nil {
 		return err
 	}
@@ -107,19 +116,26 @@ func (s *objectStore) create(bucket string) error {
 	case err != nil:
 		return err
 	case slices.Contains(names, bucket):
+		if s.permit(account, bucket) != nil {
+			return s3Error("BucketAlreadyExists", 409, "The requested bucket name is not available. The bucket namespace is shared by all users of the system. Please select a different name and try again.")
+		}
 		return s3Error("BucketAlreadyOwnedByYou", 409, "Your previous request to create the named bucket succeeded and you already own it.")
 	case s.dir == "":
 		return noOperation("a place for new buckets: it has no state directory")
 	case len(names) >= maxBuckets:
 		return s3Error("TooManyBuckets", 400, "You have attempted to create more buckets than allowed: the simulator holds at most %d", maxBuckets)
 	}
-	if err := os.MkdirAll(filepath.Join(s.dir, bucket), 0o700); err != nil {
+	// The owner first: a bucket without one belongs to everybody.
+	if err = s.setOwner(account, bucket); err == nil {
+		err = os.MkdirAll(filepath.Join(s.dir, bucket), 0o700)
+	}
+	if err != nil {
 		return fmt.Errorf("creating the bucket %s: %w", bucket, err)
 	}
 	return nil
 }
 
-// names lists the buckets in order.
+// names lists the buckets of all accounts in order.
 func (s *objectStore) names() ([]string, error) {
 	out := []string{}
 	for name := range s.given {
@@ -141,7 +157,7 @@ func (s *objectStore) names() ([]string, error) {
 }
 
 // put writes an object. It is there as a whole or not at all.
-func (s *objectStore) put(bucket, key string, data []byte) error {
+func (s *objectStore) put(account, bucket, key string, data []byte) error {
 	name, err := objectPath(key)
 	if err != nil {
 		return err
@@ -149,7 +165,7 @@ func (s *objectStore) put(bucket, key string, data []byte) error {
 	if len(data) > maxObject {
 		return s3Error("EntityTooLarge", 400, "Your proposed upload exceeds the maximum of this AWS simulator, %d bytes", maxObject)
 	}
-	root, err := s.open(bucket)
+	root, err := s.open(account, bucket)
 	if err != nil {
 		return err
 	}
@@ -157,8 +173,15 @@ func (s *objectStore) put(bucket, key string, data []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// S3 holds the keys "a" and "a/b" side by side; a folder cannot.
-	if info, err := root.Stat(name); err == nil && info.IsDir() {
+	info, err := root.Stat(name)
+	if err == nil && info.IsDir() {
 		return noOperation("an object whose key is the beginning of other keys: " + clip(key, 200))
+	}
+	fresh := err != nil
+	if fresh {
+		if err := s.roomIn(root, bucket); err != nil {
+			return err
+		}
 	}
 	if err := root.MkdirAll(path.Dir(name), 0o700); err != nil {
 		if errors.Is(err, fs.ErrExist) || strings.Contains(err.Error(), "not a directory") {
@@ -176,16 +199,41 @@ func (s *objectStore) put(bucket, key string, data []byte) error {
 		root.Remove(temporary)
 		return fmt.Errorf("writing the object: %w", err)
 	}
+	if fresh {
+		s.counts[bucket]++
+	}
+	return nil
+}
+
+// roomIn refuses one more object in a full bucket. The files are counted once; what
+// somebody puts there by hand afterwards is not seen. The caller holds s.mu.
+func (s *objectStore) roomIn(root *os.Root, bucket string) error {
+	if _, counted := s.counts[bucket]; !counted {
+		n := 0
+		err := fs.WalkDir(root.FS(), ".", func(_ string, e fs.DirEntry, err error) error {
+			if err == nil && e.Type().IsRegular() {
+				n++
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("counting the objects of the bucket %s: %w", bucket, err)
+		}
+		s.counts[bucket] = n
+	}
+	if s.counts[bucket] >= s.limit {
+		return noOperation(fmt.Sprintf("buckets of more than %d objects", s.limit))
+	}
 	return nil
 }
 
 // get reads an object.
-func (s *objectStore) get(bucket, key string) ([]byte, object, error) {
+func (s *objectStore) get(account, bucket, key string) ([]byte, object, error) {
 	name, err := objectPath(key)
 	if err != nil {
 		return nil, object{}, err
 	}
-	root, err := s.open(bucket)
+	root, err := s.open(account, bucket)
 	if err != nil {
 		return nil, object{}, err
 	}
@@ -213,12 +261,12 @@ func (s *objectStore) get(bucket, key string) ([]byte, object, error) {
 
 // remove deletes an object. It succeeds for one that is not there, as S3 does, and
 // takes directories away that are empty then.
-func (s *objectStore) remove(bucket, key string) error {
+func (s *objectStore) remove(account, bucket, key string) error {
 	name, err := objectPath(key)
 	if err != nil {
 		return err
 	}
-	root, err := s.open(bucket)
+	root, err := s.open(account, bucket)
 	if err != nil {
 		return err
 	}
@@ -231,6 +279,9 @@ func (s *objectStore) remove(bucket, key string) error {
 	if err := root.Remove(name); err != nil {
 		return fmt.Errorf("deleting the object: %w", err)
 	}
+	if n := s.counts[bucket]; n > 0 {
+		s.counts[bucket] = n - 1
+	}
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 		if root.Remove(dir) != nil { // not empty
 			break
@@ -240,8 +291,8 @@ func (s *objectStore) remove(bucket, key string) error {
 }
 
 // list lists the objects whose keys begin with prefix, in the order of their bytes.
-func (s *objectStore) list(bucket, prefix string) ([]object, error) {
-	root, err := s.open(bucket)
+func (s *objectStore) list(account, bucket, prefix string) ([]object, error) {
+	root, err := s.open(account, bucket)
 	if err != nil {
 		return nil, err
 	}
@@ -254,8 +305,8 @@ func (s *objectStore) list(bucket, prefix string) ([]object, error) {
 		if err != nil || name == "." {
 			return err
 		}
-		if seen++; seen > 2*maxObjects {
-			return noOperation(fmt.Sprintf("buckets of more than %d objects", maxObjects))
+		if seen++; seen > 2*s.limit {
+			return noOperation(fmt.Sprintf("buckets of more than %d objects", s.limit))
 		}
 		if !e.Type().IsRegular() {
 			return nil
@@ -280,13 +331,13 @@ func (s *objectStore) list(bucket, prefix string) ([]object, error) {
 
 // readObject reads an object for another service of this world.
 func (w *world) readObject(bucket, key string) ([]byte, error) {
-	data, _, err := w.sim.objects.get(bucket, key)
+	data, _, err := w.sim.objects.get(w.account.ID, bucket, key)
 	return data, err
 }
 
 // writeObject writes an object for another service of this world.
 func (w *world) writeObject(bucket, key string, data []byte) error {
-	return w.sim.objects.put(bucket, key, data)
+	return w.sim.objects.put(w.account.ID, bucket, key, data)
 }
 
 // checkBuckets checks the buckets of a configuration.

@@ -44,7 +44,7 @@ type Sim struct {
 	conns    map[net.Conn]struct{}
 	closed   bool
 	done     chan struct{}
-	wg       sync.WaitGroup // accept loops, connections and JITP runs
+	wg       sync.WaitGroup // accept loops, connections, requests, processes of functions and JITP runs
 	stopOnce sync.Once
 	stopErr  error
 }
@@ -176,6 +176,28 @@ func (s *Sim) world(a Account, region string) (*world, error) {
 	}
 	s.worlds[key] = w
 	return w, nil
+}
+
+// closing reports whether Close was called.
+func (s *Sim) closing() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// enter counts a request that is being served, so that Close waits for it; the
+// caller calls s.wg.Done at its end. It reports false once the simulator closes.
+func (s *Sim) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.wg.Add(1)
+	return true
 }
 
 // spawn runs f in the background; Close waits for it. It reports false, and runs

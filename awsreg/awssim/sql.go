@@ -185,11 +185,12 @@ func (q *ruleSQL) run(env *sqlEnv) (out []byte, matched bool, err error) {
 			return nil, false, env.err
 		}
 	}
+	var selected any
 	switch {
 	case q.verbatim():
 		return env.msg.payload, true, nil
 	case q.value != nil:
-		out, err = encodeValue(q.value.eval(env))
+		selected = q.value.eval(env)
 	default:
 		object := map[string]any{}
 		if q.all {
@@ -204,10 +205,14 @@ func (q *ruleSQL) run(env *sqlEnv) (out []byte, matched bool, err error) {
 		for _, item := range q.items {
 			object[item.alias] = item.node.eval(env)
 		}
-		out, err = encodeValue(object)
+		selected = object
 	}
 	if env.err != nil {
-		err = env.err
+		return nil, false, env.err
 	}
+	if weigh(selected, maxSQLOutput) > maxSQLOutput {
+		return nil, false, fmt.Errorf("the statement makes more than %d bytes of the message", maxSQLOutput)
+	}
+	out, err = encodeValue(selected)
 	return out, err == nil, err
 }

@@ -1,6 +1,8 @@
 package awssim
 
 import (
+	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -180,6 +182,54 @@ func TestSQLBounds(t *testing.T) {
 		if out, matched, err := q.run(newSQLEnv(sqlWorld(), sqlMessage(payload), sqlVersion2016)); err == nil || matched {
 			t.Errorf("%s made %d bytes", expr, len(out))
 		}
+	}
+	// Many times the same member is as large as many members, and is not written out
+	// before it is refused.
+	list := strings.Repeat("a,", 10000) + "a"
+	members := make([]string, 2000)
+	sums := make([]string, 2000)
+	for i := range members {
+		members[i] = fmt.Sprintf("a AS b%d", i)
+		sums[i] = fmt.Sprintf("a+a+a+a+a+a+a+a+a AS b%d", i)
+	}
+	for _, sql := range []string{
+		"SELECT [" + list + "] AS x FROM 'x'", "SELECT VALUE [[" + list + "],[" + list + "]] FROM 'x'",
+		"SELECT VALUE {'m':[" + list + "]} FROM 'x'", "SELECT " + strings.Join(members, ",") + " FROM 'x'",
+		"SELECT " + strings.Join(sums, ",") + " FROM 'x'", "SELECT numbytes([" + list + "]) AS n FROM 'x'",
+		"SELECT * FROM 'x' WHERE '' <> [" + list + "] + ''", "SELECT concat([" + list + "], a) AS x FROM 'x'",
+		"SELECT a FROM 'x' WHERE " + strings.Repeat("sha512(a) = 'x' OR ", 1000) + "true",
+		"SELECT a FROM 'x' WHERE " + strings.Repeat("a = a AND ", 1000) + "true",
+		"SELECT a FROM 'x' WHERE " + strings.Repeat("encode(*, 'base64') = 'x' OR ", 1000) + "true",
+	} {
+		q, err := parseSQL(sql, sqlVersion2016)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		out, matched, err := q.run(newSQLEnv(sqlWorld(), sqlMessage(payload), sqlVersion2016))
+		runtime.ReadMemStats(&after)
+		if err == nil || matched {
+			t.Errorf("%s made %d bytes", clip(sql, 64), len(out))
+		}
+		if n := after.TotalAlloc - before.TotalAlloc; n > 64<<20 {
+			t.Errorf("%s allocated %d MiB before it was refused", clip(sql, 64), n>>20)
+		}
+	}
+	s, err := parseSubstitution("${["+list+"]}", sqlVersion2016)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := s.text(newSQLEnv(sqlWorld(), sqlMessage(payload), sqlVersion2016)); err == nil {
+		t.Errorf("a substitution template made %d bytes", len(text))
+	}
+	// What fits is made.
+	q, err := parseSQL("SELECT encode(*, 'base64') AS b, [a] AS c, a FROM 'x'", sqlVersion2016)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, matched, err := q.run(newSQLEnv(sqlWorld(), sqlMessage(`{"a":"`+strings.Repeat("x", 60<<10)+`"}`), sqlVersion2016)); err != nil || !matched {
+		t.Errorf("three times 60 KiB: %v", err)
 	}
 }
 

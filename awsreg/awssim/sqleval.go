@@ -9,9 +9,13 @@ import (
 	"strings"
 )
 
-// maxSQLText bounds the strings that an expression makes out of a message. It is the
-// simulator's own bound.
-const maxSQLText = 1 << 20
+// Bounds of what a statement makes out of a message, in bytes. They are the
+// simulator's own.
+const (
+	maxSQLText   = 1 << 20         // of one value
+	maxSQLWork   = 16 << 20        // of all values that operators and functions take and functions return
+	maxSQLOutput = maxEventPayload // more can be sent nowhere: no message, and no event of a function, is larger
+)
 
 // sqlEnv is what a statement is evaluated against.
 type sqlEnv struct {
@@ -20,6 +24,7 @@ type sqlEnv struct {
 	version string
 	doc     any  // the payload, if it is JSON
 	isJSON  bool // false means raw bytes
+	spent   int  // bytes that expressions have gone through
 	err     error
 }
 
@@ -47,6 +52,22 @@ func (env *sqlEnv) fail(format string, args ...any) any {
 		env.err = fmt.Errorf(format, args...)
 	}
 	return undefined
+}
+
+// spend counts what going through a value costs. It returns the value, or undefined
+// if that is too much for one value or for the evaluation.
+func (env *sqlEnv) spend(v any) any {
+	if env.err != nil {
+		return undefined
+	}
+	n := weigh(v, maxSQLText)
+	if n > maxSQLText {
+		return env.fail("an expression makes a value of more than %d bytes", maxSQLText)
+	}
+	if env.spent += n; env.spent > maxSQLWork {
+		return env.fail("the expressions go through more than %d bytes for one message", maxSQLWork)
+	}
+	return v
 }
 
 func (env *sqlEnv) text(s string) any {
@@ -92,12 +113,22 @@ type (
 
 func (n literalNode) eval(*sqlEnv) any    { return n.value }
 func (n groupNode) eval(env *sqlEnv) any  { return n.inner.eval(env) }
-func (payloadNode) eval(env *sqlEnv) any  { return string(env.msg.payload) }
+func (payloadNode) eval(env *sqlEnv) any  { return env.spend(string(env.msg.payload)) }
 func (n memberNode) eval(env *sqlEnv) any { return memberOf(env.doc, n.name) }
 func (n nestedNode) eval(env *sqlEnv) any { return memberOf(n.of.eval(env), n.name) }
 func (n notNode) eval(env *sqlEnv) any    { return negate(n.of.eval(env)) }
-func (n functionNode) eval(e *sqlEnv) any { return n.f.run(e, evalAll(e, n.args)) }
 func (n arrayNode) eval(env *sqlEnv) any  { return evalAll(env, n.items) }
+func (n functionNode) eval(env *sqlEnv) any {
+	args := evalAll(env, n.args)
+	for _, a := range args {
+		env.spend(a)
+	}
+	if env.err != nil {
+		return undefined
+	}
+	return env.spend(n.f.run(env, args))
+}
+
 func (n objectNode) eval(env *sqlEnv) any {
 	out := map[string]any{}
 	for k, v := range n.members {
@@ -131,7 +162,8 @@ func (n caseNode) eval(env *sqlEnv) any {
 		return undefined
 	}
 	for i, when := range n.when {
-		if w := when.eval(env); w != undefined && sameValue(v, w) {
+		w := when.eval(env)
+		if env.spend(v); env.spend(w) != undefined && sameValue(v, w) {
 			return n.then[i].eval(env)
 		}
 	}
@@ -140,7 +172,14 @@ func (n caseNode) eval(env *sqlEnv) any {
 
 // eval follows the tables of the developer guide, iot-sql-operators.
 func (n binaryNode) eval(env *sqlEnv) any {
-	l, r := n.left.eval(env), n.right.eval(env)
+	l := env.spend(n.left.eval(env))
+	if env.err != nil {
+		return undefined
+	}
+	r := env.spend(n.right.eval(env))
+	if env.err != nil {
+		return undefined
+	}
 	switch n.op {
 	case "AND", "OR":
 		a, ok1 := asBool(l)

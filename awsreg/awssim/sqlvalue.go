@@ -176,6 +176,31 @@ func encodeValue(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
+// weigh is about how many bytes a value has as JSON, at least. It stops counting past
+// limit: a value may hold the same member a thousand times.
+func weigh(v any, limit int) int {
+	n := 1
+	switch v := v.(type) {
+	case string:
+		n += len(v)
+	case json.Number:
+		n += len(v)
+	case []any:
+		for _, x := range v {
+			if n += weigh(x, limit-n); n > limit {
+				break
+			}
+		}
+	case map[string]any:
+		for k, x := range v {
+			if n += len(k) + weigh(x, limit-n-len(k)); n > limit {
+				break
+			}
+		}
+	}
+	return n
+}
+
 func defined(v any) any {
 	switch v := v.(type) {
 	case []any:

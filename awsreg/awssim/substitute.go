@@ -103,7 +103,7 @@ func (s *substitution) text(env *sqlEnv) (string, error) {
 		case string:
 			b.WriteString(part)
 		case sqlNode:
-			v, ok := asText(part.eval(env))
+			v, ok := asText(env.spend(part.eval(env)))
 			if env.err != nil {
 				return "", env.err
 			}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"testing"
 	"testing/synctest"
@@ -159,3 +160,42 @@ func (noLimit) GetToken(context.Context, uint) (func() error, error) {
 	return func() error { return nil }, nil
 }
 func (noLimit) AddTokens(uint) error { return nil }
+
+// TestCloseWaitsForRequests: a request that is being served is over before Close
+// returns, and none begins after.
+func TestCloseWaitsForRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{listeners: map[string]*pipeListener{}}
+		s, err := Start(ctx, Config{Accounts: []Account{first}, Region: region, Listen: m.listen, Control: "127.0.0.1:1", Broker: "127.0.0.1:2"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, more := io.Pipe()
+		served, closed := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(served)
+			s.controlHandler().ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/", body))
+		}()
+		synctest.Wait()
+		go func() {
+			defer close(closed)
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		synctest.Wait()
+		select {
+		case <-closed:
+			t.Error("Close returned while a request was being served")
+		default:
+		}
+		more.Close()
+		<-served
+		<-closed
+		late := httptest.NewRecorder()
+		s.controlHandler().ServeHTTP(late, httptest.NewRequest("GET", "/_sim/endpoints", nil))
+		if late.Code != http.StatusServiceUnavailable {
+			t.Errorf("a request after the end: status %d", late.Code)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package awssim
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -217,6 +218,10 @@ func (e *templateEnv) function(name string, arg any, depth int) (any, error) {
 	}
 	args := make([]any, len(list))
 	for i := range list {
+		if n, ok := list[i].(float64); ok && name == "Fn::Select" && i == 0 && n == math.Trunc(n) {
+			args[i] = strconv.FormatFloat(n, 'f', -1, 64) // the index may be a number
+			continue
+		}
 		v, err := e.resolve(list[i], depth+1)
 		if err != nil {
 			return nil, err

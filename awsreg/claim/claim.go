@@ -77,6 +77,9 @@ type Config struct {
 	// Answer is how long to wait for each answer; 20 s if zero.
 	Answer time.Duration
 
+	// Failed is called with each attempt that failed and is made again after the
+	// pause; nil for nobody.
+	Failed func(err error, pause time.Duration)
 	// Logger receives one line for each step and each attempt that failed; nothing
 	// secret. Discarded if nil.
 	Logger *slog.Logger

@@ -63,7 +63,8 @@ func (d *device) register(ctx context.Context, token string) (*registered, error
 	answer, lost, err := d.ask(ctx, opRegister, "$aws/provisioning-templates/"+d.cfg.Template+"/provision/json", payload)
 	var refused *Rejection
 	switch {
-	case lost && errors.As(err, &refused) && refused.Code == invalidToken, lost && err != nil && refused == nil:
+	// A refusal that may pass says nothing of the request that was lost.
+	case lost && err != nil && (!errors.As(err, &refused) || refused.Code == invalidToken || refused.Temporary()):
 		return nil, fmt.Errorf("%w: %w", ErrAnswerLost, err)
 	case err != nil:
 		return nil, err
@@ -89,14 +90,24 @@ func (d *device) ask(ctx context.Context, operation, topic string, payload []byt
 			return nil, lost, err
 		}
 		if d.failures++; d.failures >= d.cfg.Attempts {
-			return nil, lost, fmt.Errorf("giving up after %d attempts: %w", d.failures, err)
+			return nil, lost, fmt.Errorf("giving up after %s: %w", attempts(d.failures), err)
 		}
 		pause := backoff(d.cfg.Backoff, d.failures)
+		if d.cfg.Failed != nil {
+			d.cfg.Failed(err, pause)
+		}
 		d.cfg.Logger.Warn("attempt failed", "operation", operation, "attempt", d.failures, "err", err, "pause", pause)
-		if err := sleep(ctx, pause); err != nil {
-			return nil, lost, fmt.Errorf("waiting to try again: %w", err)
+		if ended := sleep(ctx, pause); ended != nil {
+			return nil, lost, fmt.Errorf("giving up after %s: %w (%w)", attempts(d.failures), err, ended)
 		}
 	}
+}
+
+func attempts(n int) string {
+	if n == 1 {
+		return "1 attempt"
+	}
+	return fmt.Sprintf("%d attempts", n)
 }
 
 // try makes a request once. sent reports whether it may have reached AWS.

@@ -59,15 +59,37 @@ func open(ctx context.Context, cfg Config) (*session, error) {
 	<-token.Done()
 	if !stop() || token.Error() != nil {
 		conn.Close()
-		err := token.Error()
+		err := Cause(token.Error())
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		} else if cause := conn.cause(); cause != nil {
 			err = cause // in TLS 1.3 the alert about a client certificate comes only here
 		}
-		return nil, fmt.Errorf("connecting as %s: %w; AWS closes the connection of a certificate that is not active, or whose policy does not allow the client id, without a reason", cfg.ClientID, err)
+		if !Closed(err) {
+			return nil, fmt.Errorf("connecting as %s: %w", cfg.ClientID, err)
+		}
+		return nil, &notLetIn{cfg.ClientID, err}
 	}
 	return s, nil
+}
+
+// notLetIn is the end of a connection that AWS closed before it was accepted.
+type notLetIn struct {
+	clientID string
+	err      error
+}
+
+func (e *notLetIn) Unwrap() error { return e.err }
+
+func (e *notLetIn) Error() string {
+	return fmt.Sprintf("connecting as %s: %v; AWS closes the connection of a certificate that is not active, or whose policy does not allow the client id, without a reason", e.clientID, e.err)
+}
+
+// IsNotLetIn reports whether AWS closed a connection before it accepted it, as it
+// does to a certificate that is not active and to a client id that is not allowed.
+func IsNotLetIn(err error) bool {
+	var e *notLetIn
+	return errors.As(err, &e)
 }
 
 // dial opens the TLS connection.

@@ -22,6 +22,9 @@ import (
 type Callback struct {
 	Dynamo Getter
 	Table  string // of the manifest; must be set
+	// MaxAge is how old the manifest may be, as in Activator. One that is older
+	// refuses whatever neither list nor responder answers for.
+	MaxAge time.Duration
 	// CRLs are URLs of revocation lists, and OCSP that of a responder, http or https;
 	// empty for none. If there is any, the certificate that connects must be covered:
 	// by a list of its issuer or by the responder. The CAs above it are checked
@@ -40,27 +43,31 @@ type Callback struct {
 }
 
 // Handle decides about one connection. It has no error: whatever goes wrong
-// refuses, and is in the log.
+// refuses, and is in the log: at level WARN what is revoked or held, at level ERROR
+// everything else.
 func (c *Callback) Handle(ctx context.Context, e CallbackEvent) CallbackAnswer {
 	ctx, cancel := within(ctx, c.Limit)
 	defer cancel()
 	log := logger(c.Logger).With("principal", cut(e.PrincipalID), "connection", cut(e.ConnectionMetadata.ID), "server", cut(e.ServerName))
-	if err := c.handle(ctx, e); err != nil {
-		reason := Unverified
+	if err := c.handle(ctx, log, e); err != nil {
+		reason, level := Unverified, slog.LevelError
 		var refused *Refusal
 		if errors.As(err, &refused) {
 			reason = refused.Reason
 		} else if cause := context.Cause(ctx); cause != nil {
 			err = fmt.Errorf("%w: %w", cause, err)
 		}
-		log.Error("connection refused", "reason", reason, "error", err)
+		if reason == IsRevoked || reason == Held {
+			level = slog.LevelWarn // decided; the alarm is for what was not
+		}
+		log.Log(ctx, level, "connection refused", "reason", reason, "error", err)
 		return CallbackAnswer{}
 	}
 	log.Info("connection allowed")
 	return CallbackAnswer{IsAuthenticated: true}
 }
 
-func (c *Callback) handle(ctx context.Context, e CallbackEvent) error {
+func (c *Callback) handle(ctx context.Context, log *slog.Logger, e CallbackEvent) error {
 	chain, err := e.chain()
 	if err != nil {
 		return refusal(Malformed, cut(e.PrincipalID), "%v", err)
@@ -68,8 +75,29 @@ func (c *Callback) handle(ctx context.Context, e CallbackEvent) error {
 	if err := c.path(ctx, chain); err != nil {
 		return err
 	}
-	return c.marks(ctx, chain[0])
+	if err := c.marks(ctx, chain[0]); err != nil {
+		return err
+	}
+	return c.fresh(ctx, log, chain[0])
 }
+
+// fresh refuses while the manifest is too old: a mark that has not been pushed would
+// be missed. Where a list or the responder has answered that the certificate is good,
+// an old manifest is only in the log: the factory can be cut off from AWS for long,
+// and what it revokes meanwhile is on the list.
+func (c *Callback) fresh(ctx context.Context, log *slog.Logger, own *x509.Certificate) error {
+	_, err := freshHead(ctx, Table{Client: c.Dynamo, Name: c.Table}, id(sha256.Sum256(own.Raw)), c.MaxAge, clock(c.Now))
+	var refused *Refusal
+	if errors.As(err, &refused) && c.asks() {
+		log.Warn("the manifest is too old to be relied upon: a hold could be missing", "error", err)
+		return nil
+	}
+	return err
+}
+
+// asks reports whether there is a list or a responder, so that path has had the
+// certificate's revocation answered.
+func (c *Callback) asks() bool { return len(c.CRLs) > 0 || c.OCSP != "" }
 
 // marks looks for mintmark's own marks. A certificate that the manifest does not
 // know otherwise is no reason to refuse: a device by just-in-time registration
@@ -95,7 +123,7 @@ func (c *Callback) marks(ctx context.Context, own *x509.Certificate) error {
 // path checks the certificate and the CAs above it against revocation lists and
 // responder.
 func (c *Callback) path(ctx context.Context, chain []*x509.Certificate) error {
-	if len(c.CRLs) == 0 && c.OCSP == "" {
+	if !c.asks() {
 		return nil
 	}
 	now, own := clock(c.Now), id(sha256.Sum256(chain[0].Raw))

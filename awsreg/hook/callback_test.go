@@ -59,6 +59,41 @@ func TestCallbackMarks(t *testing.T) {
 	p.connects(c, Unverified, "good")
 }
 
+// A manifest that is too old, or was never complete, refuses what nobody else
+// answers for. What it does know counts at any age.
+func TestCallbackStale(t *testing.T) {
+	p := newPKI(t)
+	s := newSite(t)
+	s.files["/crl"] = p.crl("issuing", "index.txt")
+	marks, lists := p.callback(), p.callback()
+	lists.CRLs = []string{s.URL + "/crl"}
+	head := func(age time.Duration) {
+		p.w.put(Head{PushedAt: p.w.now.Add(-age), Server: "a", MaxAge: 48 * time.Hour}.Item())
+	}
+	head(DefaultMaxAge - time.Second)
+	p.connects(marks, "", "good")
+	marks.MaxAge = time.Hour
+	p.connects(marks, StaleManifest, "good")
+	head(time.Hour - time.Second)
+	p.connects(marks, "", "good")
+	head(-time.Hour) // the server's clock is wrong
+	p.connects(marks, StaleManifest, "good")
+	p.w.remove(tableName, headKey)
+	p.connects(marks, StaleManifest, "good")
+
+	p.connects(lists, "", "good")
+	if log := p.w.log.String(); !strings.Contains(log, "level=WARN msg=\"the manifest is too old") || !strings.Contains(log, "level=ERROR msg=\"connection refused") {
+		t.Errorf("log is %s", log)
+	}
+	p.connects(lists, IsRevoked, "bad")
+	p.w.put(HeldItem("good", "good"))
+	p.connects(lists, Held, "good")
+	p.connects(marks, Held, "good")
+	if log := p.w.log.String(); !strings.Contains(log, "level=WARN msg=\"connection refused") {
+		t.Errorf("log is %s", log)
+	}
+}
+
 func TestCallbackCRL(t *testing.T) {
 	p := newPKI(t)
 	s := newSite(t)

@@ -182,6 +182,7 @@ func FuzzInRange(f *testing.F) {
 func FuzzDecodeItems(f *testing.F) {
 	f.Add("taken#SN-1", idOf(1), "WO-1", claimID, "1772366400", "")
 	f.Add("fleet#"+idOf(1), "press_SN-1", "SN-1", "fleet", "1772366400", "1")
+	f.Add("asked#SN-1", idOf(1), "WO-1", claimID, "1772366400", "2")
 	f.Add("order#WO-1", "open", "fleet", "SN-1..SN-9", "5", "7")
 	f.Add("press_SN-1", "SN-1", idOf(1), idOf(2), "1772366400", "1772366401")
 	f.Fuzz(func(t *testing.T, pk, a, b, c, m, n string) {
@@ -192,12 +193,14 @@ func FuzzDecodeItems(f *testing.F) {
 			"thing": text(a), "device": text(b), "template": text(c), "state": text(a), "quantity": num(m), "notBefore": num(m), "notAfter": num(n),
 			"listed": yes, "rotation": yes, "ranges": &types.AttributeValueMemberL{Value: []types.AttributeValue{text(c)}},
 			"fleet": text(a), "prefix": text(b), "current": text(b), "issuedAt": num(m),
+			"key": text(a), "n": num(n),
 		}
 		if n != "" {
-			item["void"], item["next"], item["nextAt"], item["told"] = num(n), text(c), num(n), num(n)
+			item["void"], item["next"], item["nextAt"], item["told"], item["replaced"] = num(n), text(c), num(n), num(n), texts([]string{c, b})
 		}
 		round(t, item, DecodeTaken)
 		round(t, item, DecodeAdmitted)
+		round(t, item, DecodeAsked)
 		round(t, item, DecodeOrder)
 		round(t, item, DecodeClaim)
 		round(t, item, DecodeTemplate)

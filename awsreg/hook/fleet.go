@@ -8,8 +8,9 @@ import (
 
 // What fleet provisioning keeps in the manifest beside entries, marks and head.
 // The server writes order#, claim#, template#, expected# and held#, again and again, and
-// decides nothing from the others. The functions write taken#, used# and fleet#,
-// each with a condition, and nothing else. So neither overwrites the other.
+// decides nothing from the others. The functions write taken#, used# and fleet#, and
+// the certificate provider asked# and asks#, each with a condition, and nothing else.
+// So neither overwrites the other.
 //
 //	pk                    attributes
 //	order#<work order>    state, template, quantity, notBefore, notAfter, listed, ranges
@@ -20,6 +21,8 @@ import (
 //	taken#<device>        certificate, order, claim, at
 //	used#<work order>     n
 //	fleet#<certificate>   thing, device, template, at: a certificate that came by a template
+//	asked#<device>        key, order, claim, at, n: a certificate that is asked for, before it is signed
+//	asks#<work order>     n: devices for which one was asked for
 const (
 	orderMark    = "order#"
 	claimMark    = "claim#"
@@ -29,6 +32,8 @@ const (
 	takenMark    = "taken#"
 	usedMark     = "used#"
 	fleetMark    = "fleet#"
+	askedMark    = "asked#"
+	asksMark     = "asks#"
 )
 
 // Order is a work order as the functions know it. The server writes it whenever
@@ -70,7 +75,15 @@ type Rotating struct {
 	Next   string
 	NextAt time.Time
 	Told   time.Time // when the device was last told to rotate; zero for never
+	// Replaced are certificates that were to be the next one and may be in service,
+	// until another took their place: they go out of service with Current. At most
+	// MaxReplaced.
+	Replaced []string
 }
+
+// MaxReplaced bounds Rotating.Replaced: a device that has left more next
+// certificates unused than this is looked at by people.
+const MaxReplaced = 8
 
 // errField says which attribute of an item cannot be right.
 func errField(pk, name, value string) error {

@@ -1,6 +1,7 @@
 package hook
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -16,10 +17,6 @@ func HeldKey(thing string) string          { return heldMark + thing }
 
 // Item is what is written for an order.
 func (o Order) Item() Item {
-	ranges := make([]types.AttributeValue, len(o.Ranges))
-	for i, r := range o.Ranges {
-		ranges[i] = text(r)
-	}
 	return Item{
 		keyName:     text(OrderKey(o.ID)),
 		"state":     text(o.State),
@@ -28,7 +25,7 @@ func (o Order) Item() Item {
 		"notBefore": number(o.NotBefore.Unix()),
 		"notAfter":  number(o.NotAfter.Unix()),
 		"listed":    &types.AttributeValueMemberBOOL{Value: o.Listed},
-		"ranges":    &types.AttributeValueMemberL{Value: ranges},
+		"ranges":    texts(o.Ranges),
 	}
 }
 
@@ -48,19 +45,7 @@ func DecodeOrder(item Item) (Order, error) {
 	} else if r.err == nil {
 		r.err = errField(pk, "listed", "no boolean")
 	}
-	list, ok := item["ranges"].(*types.AttributeValueMemberL)
-	if !ok && r.err == nil {
-		r.err = errField(pk, "ranges", "no list")
-	}
-	if ok {
-		for _, v := range list.Value {
-			s, isText := v.(*types.AttributeValueMemberS)
-			if !isText {
-				return Order{}, errField(pk, "ranges", "not all text")
-			}
-			o.Ranges = append(o.Ranges, s.Value)
-		}
-	}
+	o.Ranges = r.texts("ranges")
 	if r.err != nil {
 		return Order{}, r.err
 	}
@@ -146,10 +131,33 @@ func (d Rotating) Item() Item {
 	if !d.Told.IsZero() {
 		item["told"] = number(d.Told.Unix())
 	}
+	if len(d.Replaced) > 0 {
+		item["replaced"] = texts(d.Replaced)
+	}
 	return item
 }
 
-// DecodeRotating reads an item of the rotation table.
+// unchanged is the condition that no certificate of an item is another than it was,
+// and its values. It names #current, #next and #replaced.
+func (d Rotating) unchanged() (string, Item) {
+	condition, values := "#current = :current", Item{":current": text(d.Current)}
+	for _, a := range []struct {
+		name string
+		has  bool
+		is   types.AttributeValue
+	}{{"next", d.Next != "", text(d.Next)}, {"replaced", len(d.Replaced) > 0, texts(d.Replaced)}} {
+		if !a.has {
+			condition += " AND attribute_not_exists(#" + a.name + ")"
+			continue
+		}
+		condition += " AND #" + a.name + " = :" + a.name
+		values[":"+a.name] = a.is
+	}
+	return condition, values
+}
+
+// DecodeRotating reads an item of the rotation table. What it accepts, Item gives
+// back.
 func DecodeRotating(item Item) (Rotating, error) {
 	r := reader{item: item}
 	d := Rotating{
@@ -162,6 +170,9 @@ func DecodeRotating(item Item) (Rotating, error) {
 	if item["told"] != nil {
 		d.Told = time.Unix(r.number("told"), 0).UTC()
 	}
+	if item["replaced"] != nil {
+		d.Replaced = r.texts("replaced")
+	}
 	switch {
 	case r.err != nil:
 		return Rotating{}, r.err
@@ -171,6 +182,13 @@ func DecodeRotating(item Item) (Rotating, error) {
 		return Rotating{}, errField(d.Thing, "current", d.Current)
 	case d.Next != "" && !ValidID(d.Next):
 		return Rotating{}, errField(d.Thing, "next", d.Next)
+	case len(d.Replaced) > MaxReplaced:
+		return Rotating{}, errField(d.Thing, "replaced", fmt.Sprintf("%d certificates", len(d.Replaced)))
+	}
+	for _, id := range d.Replaced {
+		if !ValidID(id) {
+			return Rotating{}, errField(d.Thing, "replaced", id)
+		}
 	}
 	return d, nil
 }

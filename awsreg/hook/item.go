@@ -131,6 +131,29 @@ func (r *reader) text(name string) string {
 	return v.Value
 }
 
+// texts takes a list of strings; nil for an empty one.
+func (r *reader) texts(name string) []string {
+	list, ok := r.item[name].(*types.AttributeValueMemberL)
+	if !ok && r.err == nil {
+		r.err = fmt.Errorf("attribute %s is no list", name)
+	}
+	if !ok {
+		return nil
+	}
+	var all []string
+	for _, v := range list.Value {
+		s, isText := v.(*types.AttributeValueMemberS)
+		if !isText {
+			if r.err == nil {
+				r.err = fmt.Errorf("attribute %s is not all strings", name)
+			}
+			return nil
+		}
+		all = append(all, s.Value)
+	}
+	return all
+}
+
 func (r *reader) number(name string) int64 {
 	v, ok := r.item[name].(*types.AttributeValueMemberN)
 	if !ok {
@@ -147,6 +170,14 @@ func (r *reader) number(name string) int64 {
 }
 
 func text(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+
+func texts(list []string) types.AttributeValue {
+	values := make([]types.AttributeValue, len(list))
+	for i, s := range list {
+		values[i] = text(s)
+	}
+	return &types.AttributeValueMemberL{Value: values}
+}
 
 func number(n int64) types.AttributeValue {
 	return &types.AttributeValueMemberN{Value: strconv.FormatInt(n, 10)}

@@ -53,6 +53,7 @@ func newPKI(t testing.TB) *pki {
 	issue("responder", "/CN=responder", "0x30", "issuing", "ocsp")
 	issue("forger", "/CN=forger", "0x31", "issuing", "device")
 	p.w.now = time.Now()
+	p.w.put(Head{PushedAt: p.w.now.Add(-time.Minute), Server: "a", MaxAge: 48 * time.Hour}.Item())
 	return p
 }
 

@@ -57,8 +57,9 @@ type Presence struct {
 }
 
 // Handle looks at one connection. If it was made with the next certificate of a
-// device, the current one is set INACTIVE, read back, and the next one becomes the
-// current one; otherwise nothing happens. Calls may repeat, run at the same time
+// device, the current one and those that were to be the next before it are set
+// INACTIVE, read back, and the next one becomes the current one; otherwise nothing
+// happens. Calls may repeat, run at the same time
 // and be cut off between any two steps: each step does nothing when it was done
 // before, and Lambda repeats an event that failed.
 func (p *Presence) Handle(ctx context.Context, e PresenceEvent) error {
@@ -94,7 +95,7 @@ func (p *Presence) handle(ctx context.Context, log *slog.Logger, certificateID s
 	if d.Next != certificateID {
 		return nil // connected with the current one, or with one that is out of service
 	}
-	log = log.With("thing", thing, "device", d.Device, "replaced", d.Current)
+	log = log.With("thing", thing, "device", d.Device, "replaced", d.Current, "unused", d.Replaced)
 	// An event can be late. The old certificate stays as long as the new one is not
 	// certain to be good.
 	if is, err := table.revoked(ctx, certificateID); err != nil || is {
@@ -108,8 +109,10 @@ func (p *Presence) handle(ctx context.Context, log *slog.Logger, certificateID s
 		log.Warn("connected with a next certificate that is not in service any more: the current one stays", "status", status)
 		return nil
 	}
-	if err := p.deactivate(ctx, d.Current); err != nil {
-		return err
+	for _, old := range append([]string{d.Current}, d.Replaced...) {
+		if err := p.deactivate(ctx, old); err != nil {
+			return err
+		}
 	}
 	if err := p.promote(ctx, d); err != nil {
 		return err
@@ -129,17 +132,17 @@ func (p *Presence) deactivate(ctx context.Context, certificateID string) error {
 	return withdraw(ctx, p.IoT, certificateID, types.CertificateStatusInactive)
 }
 
-// promote makes the next certificate the current one, if nobody has changed either
-// meanwhile.
+// promote makes the next certificate the current one, if nobody has changed what
+// is or was to be either meanwhile.
 func (p *Presence) promote(ctx context.Context, d Rotating) error {
+	condition, values := d.unchanged()
+	values[":at"] = number(d.NextAt.Truncate(time.Second).Unix())
 	err := update(ctx, p.Dynamo, &dynamodb.UpdateItemInput{
 		TableName: aws.String(p.Rotation), Key: Key(d.Thing),
-		UpdateExpression:         aws.String("SET #current = :next, #issuedAt = :at REMOVE #next, #nextAt, #told"),
-		ConditionExpression:      aws.String("#current = :current AND #next = :next"),
-		ExpressionAttributeNames: names("current", "issuedAt", "next", "nextAt", "told"),
-		ExpressionAttributeValues: Item{
-			":current": text(d.Current), ":next": text(d.Next), ":at": number(d.NextAt.Truncate(time.Second).Unix()),
-		},
+		UpdateExpression:          aws.String("SET #current = :next, #issuedAt = :at REMOVE #next, #nextAt, #told, #replaced"),
+		ConditionExpression:       aws.String(condition),
+		ExpressionAttributeNames:  names("current", "issuedAt", "next", "nextAt", "told", "replaced"),
+		ExpressionAttributeValues: values,
 	})
 	if !errors.Is(err, ErrTaken) {
 		return err
@@ -153,5 +156,5 @@ func (p *Presence) promote(ctx context.Context, d Rotating) error {
 	}
 	// The certificate that has connected stays in service, and so does the newer
 	// one that is meant to follow.
-	return fmt.Errorf("thing %q: certificate %s has connected, but meanwhile %s became the next", d.Thing, d.Next, now.Next)
+	return fmt.Errorf("thing %q: certificate %s has connected, but meanwhile the next was changed to %s", d.Thing, d.Next, now.Next)
 }

@@ -2,8 +2,13 @@ package hook
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
 	"testing"
 	"time"
+
+	dynamotypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 
 	"mintmark/awsreg/awssim"
 )
@@ -83,7 +88,7 @@ func (w *world) promoted(untouched bool) {
 	if fmt.Sprint(w.certs.updated) != fmt.Sprint(want) || w.certs.is(idOf(1)) == active || w.certs.is(idOf(2)) != active {
 		w.t.Fatalf("certificates are %s and %s after %v", w.certs.is(idOf(1)), w.certs.is(idOf(2)), w.certs.updated)
 	}
-	if d := w.device("press_SN-007"); d != (Rotating{Thing: "press_SN-007", Device: "SN-007", Current: idOf(2), IssuedAt: now}) {
+	if d := w.device("press_SN-007"); !reflect.DeepEqual(d, Rotating{Thing: "press_SN-007", Device: "SN-007", Current: idOf(2), IssuedAt: now}) {
 		w.t.Fatalf("rotation is %+v", d)
 	}
 }
@@ -120,6 +125,82 @@ func TestPresenceCutOff(t *testing.T) {
 					break
 				}
 			}
+		}
+	}
+}
+
+// Certificates that were to be the next one before go out of service with the
+// current one, whatever became of them meanwhile, and however the call is cut off.
+func TestPresenceReplaced(t *testing.T) {
+	replaced := []string{idOf(3), idOf(4), idOf(5), idOf(6)}
+	start := func() (*world, *Presence) {
+		w, p := newPresence(t)
+		d := w.device("press_SN-007")
+		d.Replaced = replaced
+		w.putRotating(d)
+		w.certs.set(idOf(3), active)
+		w.certs.set(idOf(4), revoked)
+		w.certs.set(idOf(5), active) // and 6 is gone
+		return w, p
+	}
+	finished := func(w *world) {
+		t.Helper()
+		for n, want := range map[int]types.CertificateStatus{1: inactive, 2: active, 3: inactive, 4: revoked, 5: inactive, 6: gone} {
+			if is := w.certs.is(idOf(n)); is != want {
+				t.Fatalf("certificate %d is %q, want %q", n, is, want)
+			}
+		}
+		if d := w.device("press_SN-007"); !reflect.DeepEqual(d, Rotating{Thing: "press_SN-007", Device: "SN-007", Current: idOf(2), IssuedAt: now}) {
+			t.Fatalf("rotation is %+v", d)
+		}
+	}
+	for n := 1; ; n++ {
+		w, p := start()
+		w.certs.calls, w.certs.failAt = 0, n
+		err := p.Handle(t.Context(), connects(idOf(2)))
+		if w.certs.calls < n {
+			if err != nil || n < 10 {
+				t.Fatalf("%d calls, %v", n, err)
+			}
+			break
+		}
+		if d := w.device("press_SN-007"); err != nil && !slices.Equal(d.Replaced, replaced) {
+			t.Fatalf("lost sight of %+v", d)
+		}
+		if err := p.Handle(t.Context(), connects(idOf(2))); err != nil {
+			t.Fatal(err)
+		}
+		finished(w)
+	}
+
+	// One that is replaced at this very moment is not forgotten.
+	w, p := start()
+	p.Dynamo = beforeUpdate{p.Dynamo, func() {
+		d := w.device("press_SN-007")
+		d.Next, d.Replaced = idOf(7), append(slices.Clone(replaced), idOf(2))
+		w.putRotating(d)
+	}}
+	if err := p.Handle(t.Context(), connects(idOf(2))); err == nil {
+		t.Error("promoted what was replaced")
+	}
+	if d := w.device("press_SN-007"); d.Current != idOf(1) || d.Next != idOf(7) || len(d.Replaced) != 5 {
+		t.Errorf("rotation is %+v", d)
+	}
+}
+
+func TestRotatingRefused(t *testing.T) {
+	good := Rotating{Thing: "press-7", Device: "7", Current: idOf(1), IssuedAt: now, Replaced: []string{idOf(2), idOf(3)}}
+	if d, err := DecodeRotating(good.Item()); err != nil || !reflect.DeepEqual(d, good) {
+		t.Errorf("%+v, %v", d, err)
+	}
+	for name, value := range map[string]dynamotypes.AttributeValue{
+		"no list": text(idOf(2)), "no id": texts([]string{idOf(2), "x"}), "numbers": &dynamotypes.AttributeValueMemberL{Value: []dynamotypes.AttributeValue{number(1)}},
+		"too many": texts(slices.Repeat([]string{idOf(2)}, MaxReplaced+1)),
+	} {
+		item := good.Item()
+		item["replaced"] = value
+		if d, err := DecodeRotating(item); err == nil {
+			t.Errorf("%s: %+v", name, d)
 		}
 	}
 }

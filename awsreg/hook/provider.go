@@ -21,10 +21,13 @@ type Enroller interface {
 
 // Provider is the account's certificate provider: it answers
 // CreateCertificateFromCsr with a certificate of mintmark's, for claims and for
-// devices that rotate. Everybody else is refused. It keeps nothing between calls
-// and may be used concurrently, in any number of processes.
+// devices that rotate. Everybody else is refused. Whoever asks need not provision
+// afterwards, so that it counts by itself what it has signed: for as many devices of
+// an order as the order is for, and for each a bounded number. It keeps nothing
+// between calls and may be used concurrently, in any number of processes.
 type Provider struct {
-	Dynamo Getter
+	IoT    Certificates // of which it asks the status only
+	Dynamo Dynamo
 	Table  string // of the manifest; must be set
 	// Rotation is the table of what rotates. With it a device gets a certificate only
 	// when it is due; empty leaves that to function rotate, which admits no other.
@@ -73,7 +76,8 @@ func (p *Provider) handle(ctx context.Context, e ProviderEvent) (*x509.Certifica
 	if err != nil {
 		return nil, refusal(Malformed, e.PrincipalID, "%v", err)
 	}
-	if err := p.admit(ctx, e.PrincipalID, csr.Subject.CommonName, now); err != nil {
+	g, err := p.admit(ctx, e.PrincipalID, csr.Subject.CommonName, now)
+	if err != nil {
 		return nil, err
 	}
 	server, done, err := p.Enroller(ctx)
@@ -81,9 +85,13 @@ func (p *Provider) handle(ctx context.Context, e ProviderEvent) (*x509.Certifica
 		return nil, err
 	}
 	defer done()
+	asked, err := p.ask(ctx, g, e.PrincipalID, csr, now)
+	if err != nil {
+		return nil, err
+	}
 	certificate, err := server.Enroll(ctx, csr.Raw)
 	if err != nil {
-		return nil, fmt.Errorf("having the request signed: %w", err)
+		return nil, errors.Join(fmt.Errorf("having the request signed: %w", err), p.takeBack(ctx, asked))
 	}
 	if err := p.verify(ctx, server, certificate, csr, now); err != nil {
 		return nil, fmt.Errorf("certificate %s, which the server issued: %w", hexSerial(certificate), err)
@@ -92,79 +100,98 @@ func (p *Provider) handle(ctx context.Context, e ProviderEvent) (*x509.Certifica
 }
 
 // admit decides whether whoever asks may have a certificate for a device.
-func (p *Provider) admit(ctx context.Context, principal, device string, now time.Time) error {
+func (p *Provider) admit(ctx context.Context, principal, device string, now time.Time) (grant, error) {
 	table := Table{Client: p.Dynamo, Name: p.Table}
 	head, err := freshHead(ctx, table, principal, p.MaxAge, now)
 	if err != nil {
-		return err
+		return grant{}, err
 	}
-	order, err := orderOf(ctx, table, principal, now)
+	g := grant{}
+	g.order, err = orderOf(ctx, table, principal, now)
 	var refused *Refusal
 	switch {
 	case err == nil:
-		err = p.admitClaim(ctx, table, order, principal, device)
+		g.thing, err = p.admitClaim(ctx, table, g.order, principal, device, now)
 	case errors.As(err, &refused) && refused.Reason == UnknownClaim:
-		err = p.admitDevice(ctx, table, principal, device, head, now)
+		g.thing, err = p.admitDevice(ctx, table, principal, device, head, now)
 	}
 	if err != nil {
-		return err
+		return grant{}, err
 	}
-	return unrevoked(ctx, table, principal)
+	return g, unrevoked(ctx, table, principal)
 }
 
-// admitClaim is for a claim certificate: its order must be for the device, and
-// have a unit left unless the device has one already.
-func (p *Provider) admitClaim(ctx context.Context, t Table, order Order, principal, device string) error {
+// admitClaim is for a claim certificate: its order must be for the device, and have
+// a unit left unless the device has one already; and a certificate with which the
+// device was admitted must make way, as function provision will ask. It returns the
+// name of the thing.
+func (p *Provider) admitClaim(ctx context.Context, t Table, order Order, principal, device string, now time.Time) (string, error) {
 	template, err := t.template(ctx, order.Template)
 	if errors.Is(err, ErrUnknown) {
-		return refusal(WrongTemplate, principal, "work order %q is for template %q, which is none of mintmark's", order.ID, cut(order.Template))
+		return "", refusal(WrongTemplate, principal, "work order %q is for template %q, which is none of mintmark's", order.ID, cut(order.Template))
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
 	thing, err := template.thingOf(device, principal)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := admits(ctx, t, order, device, principal); err != nil {
-		return err
+		return "", err
 	}
-	taken, err := t.taken(ctx, device)
-	switch {
-	case err == nil && taken.Order != order.ID:
-		return refusal(InUse, principal, "device %q was admitted under work order %q", device, cut(taken.Order))
-	case err != nil && !errors.Is(err, ErrUnknown):
-		return err
-	case err != nil:
+	had, err := t.taken(ctx, device)
+	if err != nil && !errors.Is(err, ErrUnknown) {
+		return "", err
+	}
+	// The certificate is not there yet: what asks stands for it.
+	next := Taken{Device: device, CertificateID: principal, Order: order.ID}
+	succession := succession{p.IoT, t, Table{Client: p.Dynamo, Name: p.Rotation}}
+	if err == nil {
+		if age := now.Sub(had.At); age < settling {
+			return "", had.refuses(Busy, principal, "it was admitted %s ago and is being put in service; ask again in %s", age, settling)
+		}
+		if _, err := succession.makesWay(ctx, had, next); err != nil {
+			return "", err
+		}
+	}
+	if _, err := succession.seat(ctx, had, next, thing); err != nil {
+		return "", err
+	}
+	if had.Order != order.ID {
 		used, err := t.used(ctx, order.ID)
 		if err != nil {
-			return err
+			return "", err
 		}
 		if used >= order.Quantity {
-			return refusal(OrderFull, principal, "work order %q is for %d devices, and as many were admitted", order.ID, order.Quantity)
+			return "", refusal(OrderFull, principal, "work order %q is for %d devices, and as many were admitted", order.ID, order.Quantity)
 		}
 	}
-	return unheld(ctx, t, thing, device, principal)
+	return thing, unheld(ctx, t, thing, device, principal)
 }
 
-// admitDevice is for a device that asks with its own certificate, for itself.
-func (p *Provider) admitDevice(ctx context.Context, t Table, principal, device string, head Head, now time.Time) error {
+// admitDevice is for a device that asks with its own certificate, for itself. It
+// returns the name of the thing.
+func (p *Provider) admitDevice(ctx context.Context, t Table, principal, device string, head Head, now time.Time) (string, error) {
 	self, thing, err := t.whose(ctx, principal)
 	switch {
 	case errors.Is(err, ErrUnknown):
-		return refusal(UnknownClaim, principal, "it is neither a claim certificate of a work order nor a certificate of a device")
+		return "", refusal(UnknownClaim, principal, "it is neither a claim certificate of a work order nor a certificate of a device")
 	case err != nil:
-		return err
+		return "", err
 	case self != device:
-		return refusal(WrongDevice, principal, "it is of device %q and asks for %q: a device rotates itself and no other", self, device)
+		return "", refusal(WrongDevice, principal, "it is of device %q and asks for %q: a device rotates itself and no other", self, device)
 	}
 	if p.Rotation != "" {
-		_, err := Table{Client: p.Dynamo, Name: p.Rotation}.due(ctx, thing, device, HookEvent{ClaimCertificateID: principal, CertificateID: principal}, head, now)
+		d, err := Table{Client: p.Dynamo, Name: p.Rotation}.due(ctx, thing, device, HookEvent{ClaimCertificateID: principal, CertificateID: principal}, head, now)
 		if err != nil {
-			return err
+			return "", err
+		}
+		if _, err := d.makesRoom(ctx, p.IoT, now, principal); err != nil {
+			return "", err
 		}
 	}
-	return unheld(ctx, t, thing, device, principal)
+	return thing, unheld(ctx, t, thing, device, principal)
 }
 
 // verify holds what the server issued against the request, as AWS does, and

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/iot/types"
+
 	"mintmark/awsreg/awssim"
 )
 
@@ -110,7 +112,7 @@ func newProvider(t testing.TB) (*world, *Provider, *authority) {
 	issuing := newAuthority(t, "Issuing", root)
 	issuing.path = []*x509.Certificate{issuing.certificate, root.certificate}
 	return w, &Provider{
-		Dynamo: w.dynamo, Table: tableName, Rotation: rotationName, Anchors: []*x509.Certificate{root.certificate},
+		IoT: w.certs, Dynamo: w.dynamo, Table: tableName, Rotation: rotationName, Anchors: []*x509.Certificate{root.certificate},
 		Enroller: func(context.Context) (Enroller, func(), error) { return issuing, func() {}, nil },
 		Now:      w.clock, Logger: w.log.logger(), Limit: 30 * time.Second,
 	}, issuing
@@ -121,6 +123,18 @@ func TestProvider(t *testing.T) {
 		w.put(Admitted{CertificateID: idOf(1), Thing: "press_SN-007", Device: "SN-007", Template: "fleet", At: now}.Item())
 		w.putRotating(Rotating{Thing: "press_SN-007", Device: "SN-007", Current: idOf(1), IssuedAt: now.Add(-age)})
 		e.PrincipalID = idOf(1)
+	}
+	admitted := func(w *world, order string, status types.CertificateStatus) {
+		w.put(Taken{Device: "SN-007", CertificateID: idOf(1), Order: order, Claim: claimID, At: now.Add(-settling)}.Item())
+		if status != gone {
+			w.certs.set(idOf(1), status)
+		}
+	}
+	next := func(w *world, status types.CertificateStatus) {
+		d := w.device("press_SN-007")
+		d.Next, d.NextAt = idOf(2), now.Add(-settling)
+		w.putRotating(d)
+		w.certs.set(idOf(2), status)
 	}
 	full := Item{keyName: text(UsedKey("WO-1")), "n": number(3)}
 	tests := []struct {
@@ -137,7 +151,24 @@ func TestProvider(t *testing.T) {
 			e.CertificateSigningRequest = request(t, pkix.Name{CommonName: "SN-007", Organization: []string{"Acme"}})
 		}, "", ""},
 		{"order full, device admitted", func(w *world, _ *Provider, _ *authority, _ *ProviderEvent) {
-			w.put(full, Taken{Device: "SN-007", CertificateID: idOf(1), Order: "WO-1", Claim: claimID, At: now}.Item())
+			w.put(full, Taken{Device: "SN-007", CertificateID: idOf(1), Order: "WO-1", Claim: claimID, At: now.Add(-settling)}.Item())
+		}, "", ""},
+		{"admitted, never in service", func(w *world, _ *Provider, _ *authority, _ *ProviderEvent) {
+			admitted(w, "WO-1", pending)
+		}, "", ""},
+		{"entered by the server at each ask", func(w *world, _ *Provider, _ *authority, _ *ProviderEvent) {
+			w.putRotating(Rotating{Thing: "press_SN-007", Device: "SN-007", Current: idOf(1), IssuedAt: now, Next: idOf(2), NextAt: now, Replaced: []string{idOf(3)}})
+			for n := 1; n <= 3; n++ {
+				w.certs.set(idOf(n), pending)
+			}
+		}, "", ""},
+		{"admitted under another order, revoked", func(w *world, _ *Provider, _ *authority, _ *ProviderEvent) {
+			admitted(w, "WO-2", revoked)
+			w.put(Entry{CertificateID: idOf(1), Device: "SN-007", Serial: "01", State: Revoked}.Items()...)
+		}, "", ""},
+		{"device that is due again, its next never in service", func(w *world, _ *Provider, _ *authority, e *ProviderEvent) {
+			own(w, e, period)
+			next(w, pending)
 		}, "", ""},
 		{"device that is due", func(w *world, _ *Provider, _ *authority, e *ProviderEvent) { own(w, e, period) }, "", ""},
 		{"device, due or not", func(w *world, p *Provider, _ *authority, e *ProviderEvent) { own(w, e, 0); p.Rotation = "" }, "", ""},
@@ -165,9 +196,53 @@ func TestProvider(t *testing.T) {
 			order(func(o *Order) { o.State = "closed" })(w, nil, nil)
 		}, OrderClosed, ""},
 		{"order full", func(w *world, _ *Provider, _ *authority, _ *ProviderEvent) { w.put(full) }, OrderFull, ""},
-		{"admitted under another order", func(w *world, _ *Provider, _ *authority, _ *ProviderEvent) {
-			w.put(Taken{Device: "SN-007", CertificateID: idOf(1), Order: "WO-2", Claim: claimID, At: now}.Item())
+		{"admitted a moment ago", func(w *world, _ *Provider, _ *authority, _ *ProviderEvent) {
+			w.put(Taken{Device: "SN-007", CertificateID: idOf(1), Order: "WO-1", Claim: claimID, At: now}.Item())
+		}, Busy, ""},
+		{"in service", func(w *world, _ *Provider, _ *authority, _ *ProviderEvent) { admitted(w, "WO-1", active) }, InUse, ""},
+		{"in service under another order", func(w *world, _ *Provider, _ *authority, _ *ProviderEvent) { admitted(w, "WO-2", active) }, InUse, ""},
+		{"inactive under another order", func(w *world, _ *Provider, _ *authority, _ *ProviderEvent) { admitted(w, "WO-2", inactive) }, InUse, ""},
+		{"admitted under another order, this one is full", func(w *world, _ *Provider, _ *authority, _ *ProviderEvent) {
+			admitted(w, "WO-2", pending)
+			w.put(full)
+		}, OrderFull, ""},
+		{"in service with a later certificate", func(w *world, _ *Provider, _ *authority, _ *ProviderEvent) {
+			admitted(w, "WO-1", gone)
+			w.putRotating(Rotating{Thing: "press_SN-007", Device: "SN-007", Current: idOf(2), IssuedAt: now})
+			w.certs.set(idOf(2), active)
 		}, InUse, ""},
+		{"in service, not by a claim", func(w *world, _ *Provider, _ *authority, _ *ProviderEvent) {
+			w.putRotating(Rotating{Thing: "press_SN-007", Device: "SN-007", Current: idOf(2), IssuedAt: now})
+			w.certs.set(idOf(2), active)
+		}, InUse, ""},
+		{"device with a next certificate in service", func(w *world, _ *Provider, _ *authority, e *ProviderEvent) {
+			own(w, e, period)
+			next(w, active)
+		}, InUse, ""},
+		{"asked for as many devices", func(w *world, _ *Provider, _ *authority, _ *ProviderEvent) {
+			w.put(Item{keyName: text(AsksKey("WO-1")), "n": number(3)})
+		}, OrderFull, ""},
+		{"asked a moment ago with another key", func(w *world, _ *Provider, _ *authority, _ *ProviderEvent) {
+			w.put(Asked{Device: "SN-007", Key: idOf(9), Order: "WO-1", Claim: claimID, At: now.Add(time.Second - settling), N: 1}.Item())
+		}, Busy, ""},
+		{"asked too often", func(w *world, _ *Provider, _ *authority, _ *ProviderEvent) {
+			w.put(Asked{Device: "SN-007", Key: idOf(9), Order: "WO-1", Claim: claimID, At: now.Add(-settling), N: maxAsks}.Item())
+		}, InUse, ""},
+		{"device asked too often", func(w *world, _ *Provider, _ *authority, e *ProviderEvent) {
+			own(w, e, period)
+			w.put(Asked{Device: "SN-007", Key: idOf(9), Claim: idOf(1), At: now.Add(-settling), N: maxAsks}.Item())
+		}, InUse, ""},
+		{"closed meanwhile", func(w *world, p *Provider, _ *authority, _ *ProviderEvent) {
+			p.Dynamo = meanwhile{p.Dynamo, func() { order(func(o *Order) { o.State = "killed" })(w, nil, nil) }}
+		}, OrderClosed, ""},
+		{"held meanwhile", func(w *world, p *Provider, _ *authority, _ *ProviderEvent) {
+			p.Dynamo = meanwhile{p.Dynamo, func() { w.put(HeldItem("press_SN-007", "SN-007")) }}
+		}, Held, ""},
+		{"revoked meanwhile", func(w *world, p *Provider, _ *authority, _ *ProviderEvent) {
+			p.Dynamo = meanwhile{p.Dynamo, func() {
+				w.put(Entry{CertificateID: claimID, Device: "x", Serial: "01", State: Revoked}.Items()...)
+			}}
+		}, IsRevoked, ""},
 		{"outside of the ranges", func(_ *world, _ *Provider, _ *authority, e *ProviderEvent) {
 			e.CertificateSigningRequest = request(t, pkix.Name{CommonName: "SN-999"})
 		}, WrongDevice, ""},

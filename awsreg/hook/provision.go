@@ -36,8 +36,9 @@ type Provisioner struct {
 // The same certificate for the same device gets the same answer again, without a
 // further unit of the order's quantity. Another certificate for the device takes
 // the place of the first only if that has never been in service: AWS has it
-// PENDING_ACTIVATION, or not any more. It is then set REVOKED before the second is
-// let in, so that of all of a device's certificates one at most is ever admitted.
+// PENDING_ACTIVATION, or not any more; or, under another order and for a unit of
+// that, if mintmark has revoked it. It is set REVOKED before the second is let in, so
+// that of all of a device's certificates one at most is ever in service.
 func (p *Provisioner) Handle(ctx context.Context, here Place, e HookEvent) (HookAnswer, error) {
 	ctx, cancel := within(ctx, p.Limit)
 	defer cancel()
@@ -181,78 +182,35 @@ func again(had Taken, a admission) (Taken, error) {
 	return had, nil
 }
 
-// replace lets a certificate take the place of one that has never been in service.
+// replace lets a certificate take the place of one that makes way.
 func (p *Provisioner) replace(ctx context.Context, log *slog.Logger, had Taken, a admission) error {
-	refuse := func(reason Reason, format string, args ...any) error {
-		return refusal(reason, a.CertificateID, "device %q has certificate %s: %s", a.Device, had.CertificateID, fmt.Sprintf(format, args...))
-	}
 	if age := a.At.Sub(had.At); age < settling {
-		return refuse(Busy, "it was admitted %s ago and is being put in service; ask again in %s", age, settling)
+		return had.refuses(Busy, a.CertificateID, "it was admitted %s ago and is being put in service; ask again in %s", age, settling)
 	}
-	seat, err := p.seat(ctx, had, a)
+	seat, err := p.succession().seat(ctx, had, a.Taken, a.thing)
 	if err != nil {
 		return err
 	}
-	status, err := statusOf(ctx, p.IoT, had.CertificateID)
+	status, err := p.succession().makesWay(ctx, had, a.Taken)
 	if err != nil {
 		return err
 	}
 	switch status {
-	case gone, types.CertificateStatusPendingActivation:
-	case types.CertificateStatusRevoked:
-		// By a call that was cut off here, or by somebody: then it had been in service.
-		marked, err := (Table{Client: p.Dynamo, Name: p.Table}).revoked(ctx, had.CertificateID)
-		if err != nil {
-			return err
-		}
-		if had.Void.IsZero() || marked {
-			return refuse(InUse, "it is REVOKED; delete it at AWS if the device shall come again")
-		}
-	default:
-		return refuse(InUse, "it is %s; somebody has copied the device or its claim, or it has lost its key: delete the certificate at AWS if it shall come again", status)
-	}
-	if status == types.CertificateStatusPendingActivation {
+	case gone, types.CertificateStatusRevoked:
+	case types.CertificateStatusPendingActivation:
 		if had, err = p.void(ctx, had, a.At); err != nil {
 			return err
 		}
+		fallthrough
+	default: // revoked by mintmark, which AWS does not know yet
 		if err := withdraw(ctx, p.IoT, had.CertificateID, types.CertificateStatusRevoked); err != nil {
 			return err
 		}
 	}
-	log.Warn("a certificate that was never in service is replaced", "replaced", had.CertificateID, "was", status)
+	log.Warn("a certificate is replaced", "replaced", had.CertificateID, "was", status, "order", had.Order)
 	return p.second(ctx, had, a, seat)
 }
 
-// seat finds whose place in the rotation table the certificate takes: its own,
-// because the server has entered it, that of the certificate that is replaced, or
-// that of one that has never been in service. Anything else there is a device that
-// is in service, and had perhaps rotated since it was admitted. Without an item it is
-// the certificate's own.
-func (p *Provisioner) seat(ctx context.Context, had Taken, a admission) (string, error) {
-	if p.Rotation == "" {
-		return a.CertificateID, nil
-	}
-	r, err := Table{Client: p.Dynamo, Name: p.Rotation}.rotating(ctx, a.thing)
-	switch {
-	case errors.Is(err, ErrUnknown):
-		return a.CertificateID, nil
-	case err != nil:
-		return "", err
-	case r.Next != "" && r.Next != a.CertificateID || had.CertificateID != "" && r.Current != had.CertificateID && r.Current != a.CertificateID:
-		return "", p.inService(a, r)
-	case r.Current == had.CertificateID || r.Current == a.CertificateID:
-		return r.Current, nil
-	}
-	switch status, err := statusOf(ctx, p.IoT, r.Current); {
-	case err != nil:
-		return "", err
-	case status == gone || status == types.CertificateStatusPendingActivation:
-		// Not admitted, and once the device has another it will not be.
-		return r.Current, nil
-	}
-	return "", p.inService(a, r)
-}
-
-func (p *Provisioner) inService(a admission, r Rotating) error {
-	return refusal(InUse, a.CertificateID, "device %q is in service with certificate %s", a.Device, r.Current)
+func (p *Provisioner) succession() succession {
+	return succession{p.IoT, Table{Client: p.Dynamo, Name: p.Table}, Table{Client: p.Dynamo, Name: p.Rotation}}
 }

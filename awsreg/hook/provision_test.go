@@ -3,6 +3,7 @@ package hook
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +73,11 @@ func TestProvision(t *testing.T) {
 			w.putRotating(Rotating{Thing: "press_SN-007", Device: "SN-007", Current: idOf(9), IssuedAt: now})
 			w.certs.set(idOf(9), pending)
 		}, ""},
+		{"entered as the next of ones that were never in service", func(w *world, _ *Provisioner, _ *HookEvent) {
+			w.putRotating(Rotating{Thing: "press_SN-007", Device: "SN-007", Current: idOf(9), IssuedAt: now, Next: idOf(1), NextAt: now, Replaced: []string{idOf(7)}})
+			w.certs.set(idOf(9), pending)
+			w.certs.set(idOf(7), pending)
+		}, ""},
 		{"another device of that name is held elsewhere", func(w *world, _ *Provisioner, _ *HookEvent) { w.put(HeldItem("SN-007", "007")) }, ""},
 
 		{"template of another account", func(_ *world, _ *Provisioner, e *HookEvent) {
@@ -136,6 +142,12 @@ func TestProvision(t *testing.T) {
 		}, InUse},
 		{"rotating", func(w *world, _ *Provisioner, _ *HookEvent) {
 			w.putRotating(Rotating{Thing: "press_SN-007", Device: "SN-007", Current: idOf(9), IssuedAt: now, Next: idOf(8), NextAt: now})
+			w.certs.set(idOf(8), active)
+		}, InUse},
+		{"in service with one that was to be the next", func(w *world, _ *Provisioner, _ *HookEvent) {
+			w.putRotating(Rotating{Thing: "press_SN-007", Device: "SN-007", Current: idOf(9), IssuedAt: now, Replaced: []string{idOf(7), idOf(8)}})
+			w.certs.set(idOf(7), pending)
+			w.certs.set(idOf(8), inactive)
 		}, InUse},
 		{"certificate of another device", func(w *world, _ *Provisioner, _ *HookEvent) {
 			w.put(Admitted{CertificateID: idOf(1), Thing: "press_SN-008", Device: "SN-008", Template: "fleet", At: now}.Item())
@@ -183,7 +195,7 @@ func TestProvision(t *testing.T) {
 				if w.item(rotationName, "press_SN-007") != "" {
 					t.Error("it rotates")
 				}
-			} else if d := w.device("press_SN-007"); d != (Rotating{Thing: "press_SN-007", Device: "SN-007", Current: idOf(1), IssuedAt: now}) {
+			} else if d := w.device("press_SN-007"); !reflect.DeepEqual(d, Rotating{Thing: "press_SN-007", Device: "SN-007", Current: idOf(1), IssuedAt: now}) {
 				t.Errorf("rotation is %+v", d)
 			}
 		})
@@ -282,9 +294,11 @@ func TestProvisionReplaces(t *testing.T) {
 		// Its first certificate is gone because it has a newer one.
 		{"rotated since", gone, func(w *world) {
 			w.putRotating(Rotating{Thing: "press_SN-007", Device: "SN-007", Current: idOf(5), IssuedAt: now})
+			w.certs.set(idOf(5), active)
 		}, InUse},
 		{"rotating", gone, func(w *world) {
 			w.putRotating(Rotating{Thing: "press_SN-007", Device: "SN-007", Current: idOf(1), IssuedAt: now, Next: idOf(5), NextAt: now})
+			w.certs.set(idOf(5), active)
 		}, InUse},
 	}
 	for _, test := range tests {
@@ -323,6 +337,113 @@ func TestProvisionReplaces(t *testing.T) {
 			w.answered(p, asks("SN-007", 3), InUse) // and so has a copy
 		})
 	}
+}
+
+// After mintmark has revoked a device's certificate the device comes again, under
+// another order and once; after anything less it does not.
+func TestProvisionAfterRevocation(t *testing.T) {
+	mark := func(w *world, n int) {
+		w.put(Entry{CertificateID: idOf(n), Device: "SN-007", Serial: "01", State: Revoked}.Items()...)
+	}
+	rotated := func(w *world, n int, replaced ...string) {
+		w.putRotating(Rotating{Thing: "press_SN-007", Device: "SN-007", Current: idOf(n), IssuedAt: now, Replaced: replaced})
+	}
+	tests := []struct {
+		name   string
+		change func(*world)
+		other  bool // under another order
+		reason Reason
+	}{
+		{"revoked", func(w *world) { mark(w, 1); w.certs.set(idOf(1), revoked) }, true, ""},
+		{"revoked, not yet at AWS", func(w *world) { mark(w, 1); w.certs.set(idOf(1), active) }, true, ""},
+		{"revoked and inactive", func(w *world) { mark(w, 1); w.certs.set(idOf(1), inactive) }, true, ""},
+		{"deleted at AWS", func(w *world) { delete(w.certs.status, idOf(1)) }, true, ""},
+		{"rotated, all of it revoked", func(w *world) {
+			rotated(w, 5, idOf(6))
+			for _, n := range []int{1, 5, 6} {
+				mark(w, n)
+				w.certs.set(idOf(n), revoked)
+			}
+		}, true, ""},
+		{"rotated, and deleted at AWS", func(w *world) { rotated(w, 5); delete(w.certs.status, idOf(1)) }, true, ""},
+
+		{"revoked, under the same order", func(w *world) { mark(w, 1); w.certs.set(idOf(1), revoked) }, false, InUse},
+		{"revoked at AWS by somebody", func(w *world) { w.certs.set(idOf(1), revoked) }, true, InUse},
+		{"inactive", func(w *world) { w.certs.set(idOf(1), inactive) }, true, InUse},
+		{"active", func(w *world) { w.certs.set(idOf(1), active) }, true, InUse},
+		{"held", func(w *world) {
+			mark(w, 1)
+			w.put(HeldItem("press_SN-007", "SN-007"))
+		}, true, Held},
+		{"rotated, and only the first revoked", func(w *world) {
+			rotated(w, 5)
+			mark(w, 1)
+			w.certs.set(idOf(1), revoked)
+			w.certs.set(idOf(5), active)
+		}, true, InUse},
+		{"rotated, and one that was replaced is inactive", func(w *world) {
+			rotated(w, 1, idOf(6))
+			mark(w, 1)
+			w.certs.set(idOf(1), revoked)
+			w.certs.set(idOf(6), inactive)
+		}, true, InUse},
+		{"rotated, revoked but not at AWS", func(w *world) {
+			rotated(w, 5)
+			mark(w, 1)
+			mark(w, 5)
+			w.certs.set(idOf(1), revoked)
+			w.certs.set(idOf(5), active)
+		}, true, InUse},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w, p := newProvisioner(t)
+			w.answered(p, asks("SN-007", 1), "")
+			w.certs.set(idOf(1), active)
+			w.now = now.Add(time.Hour)
+			test.change(w)
+			e, order := asks("SN-007", 2), "WO-1"
+			if test.other {
+				o := someOrder()
+				o.ID, o.Quantity, order = "WO-2", 1, "WO-2"
+				e.ClaimCertificateID = strings.Repeat("c2", 32)
+				w.put(o.Item(), Claim{CertificateID: e.ClaimCertificateID, Order: "WO-2"}.Item())
+			}
+			w.answered(p, e, test.reason)
+			if test.reason != "" {
+				if len(w.certs.updated) != 0 || test.other && w.used(order) != 0 {
+					t.Errorf("%v, %d units", w.certs.updated, w.used(order))
+				}
+				return
+			}
+			w.certs.set(idOf(2), active)
+			if is := w.certs.is(idOf(1)); is != revoked && is != gone || w.used(order) != 1 {
+				t.Errorf("the first is %s, %d units", is, w.used(order))
+			}
+			if d := w.device("press_SN-007"); d.Current != idOf(2) || d.Next != "" || d.Replaced != nil {
+				t.Errorf("rotation is %+v", d)
+			}
+			w.answered(p, e, "") // again
+			e.CertificateID = idOf(3)
+			w.now = now.Add(2 * time.Hour)
+			w.answered(p, e, InUse) // a copy
+			e.Parameters[SerialNumber] = "SN-008"
+			w.answered(p, e, OrderFull)
+		})
+	}
+}
+
+// A function that is told of a rotation table which is not there admits nobody: it is
+// to be told of none where there is no rotation.
+func TestProvisionWithoutItsRotationTable(t *testing.T) {
+	w, p := newProvisioner(t)
+	p.Rotation = "nowhere"
+	if answer, err := p.Handle(t.Context(), here, asks("SN-007", 1)); err == nil || answer.AllowProvisioning || w.item(tableName, TakenKey("SN-007")) != "" {
+		t.Errorf("%+v, %v", answer, err)
+	}
+	p.Rotation = ""
+	w.answered(p, asks("SN-007", 1), "")
 }
 
 // A device that comes under another order takes a unit of that: of an order of N,

@@ -12,7 +12,7 @@ import (
 // first writes that a device is admitted, and takes a unit of its order. It
 // returns ErrTaken if somebody else was first.
 func (p *Provisioner) first(ctx context.Context, a admission) error {
-	seat, err := p.seat(ctx, Taken{}, a)
+	seat, err := p.succession().seat(ctx, Taken{}, a.Taken, a.thing)
 	if err != nil {
 		return err
 	}
@@ -23,7 +23,7 @@ func (p *Provisioner) first(ctx context.Context, a admission) error {
 // second writes that a certificate has taken the place of another, which cannot
 // be put in service any more. A unit of the order is taken only if the other had
 // come under another order.
-func (p *Provisioner) second(ctx context.Context, had Taken, a admission, seat string) error {
+func (p *Provisioner) second(ctx context.Context, had Taken, a admission, seat Rotating) error {
 	steps := []step{
 		put(p.Table, a.Taken.Item(), "#certificate = :old", Item{":old": text(had.CertificateID)}, ErrTaken).naming("certificate"),
 		{types.TransactWriteItem{Delete: &types.Delete{TableName: aws.String(p.Table), Key: Key(FleetKey(had.CertificateID))}}, nil},
@@ -36,41 +36,54 @@ func (p *Provisioner) second(ctx context.Context, had Taken, a admission, seat s
 
 // unit takes one unit of the order's quantity.
 func (p *Provisioner) unit(a admission) step {
+	return unit(p.Table, UsedKey(a.Order), a.order.Quantity,
+		refusal(OrderFull, a.CertificateID, "work order %q is for %d devices, and as many were admitted", a.Order, a.order.Quantity))
+}
+
+// unit counts one more under a key, up to a quantity.
+func unit(table, pk string, quantity int, otherwise error) step {
 	return step{types.TransactWriteItem{Update: &types.Update{
-		TableName: aws.String(p.Table), Key: Key(UsedKey(a.Order)),
+		TableName: aws.String(table), Key: Key(pk),
 		UpdateExpression:         aws.String("ADD #n :one"),
 		ConditionExpression:      aws.String("attribute_not_exists(#n) OR #n < :quantity"),
 		ExpressionAttributeNames: names("n"),
 		ExpressionAttributeValues: Item{
-			":one": number(1), ":quantity": number(int64(a.order.Quantity)),
+			":one": number(1), ":quantity": number(int64(quantity)),
 		},
-	}}, refusal(OrderFull, a.CertificateID, "work order %q is for %d devices, and as many were admitted", a.Order, a.order.Quantity)}
+	}}, otherwise}
+}
+
+// stillOpen checks that an order is open, for its template, and not over.
+func stillOpen(table string, o Order, now time.Time, certificateID string) step {
+	return step{types.TransactWriteItem{ConditionCheck: &types.ConditionCheck{
+		TableName: aws.String(table), Key: Key(OrderKey(o.ID)),
+		ConditionExpression:      aws.String("#state = :open AND #template = :template AND #notAfter > :now"),
+		ExpressionAttributeNames: names("state", "template", "notAfter"),
+		ExpressionAttributeValues: Item{
+			":open": text(openState), ":template": text(o.Template), ":now": number(now.Unix()),
+		},
+	}}, refusal(OrderClosed, certificateID, "work order %q was closed at this moment", o.ID)}
 }
 
 // common is the certificate's own item, the device's in the rotation table, in the
-// place of the certificate seat, and what must still hold at the moment of the
+// place of what is there (nothing if empty), and what must still hold at the moment of the
 // decision.
-func (p *Provisioner) common(a admission, seat string) []step {
+func (p *Provisioner) common(a admission, seat Rotating) []step {
 	admitted := Admitted{CertificateID: a.CertificateID, Thing: a.thing, Device: a.Device, Template: a.template.Name, At: a.At}
 	steps := []step{
 		put(p.Table, admitted.Item(), isAbsent, nil, refusal(InUse, a.CertificateID, "it has been admitted for another device")),
-		{types.TransactWriteItem{ConditionCheck: &types.ConditionCheck{
-			TableName: aws.String(p.Table), Key: Key(OrderKey(a.Order)),
-			ConditionExpression:      aws.String("#state = :open AND #template = :template AND #notAfter > :now"),
-			ExpressionAttributeNames: names("state", "template", "notAfter"),
-			ExpressionAttributeValues: Item{
-				":open": text(openState), ":template": text(a.template.Name), ":now": number(a.At.Unix()),
-			},
-		}}, refusal(OrderClosed, a.CertificateID, "work order %q was closed at this moment", a.Order)},
+		stillOpen(p.Table, a.order, a.At, a.CertificateID),
 		absent(p.Table, HeldKey(a.thing), refusal(Held, a.CertificateID, "device %q was held at this moment", a.Device)),
 		absent(p.Table, revokedMark+a.Claim, refusal(IsRevoked, a.Claim, "mintmark has revoked it at this moment")),
 	}
 	if p.Rotation == "" {
 		return steps
 	}
-	return append(steps, put(p.Rotation, a.rotating().Item(),
-		isAbsent+" OR #current = :seat AND (attribute_not_exists(#next) OR #next = :own)",
-		Item{":seat": text(seat), ":own": text(a.CertificateID)}, ErrTaken).naming("current", "next"))
+	if seat.Thing == "" {
+		return append(steps, put(p.Rotation, a.rotating().Item(), isAbsent, nil, ErrTaken))
+	}
+	condition, values := seat.unchanged()
+	return append(steps, put(p.Rotation, a.rotating().Item(), condition, values, ErrTaken).naming("current", "next", "replaced"))
 }
 
 func (a admission) rotating() Rotating {

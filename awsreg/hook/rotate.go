@@ -154,30 +154,40 @@ func (t Table) due(ctx context.Context, thing, device string, e HookEvent, head 
 	return d, nil
 }
 
-// retire makes room for a next certificate: there is none yet, or nobody can have
-// connected with it and nobody will.
-func (r *Rotator) retire(ctx context.Context, log *slog.Logger, d Rotating, now time.Time, e HookEvent) error {
+// makesRoom refuses unless another certificate can take the place of the next one:
+// there is none yet, or nobody can have connected with it and nobody will. It returns
+// AWS's status of the next one.
+func (d Rotating) makesRoom(ctx context.Context, api Certificates, now time.Time, certificateID string) (iottypes.CertificateStatus, error) {
 	if d.Next == "" {
-		return nil
+		return gone, nil
 	}
 	refuse := func(reason Reason, format string, args ...any) error {
-		return refusal(reason, e.CertificateID, "thing %q has the next certificate %s: %s", d.Thing, d.Next, fmt.Sprintf(format, args...))
+		return refusal(reason, certificateID, "thing %q has the next certificate %s: %s", d.Thing, d.Next, fmt.Sprintf(format, args...))
 	}
 	if age := now.Sub(d.NextAt); age < settling {
-		return refuse(Busy, "it was admitted %s ago and is being put in service; ask again in %s", age, settling)
+		return gone, refuse(Busy, "it was admitted %s ago and is being put in service; ask again in %s", age, settling)
 	}
-	status, err := statusOf(ctx, r.IoT, d.Next)
+	status, err := statusOf(ctx, api, d.Next)
 	if err != nil {
-		return err
+		return gone, err
 	}
 	switch status {
-	case iottypes.CertificateStatusPendingActivation:
+	case iottypes.CertificateStatusPendingActivation, gone, iottypes.CertificateStatusRevoked:
+		return status, nil
+	}
+	return status, refuse(InUse, "it is %s; connect with it, or have it revoked if the device has lost it", status)
+}
+
+// retire makes room for a next certificate.
+func (r *Rotator) retire(ctx context.Context, log *slog.Logger, d Rotating, now time.Time, e HookEvent) error {
+	status, err := d.makesRoom(ctx, r.IoT, now, e.CertificateID)
+	if err != nil || d.Next == "" {
+		return err
+	}
+	if status == iottypes.CertificateStatusPendingActivation {
 		if err := withdraw(ctx, r.IoT, d.Next, iottypes.CertificateStatusRevoked); err != nil {
 			return err
 		}
-	case gone, iottypes.CertificateStatusRevoked:
-	default:
-		return refuse(InUse, "it is %s; connect with it, or have it revoked if the device has lost it", status)
 	}
 	log.Warn("a next certificate that was never in service is replaced", "replaced", d.Next, "was", status, "thing", d.Thing)
 	return nil

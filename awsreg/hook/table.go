@@ -86,6 +86,10 @@ func (t Table) taken(ctx context.Context, device string) (Taken, error) {
 	return decoded(ctx, t, TakenKey(device), DecodeTaken)
 }
 
+func (t Table) asked(ctx context.Context, device string) (Asked, error) {
+	return decoded(ctx, t, AskedKey(device), DecodeAsked)
+}
+
 func (t Table) admitted(ctx context.Context, certificateID string) (Admitted, error) {
 	return decoded(ctx, t, FleetKey(certificateID), DecodeAdmitted)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 
 	"mintmark/awsreg/awssim"
+	"mintmark/internal/awshttp"
 )
 
 const (
@@ -58,6 +59,7 @@ func newWorld(t testing.TB) *world {
 		Region: here.Region, BaseEndpoint: aws.String(sim.ControlURL()),
 		Credentials: credentials.NewStaticCredentialsProvider(account.AccessKeyID, account.SecretAccessKey, ""),
 		Retryer:     aws.NopRetryer{}, // so that faults show
+		HTTPClient:  awshttp.Wrap(nil),
 	})
 	for _, name := range []string{tableName, rotationName} {
 		_, err := w.dynamo.CreateTable(t.Context(), &dynamodb.CreateTableInput{
@@ -234,6 +236,17 @@ func sortedKeys(item Item) []string {
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+// beforeUpdate lets something happen right before an update.
+type beforeUpdate struct {
+	Dynamo
+	happen func()
+}
+
+func (b beforeUpdate) UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, opts ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error) {
+	b.happen()
+	return b.Dynamo.UpdateItem(ctx, in, opts...)
 }
 
 // meanwhile lets something happen right before a transaction.

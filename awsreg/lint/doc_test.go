@@ -3,6 +3,7 @@ package lint
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -34,6 +35,17 @@ func TestDocumented(t *testing.T) {
 	for _, role := range Roles() {
 		if !strings.Contains(doc, string(role)) {
 			t.Errorf("role %s is not documented", role)
+		}
+	}
+}
+
+// TestAWSWords: whatever AWS refuses, the rule has its words, and an error is never
+// named without what AWS says of it.
+func TestAWSWords(t *testing.T) {
+	bare := regexp.MustCompile(`^[A-Za-z]+(Exception|Error)$`)
+	for _, r := range Rules() {
+		if r.Severity == Refused && (r.AWS == "" || bare.MatchString(r.AWS)) {
+			t.Errorf("%s: AWS says %q", r.ID, r.AWS)
 		}
 	}
 }

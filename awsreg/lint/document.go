@@ -17,6 +17,7 @@ func (c *checker) document(u *unit) {
 	case doc.get("Resources").is(object):
 		u.resources = stackResources(doc)
 		c.stack(u)
+		u.cycles(doc)
 	case doc.get("allowProvisioning") != nil:
 		u.hookAnswer(doc)
 	case doc.get("claimCertificateId") != nil || doc.get("caCertificateId") != nil:

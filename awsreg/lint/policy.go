@@ -202,12 +202,12 @@ func (u *unit) deviceActions(g grant) {
 				u.add("policy-action", a.line, "%s matches no action that a device's policy can grant", cut(a.value()))
 			}
 		case name == "publishretain":
-			u.add("policy-action", a.line, "there is no action iot:PublishRetain; it is called iot:RetainPublish")
+			u.add("policy-action", a.line, "there is no action iot:PublishRetain; it is called iot:RetainPublish. Whether AWS refuses the policy is not documented; if not, the statement grants nothing")
 		case deviceActions[name]:
 		case controlActions[name]:
 			u.add("policy-action", a.line, "%s is an action of IAM; in a device's policy it grants nothing", cut(a.value()))
 		default:
-			u.add("policy-action", a.line, "there is no action %s", cut(a.value()))
+			u.add("policy-action", a.line, "there is no action %s; whether AWS refuses the policy is not documented", cut(a.value()))
 		}
 	}
 }

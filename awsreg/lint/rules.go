@@ -15,6 +15,18 @@ const (
 	lambdaGuide = "https://docs.aws.amazon.com/lambda/latest/dg/"
 )
 
+// Where no call's own message is known, what AWS says is the error and its
+// description in AWS's service model, as the SDK has it (iot/types/errors.go). The
+// description goes for every cause of that error.
+const (
+	wrongCode        = "RegistrationCodeValidationException: The registration code is invalid."
+	wrongCertificate = "CertificateValidationException: The certificate is invalid."
+	wrongRequest     = "InvalidRequestException: The request is not valid."
+	wrongSQL         = "SqlParseException: The Rule-SQL expression can't be parsed correctly."
+	manyVersions     = "VersionsLimitExceededException: The number of policy versions exceeds the limit."
+	overLimit        = "LimitExceededException: A limit has been exceeded."
+)
+
 // Rules lists all rules. The order is that of the documentation.
 func Rules() []Rule { return append([]Rule(nil), rules...) }
 
@@ -29,6 +41,7 @@ func ruleOf(id string) Rule {
 
 var rules = []Rule{
 	{"syntax", Refused, "a document that cannot be read", "Policy document is Malformed", reference},
+	{"circular", Refused, "resources of a CloudFormation template that need each other", "Circular dependency between resources: [...]", "https://aws.amazon.com/blogs/infrastructure-and-automation/handling-circular-dependency-errors-in-aws-cloudformation/"},
 	{"private-key", Mistake, "a private key in a file", "", guide + "security-best-practices.html"},
 
 	// Certificates.
@@ -39,18 +52,18 @@ var rules = []Rule{
 	{"signature-uncertain", Uncertain, "a signature with RSASSA-PSS", "", guide + "x509-client-certs.html"},
 	{"validity", Refused, "a certificate that has expired, or is not valid yet", "CA certificate is not valid", guide + "manage-your-CA-certs.html"},
 	{"certificate-size", Refused, "a CA certificate of more than 65536 characters", "Value at 'caCertificate' failed to satisfy constraint: Member must have length less than or equal to 65536", reference + "API_RegisterCACertificate.html"},
-	{"registration-code", Refused, "a verification certificate whose common name is not the registration code", "RegistrationCodeValidationException", guide + "register-CA-cert.html"},
-	{"verification-signer", Refused, "a verification certificate that another CA has signed", "CertificateValidationException", guide + "register-CA-cert.html"},
-	{"verification-self-signed", Refused, "a verification certificate that its own key has signed", "CertificateValidationException", guide + "register-CA-cert.html"},
+	{"registration-code", Refused, "a verification certificate whose common name is not the registration code", wrongCode, guide + "register-CA-cert.html"},
+	{"verification-signer", Refused, "a verification certificate that another CA has signed", wrongCertificate, guide + "register-CA-cert.html"},
+	{"verification-self-signed", Refused, "a verification certificate that its own key has signed", wrongCertificate, guide + "register-CA-cert.html"},
 	{"verification-key", Mistake, "a verification certificate with the CA's own key", "", guide + "register-CA-cert.html"},
 	{"verification-lifetime", Advice, "a verification certificate that lives for more than a week", "", guide + "register-CA-cert.html"},
-	{"same-subject", Advice, "more than ten CA certificates with one subject", "LimitExceededException", reference + "API_RegisterCACertificate.html"},
+	{"same-subject", Refused, "more than ten CA certificates with one subject", overLimit, reference + "API_RegisterCACertificate.html"},
 	{"device-ca", Mistake, "a device's certificate that says CA:TRUE", "", guide + "x509-client-certs.html"},
 	{"device-signer", Mistake, "a device's certificate that the given CA has not signed", "", guide + "device-certs-your-own.html"},
 	{"outlives-ca", Mistake, "a device's certificate that outlives its CA", "", guide + "device-certs-your-own.html"},
 	{"chain-order", Mistake, "a chain whose certificates do not sign each other in order", "", guide + "auto-register-device-cert.html"},
-	{"csr", Refused, "a certification request that is too long, unreadable or not signed with its key", "InvalidRequestException", reference + "API_CreateCertificateFromCsr.html"},
-	{"ca-mode", Refused, "a verification certificate in mode SNI_ONLY, or none in mode DEFAULT", "InvalidRequestException", reference + "API_RegisterCACertificate.html"},
+	{"csr", Refused, "a certification request that is too long, unreadable or not signed with its key", wrongRequest, reference + "API_CreateCertificateFromCsr.html"},
+	{"ca-mode", Refused, "a verification certificate in mode SNI_ONLY, or none in mode DEFAULT", wrongRequest, reference + "API_RegisterCACertificate.html"},
 	{"register-pending", Refused, "registering a certificate as PENDING_ACTIVATION", "Not allowed to register certificate with PENDING_ACTIVATION status", reference + "API_RegisterCertificate.html"},
 
 	// Policies.
@@ -59,12 +72,12 @@ var rules = []Rule{
 	{"policy-action", Mistake, "an action in a device's policy that does not exist or is not a device's (iot:PublishRetain)", "", guide + "iot-policy-actions.html"},
 	{"policy-action-wide", Mistake, "every action in a device's policy", "", guide + "security-iam-id-based-policies.html"},
 	{"policy-variable", Mistake, "a policy variable that does not exist", "", guide + "iot-policy-variables.html"},
-	{"sub-variable", Refused, "a policy variable that Fn::Sub takes for its own", "Template format error: Unresolved resource dependencies", "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/intrinsic-function-reference-sub.html"},
+	{"sub-variable", Refused, "a policy variable that Fn::Sub takes for its own", "Template format error: Unresolved resource dependencies [...] in the Resources block of the template", "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/intrinsic-function-reference-sub.html"},
 	{"policy-resource", Mistake, "a device's policy that allows every resource, every topic or every rule", "", guide + "security-best-practices.html"},
 	{"policy-client", Mistake, "a device's policy that allows every client id", "", guide + "thing-policy-variables.html"},
 	{"policy-resource-kind", Mistake, "topic/ where topicfilter/ is wanted, and the like", "", guide + "pub-sub-policy.html"},
 	{"policy-wildcard", Mistake, "MQTT's wildcards + and # in the ARN of a topic", "", guide + "pub-sub-policy.html"},
-	{"policy-versions", Mistake, "code that makes a sixth version of a policy", "VersionsLimitExceededException", reference + "API_CreatePolicyVersion.html"},
+	{"policy-versions", Mistake, "code that makes a sixth version of a policy", manyVersions, reference + "API_CreatePolicyVersion.html"},
 	{"claim-topics", Mistake, "a claim policy that lacks create-from-csr, the template's topics, or the answers", "", guide + "fleet-provision-api.html"},
 	{"claim-wide", Mistake, "a claim policy that allows more than provisioning by one template", "", guide + "provision-wo-cert.html"},
 	{"cloud-key-topic", Advice, "a claim policy that has AWS make private keys", "", guide + "fleet-provision-api.html"},
@@ -72,16 +85,16 @@ var rules = []Rule{
 	// Provisioning templates.
 	{"template-size", Refused, "a template of more than 10240 characters", "Value at 'templateBody' failed to satisfy constraint: Member must have length less than or equal to 10240", reference + "API_CreateProvisioningTemplate.html"},
 	{"template-name", Refused, "a template's name of more than 36 characters, or with others than 0-9 A-Z a-z _ -", "Value at 'templateName' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[0-9A-Za-z_-]+$", reference + "API_CreateProvisioningTemplate.html"},
-	{"template-parameter", Refused, "a parameter of a type other than String", "InvalidRequestException", guide + "provision-template.html"},
+	{"template-parameter", Refused, "a parameter of a type other than String", wrongRequest, guide + "provision-template.html"},
 	{"template-reference", Refused, "a reference to a parameter that is not declared", "Cannot resolve reference value", guide + "provision-template.html"},
-	{"template-resource", Refused, "a template without a certificate, with other resources, or with one that says too little", "InvalidRequestException", guide + "provision-template.html"},
+	{"template-resource", Refused, "a template without a certificate, with other resources, or with one that says too little", wrongRequest, guide + "provision-template.html"},
 	{"template-policy", Mistake, "a template that attaches no policy", "", guide + "provision-template.html"},
 	{"thing-name", Refused, "a thing's name with wrong characters or of more than 128", "Value at 'thingName' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9:_-]+", reference + "API_CreateThing.html"},
 	{"thing-name-fixed", Mistake, "one thing's name for all devices", "", guide + "provision-template.html"},
-	{"thing-attribute", Refused, "attributes of a thing with wrong characters, too long, or too many", "InvalidRequestException", reference + "API_AttributePayload.html"},
-	{"certificate-status", Refused, "a status other than ACTIVE and INACTIVE", "InvalidRequestException", guide + "provision-template.html"},
-	{"override-settings", Refused, "an override that does not exist, or MERGE where it is not allowed", "InvalidRequestException", guide + "provision-template.html"},
-	{"device-configuration", Refused, "a nested DeviceConfiguration", "InvalidRequestException", guide + "provision-template.html"},
+	{"thing-attribute", Refused, "attributes of a thing with wrong characters, too long, or too many", wrongRequest, reference + "API_AttributePayload.html"},
+	{"certificate-status", Refused, "a status other than ACTIVE and INACTIVE", wrongRequest, guide + "provision-template.html"},
+	{"override-settings", Refused, "an override that does not exist, or MERGE where it is not allowed", wrongRequest, guide + "provision-template.html"},
+	{"device-configuration", Refused, "a nested DeviceConfiguration", wrongRequest, guide + "provision-template.html"},
 	{"jitp-parameter", Refused, "a JITP parameter that the subject does not have", "Cannot resolve reference value: {Ref=AWS::IoT::Certificate::...}", guide + "jit-provisioning.html"},
 	{"jitp-unused", Mistake, "a JITP parameter that is declared and not used", "", guide + "jit-provisioning.html"},
 	{"jitp-intrinsic", Uncertain, "Fn::Join and its like in a JITP template", "", guide + "provision-template.html"},
@@ -89,8 +102,8 @@ var rules = []Rule{
 
 	// Hooks and functions.
 	{"hook-missing", Mistake, "a fleet template without a pre-provisioning hook", "", guide + "pre-provisioning-hook.html"},
-	{"hook-jitp", Refused, "a JITP template with a hook", "InvalidRequestException", reference + "API_CreateProvisioningTemplate.html"},
-	{"hook-payload-version", Refused, "a payload version other than 2020-04-01", "InvalidRequestException", reference + "API_ProvisioningHook.html"},
+	{"hook-jitp", Refused, "a JITP template with a hook", wrongRequest, reference + "API_CreateProvisioningTemplate.html"},
+	{"hook-payload-version", Refused, "a payload version other than 2020-04-01", wrongRequest, reference + "API_ProvisioningHook.html"},
 	{"hook-timeout", Mistake, "a hook that may take more than 5 s", "ACCESS_DENIED", guide + "pre-provisioning-hook.html"},
 	{"hook-permission", Mistake, "a hook that AWS IoT may not call", "ACCESS_DENIED", guide + "pre-provisioning-hook.html"},
 	{"hook-permission-source", Mistake, "a permission for AWS IoT without source account or ARN", "", guide + "cross-service-confused-deputy-prevention.html"},
@@ -118,11 +131,11 @@ var rules = []Rule{
 	// Rules, bulk input, clients.
 	{"basic-ingest", Mistake, "Basic Ingest that goes through the message broker", "", guide + "iot-basic-ingest.html"},
 	{"rule-name", Refused, "a topic rule's name with characters other than letters, digits and _", "Value at 'ruleName' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9_]+$", reference + "API_CreateTopicRule.html"},
-	{"rule-sql", Refused, "a topic rule without a SELECT", "SqlParseException", guide + "iot-sql-reference.html"},
+	{"rule-sql", Refused, "a topic rule without a SELECT", wrongSQL, guide + "iot-sql-reference.html"},
 	{"rule-topic", Mistake, "a rule on registration events whose CA id is none", "", guide + "auto-register-device-cert.html"},
 	{"rule-action", Mistake, "a topic rule without actions", "", guide + "iot-rule-actions.html"},
-	{"rule-role", Refused, "an action of a topic rule without its role", "InvalidRequestException", guide + "iot-rule-actions.html"},
-	{"bulk-line", Refused, "a line of bulk input that is too long or not an object of texts", "InvalidRequestException", guide + "bulk-provisioning.html"},
+	{"rule-role", Refused, "an action of a topic rule without its role", wrongRequest, guide + "iot-rule-actions.html"},
+	{"bulk-line", Refused, "a line of bulk input that is too long or not an object of texts", wrongRequest, guide + "bulk-provisioning.html"},
 	{"bulk-parameter", Refused, "a line of bulk input that lacks a parameter", "Cannot resolve reference value", guide + "bulk-provisioning.html"},
 	{"bulk-duplicate", Mistake, "a thing that stands twice in bulk input", "", guide + "bulk-provisioning.html"},
 	{"settings", Mistake, "client settings that are missing or stand twice", "", "https://github.com/aws-samples/aws-iot-fleet-provisioning"},

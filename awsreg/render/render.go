@@ -25,6 +25,7 @@ type Input struct {
 	CAs      []string
 	Provider Provider
 	Callback *Callback // nil for none
+	Ingest   *Ingest   // nil for none
 	Code     Code
 }
 
@@ -74,7 +75,7 @@ func Files(in Input) ([]File, error) {
 		return nil, fmt.Errorf("rendering target %q: %w", in.Target.Name, err)
 	}
 	if in.Code.Bucket == "" && in.functions(stacks) {
-		return nil, fmt.Errorf("rendering target %q: it needs functions: say in which bucket their bundle is", in.Target.Name)
+		return nil, fmt.Errorf("rendering target %q: it needs functions: name the bucket for their bundle (--bucket)", in.Target.Name)
 	}
 	var files []File
 	written := make(map[string]bool)
@@ -126,6 +127,11 @@ func (in Input) check() error {
 			return errors.New("rendering the certificate provider: set certificate_provider.label to an EST label that takes registration authorities")
 		case !strings.HasPrefix(p.Secret, "arn:"):
 			return errors.New("rendering the certificate provider: set certificate_provider.secret to the ARN of the secret with the registration authority's key and certificate")
+		}
+	}
+	if in.Ingest != nil {
+		if err := in.Ingest.check(); err != nil {
+			return err
 		}
 	}
 	if c := in.Callback; c != nil {

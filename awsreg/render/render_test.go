@@ -41,6 +41,7 @@ func everything() render.Input {
 		CAs:      []string{strings.Repeat("ab", 32)},
 		Provider: render.Provider{URL: "https://ca.example:8443", Label: "cloud", CA: "-----BEGIN CERTIFICATE-----\n", Secret: "arn:aws:secretsmanager:eu-central-1:123456789012:secret:ra"},
 		Callback: &render.Callback{Domain: "devices", Function: account + "asks", OCSP: "http://ocsp.example", Anchors: "-----BEGIN CERTIFICATE-----\n"},
+		Ingest:   &render.Ingest{Bucket: "messages.example", Rule: "test_rule", Topic: "test-rule"},
 		Code:     render.Code{Bucket: "code.example"},
 	}
 }
@@ -99,6 +100,7 @@ func TestParameters(t *testing.T) {
 	for stack, file := range map[string]string{
 		"mintmark-line-a-jitr": "jitr.yaml", "mintmark-line-a-jitp-jitp": "jitp.yaml", "mintmark-line-a-fleet-press": "fleet.yaml", "mintmark-line-a-fleet-pump": "fleet.yaml",
 		"mintmark-line-a-rotation": "rotation.yaml", "mintmark-line-a-provider": "provider.yaml", "mintmark-line-a-connect": "connect.yaml",
+		"mintmark-line-a-ingest": "ingest.yaml",
 	} {
 		tpl := parse(t, file, got[file])
 		if len(given[stack]) == 0 {
@@ -159,27 +161,44 @@ func TestScript(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "aws"), []byte(fake), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	run := func(account string) (string, error) {
+	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	bundle := filepath.Join(dir, "bin", "bundle.zip")
+	if err := os.WriteFile(bundle, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run := func(account, bundle string) (string, error) {
 		os.Remove(calls)
-		cmd := exec.Command(filepath.Join(dir, "stack", "deploy.sh"))
-		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "ACCOUNT="+account, "BUNDLE=/bundle.zip")
+		cmd := exec.Command("stack/deploy.sh")
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "ACCOUNT="+account, "BUNDLE="+bundle)
 		out, err := cmd.CombinedOutput()
 		told, _ := os.ReadFile(calls)
 		return string(told) + string(out), err
 	}
-	out, err := run("123456789012")
+	out, err := run("123456789012", "bin/bundle.zip")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	if out, err := run("123456789012", bundle); err != nil || !strings.Contains(out, "s3 cp "+bundle) {
+		t.Errorf("the bundle by its whole name: %v\n%s", err, out)
+	}
+	if out, err := run("123456789012", ""); err != nil || strings.Contains(out, "s3 cp") {
+		t.Errorf("without a bundle: %v\n%s", err, out)
+	}
+	if out, err := run("123456789012", "elsewhere.zip"); err == nil || strings.Contains(out, "cloudformation") || !strings.Contains(out, "there is no bundle") {
+		t.Errorf("with a bundle that is not there: %v\n%s", err, out)
+	}
 	last := 0
-	for _, step := range []string{"s3 cp /bundle.zip s3://code.example/mintmark-lambda.zip", "line-a-jitr ", "line-a-fleet-press", "line-a-rotation", "line-a-iot"} {
+	for _, step := range []string{"s3 cp " + bundle + " s3://code.example/mintmark-lambda.zip", "line-a-jitr ", "line-a-fleet-press", "line-a-rotation", "line-a-iot"} {
 		at := strings.Index(out, step)
 		if at < last {
 			t.Errorf("%q comes too early or not at all in\n%s", step, out)
 		}
 		last = at
 	}
-	if out, err := run("999999999999"); err == nil || strings.Contains(out, "cloudformation") {
+	if out, err := run("999999999999", ""); err == nil || strings.Contains(out, "cloudformation") {
 		t.Errorf("it deployed into another account: %v\n%s", err, out)
 	}
 }
@@ -190,7 +209,7 @@ func TestRefusals(t *testing.T) {
 		change func(*render.Input)
 		want   string
 	}{
-		"no bucket":      {func(in *render.Input) { in.Code.Bucket = "" }, "bucket"},
+		"no bucket":      {func(in *render.Input) { in.Code.Bucket = "" }, "--bucket"},
 		"shared hook":    {func(in *render.Input) { in.Target.Fleets[1].Hook = in.Target.Fleets[0].Hook }, "press-hook"},
 		"shared role":    {func(in *render.Input) { in.Target.Fleets[1].RoleARN = in.Target.Fleets[0].RoleARN }, `role "press"`},
 		"no EST URL":     {func(in *render.Input) { in.Provider.URL = "http://ca.example" }, "certificate_provider.url"},
@@ -200,6 +219,9 @@ func TestRefusals(t *testing.T) {
 		"alias":          {func(in *render.Input) { in.Target.JITR.Function += ":live" }, "alias"},
 		"no domain":      {func(in *render.Input) { in.Callback.Domain = "" }, "connect_callback.domain"},
 		"no anchor":      {func(in *render.Input) { in.Callback.Anchors = "" }, "trust anchor"},
+		"bucket":         {func(in *render.Input) { in.Ingest.Bucket = "B" }, "ingest.bucket"},
+		"rule":           {func(in *render.Input) { in.Ingest.Rule = "a-b" }, "ingest.rule"},
+		"topic":          {func(in *render.Input) { in.Ingest.Topic = "a/b" }, "ingest.topic"},
 		"invalid target": {func(in *render.Input) { in.Target.AccountID = "1" }, "account id"},
 	} {
 		t.Run(name, func(t *testing.T) {

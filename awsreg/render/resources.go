@@ -128,6 +128,15 @@ func (in Input) documents() ([]File, error) {
 			return nil, err
 		}
 	}
+	for _, rule := range in.ingestRules() {
+		body, err := json.Marshal(rule.payload)
+		if err != nil {
+			return nil, err
+		}
+		if err := add(rule.name+".rule.json", string(body)); err != nil {
+			return nil, err
+		}
+	}
 	permissions, err := awsreg.IAMPolicy(in.Target)
 	if err != nil {
 		return nil, err

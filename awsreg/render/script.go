@@ -14,14 +14,20 @@ func (in Input) script(stacks []stack) []byte {
 	p("# Deploys what the target %s needs in account %s, region %s. It may be", t.Name, t.AccountID, t.Region)
 	p("# run again: CloudFormation changes only what differs.")
 	p("set -eu")
+	functions := in.functions(stacks)
+	if functions {
+		p("# The functions' bundle; make lambda builds it. Its name counts from where you are.")
+		p(`bundle=${BUNDLE:-}`)
+		p(`case $bundle in '' | /*) ;; *) bundle=$PWD/$bundle ;; esac`)
+		p(`[ -z "$bundle" ] || [ -f "$bundle" ] || { echo "deploy.sh: there is no bundle $bundle" >&2; exit 1; }`)
+	}
 	p(`cd "$(dirname "$0")"`)
 	p("export AWS_REGION=%s AWS_DEFAULT_REGION=%s AWS_PAGER=", t.Region, t.Region)
 	p("account=$(aws sts get-caller-identity --query Account --output text)")
 	p(`[ "$account" = %s ] || { echo "deploy.sh: the credentials are of account $account, not %s" >&2; exit 1; }`, t.AccountID, t.AccountID)
-	if in.functions(stacks) {
+	if functions {
 		p("")
-		p("# The functions' bundle; make lambda builds it.")
-		p(`[ -z "${BUNDLE:-}" ] || aws s3 cp "$BUNDLE" %s`, quote("s3://"+in.Code.Bucket+"/"+in.Code.Key))
+		p(`[ -z "$bundle" ] || aws s3 cp "$bundle" %s`, quote("s3://"+in.Code.Bucket+"/"+in.Code.Key))
 	}
 	for _, s := range stacks {
 		p("")

@@ -55,7 +55,7 @@ func (in Input) stacks() []stack {
 	if r := t.Rotation; r != nil {
 		add("rotation", "rotation.yaml", in.function(map[string]string{
 			"PresenceFunctionName": functionName(r.Presence), "MonitorFunctionName": "mintmark-monitor",
-			"Table": t.Manifest.Table, "RotationTable": r.Table, "PresenceRule": r.Rule, "MaxAge": t.Manifest.MaxAge.String(),
+			"Table": t.Manifest.Table, "RotationTable": r.Table, "PresenceRule": r.Rule,
 			"AlertTopic": r.Topic, "AlertTopics": strings.ReplaceAll(r.Topic, "<thing>", "*"),
 		}))
 	}
@@ -76,6 +76,9 @@ func (in Input) stacks() []stack {
 			"Table": t.Manifest.Table, "MaxAge": t.Manifest.MaxAge.String(),
 			"Crls": strings.Join(c.CRLs, " "), "Ocsp": c.OCSP, "Anchors": c.Anchors,
 		}))
+	}
+	if in.Ingest != nil {
+		add("ingest", "ingest.yaml", in.Ingest.parameters())
 	}
 	return list
 }
@@ -118,7 +121,7 @@ func apart(stacks []stack) error {
 	made := make(map[string]string)
 	for _, s := range stacks {
 		for _, parameter := range []string{"FunctionName", "ProvisionFunctionName", "RotateFunctionName", "PresenceFunctionName",
-			"MonitorFunctionName", "ProviderFunctionName", "ConnectFunctionName", "RoleName", "ProvisioningRoleName"} {
+			"MonitorFunctionName", "ProviderFunctionName", "ConnectFunctionName", "RoleName", "ProvisioningRoleName", "RuleRoleName"} {
 			name := s.parameters[parameter]
 			if name == "" {
 				continue

@@ -129,6 +129,14 @@ func TestConnectFunction(t *testing.T) {
 	f.asks(connection(t, pemOf(good)), yes)
 	f.asks(connection(t, pemOf(makeCA(t).device(2, "SN-002"))), no) // of another CA
 
+	// An old manifest refuses what no list answers for.
+	w.put(hook.Head{PushedAt: time.Now().Add(-2 * time.Minute), Server: "a", MaxAge: time.Hour}.Item())
+	strict := start(t, "connect", w.env("MINTMARK_MAX_AGE=1m")...)
+	strict.asks(connection(t, pemOf(good)), no)
+	marks.asks(connection(t, pemOf(good)), yes)
+	strict = start(t, "connect", w.env("MINTMARK_MAX_AGE=1m", "MINTMARK_CRLS="+site.URL+"/crl", "MINTMARK_ANCHORS="+pemOf(ca.cert))...)
+	strict.asks(connection(t, pemOf(good)), yes)
+
 	site.Close()
 	down := start(t, "connect", w.env("MINTMARK_CRLS="+site.URL+"/crl", "MINTMARK_ANCHORS="+pemOf(ca.cert))...)
 	down.asks(connection(t, pemOf(good)), no)

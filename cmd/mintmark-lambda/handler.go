@@ -32,7 +32,7 @@ var handlers = map[string]struct {
 	"presence":             {[]string{envTable, envRotation}, nil, openPresence},
 	"monitor":              {[]string{envTable, envRotation}, []string{envTopic, envDataEndpoint}, openMonitor},
 	"certificate-provider": {[]string{envTable, envESTURL, envESTLabel, envESTCA, envSecret}, []string{envMaxAge, envRotation}, openProvider},
-	"connect":              {[]string{envTable}, []string{envCRLs, envOCSP, envAnchors}, openConnect},
+	"connect":              {[]string{envTable}, []string{envMaxAge, envCRLs, envOCSP, envAnchors}, openConnect},
 }
 
 // invoke is a handler of lambda.Handler's shape: bytes in, bytes out. Events are
@@ -109,8 +109,8 @@ func openPresence(s settings, cfg aws.Config, log *slog.Logger) lambda.Handler {
 	return parsed(log, hook.ParsePresenceEvent, func(ctx context.Context, e hook.PresenceEvent) (any, error) { return nil, p.Handle(ctx, e) })
 }
 
-// openMonitor makes the monitor, which takes any event: what it does depends on the
-// clock alone.
+// openMonitor makes the monitor. What it does depends on the clock alone, and the
+// event is read to know that a schedule has asked.
 func openMonitor(s settings, cfg aws.Config, log *slog.Logger) lambda.Handler {
 	m := &hook.Monitor{
 		Dynamo: dynamodb.NewFromConfig(cfg),
@@ -121,12 +121,13 @@ func openMonitor(s settings, cfg aws.Config, log *slog.Logger) lambda.Handler {
 		}),
 		Table: s.table, Rotation: s.rotation, Topic: s.topic, Logger: log,
 	}
-	return invoke(func(ctx context.Context, _ []byte) (any, error) { return m.Handle(ctx) })
+	return parsed(log, hook.ParseScheduledEvent, func(ctx context.Context, _ hook.ScheduledEvent) (any, error) { return m.Handle(ctx) })
 }
 
 func openProvider(s settings, cfg aws.Config, log *slog.Logger) lambda.Handler {
 	p := &hook.Provider{
-		Dynamo: dynamodb.NewFromConfig(cfg), Table: s.table, Rotation: s.rotation, MaxAge: s.maxAge, Logger: log,
+		IoT: iot.NewFromConfig(cfg), Dynamo: dynamodb.NewFromConfig(cfg),
+		Table: s.table, Rotation: s.rotation, MaxAge: s.maxAge, Logger: log,
 		Enroller: enroller(s, secretsmanager.NewFromConfig(cfg)), Anchors: s.estCA,
 	}
 	return parsed(log, hook.ParseProviderEvent, func(ctx context.Context, e hook.ProviderEvent) (any, error) { return p.Handle(ctx, e) })
@@ -138,7 +139,7 @@ const connectTimeout = 3 * time.Second
 
 func openConnect(s settings, cfg aws.Config, log *slog.Logger) lambda.Handler {
 	c := &hook.Callback{
-		Dynamo: dynamodb.NewFromConfig(cfg), Table: s.table, CRLs: s.crls, OCSP: s.ocsp, Anchors: s.anchors, Logger: log,
+		Dynamo: dynamodb.NewFromConfig(cfg), Table: s.table, MaxAge: s.maxAge, CRLs: s.crls, OCSP: s.ocsp, Anchors: s.anchors, Logger: log,
 		Client: &http.Client{
 			Timeout:       connectTimeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -23,6 +23,8 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/config"
+
+	"mintmark/internal/awshttp"
 )
 
 func main() {
@@ -44,5 +46,6 @@ func run(ctx context.Context, getenv func(string) string) (lambda.Handler, error
 	if err != nil {
 		return nil, fmt.Errorf("loading the AWS configuration: %w", err)
 	}
+	cfg.HTTPClient = awshttp.Wrap(cfg.HTTPClient)
 	return handlers[s.handler].open(s, cfg, slog.New(slog.NewJSONHandler(os.Stdout, nil))), nil
 }

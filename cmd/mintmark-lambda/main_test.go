@@ -53,6 +53,9 @@ func TestSettings(t *testing.T) {
 	if s, err := read("jitr", map[string]string{envMaxAge: "90m"}); err != nil || s.maxAge != 90*time.Minute {
 		t.Errorf("%+v, %v", s, err)
 	}
+	if s, err := read("connect", map[string]string{envMaxAge: "2h"}); err != nil || s.maxAge != 2*time.Hour {
+		t.Errorf("%+v, %v", s, err)
+	}
 	if s, err := read("monitor", nil); err != nil || s.topic != "cmd/<thing>/alerts" {
 		t.Errorf("%+v, %v", s, err)
 	}
@@ -62,7 +65,7 @@ func TestSettings(t *testing.T) {
 	}
 	for _, bad := range []struct{ handler, name, value string }{
 		{"", envTable, "t"}, {"Provision", envTable, "t"},
-		{"jitr", envMaxAge, "-1h"}, {"jitr", envMaxAge, "0s"}, {"jitr", envMaxAge, "a day"},
+		{"jitr", envMaxAge, "-1h"}, {"jitr", envMaxAge, "0s"}, {"jitr", envMaxAge, "a day"}, {"connect", envMaxAge, "0s"},
 		{"monitor", envTopic, "cmd/alerts"}, {"monitor", envTopic, "cmd/<thing>/<thing>"}, {"monitor", envTopic, "cmd/<thing>/#"},
 		{"monitor", envTopic, "$aws/<thing>"}, {"monitor", envTopic, "<thing>/" + strings.Repeat("x", 120)},
 		{"monitor", envDataEndpoint, "x.iot.amazonaws.com"},

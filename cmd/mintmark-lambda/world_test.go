@@ -30,9 +30,13 @@ type world struct {
 	secrets *secretsmanager.Client
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB, change ...func(*awssim.Config)) *world {
 	t.Helper()
-	sim, err := awssim.Start(context.Background(), awssim.Config{Accounts: []awssim.Account{account}, Region: region})
+	conf := awssim.Config{Accounts: []awssim.Account{account}, Region: region}
+	for _, f := range change {
+		f(&conf)
+	}
+	sim, err := awssim.Start(context.Background(), conf)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -66,12 +67,23 @@ func awsTarget(ctx context.Context, client *admin.Client, name string) (string, 
 	return names[0], nil
 }
 
-// asking says on a terminal whom is waited for: an account that does not answer
-// takes most of a minute to give up.
-func (a *app) asking(target string) {
-	if isTerminal(a.err) {
-		a.say("asking AWS (target %s) ...", target)
+// asking runs fn, which asks AWS, and says first whom is waited for: an account
+// that does not answer takes minutes to give up. It is said on standard error
+// only, with --json too.
+func (a *app) asking(ctx context.Context, target string, fn func() error) error {
+	a.say("asking AWS (target %s) ...", target)
+	err := fn()
+	if err != nil && ctx.Err() != nil {
+		return interrupted{target}
 	}
+	return err
+}
+
+// interrupted is the end of a command that was stopped while it waited for AWS.
+type interrupted struct{ target string }
+
+func (e interrupted) Error() string {
+	return fmt.Sprintf("interrupted while waiting for AWS (target %s)", e.target)
 }
 
 // awsOutcome is what became of one target.
@@ -87,12 +99,15 @@ type awsOutcome struct {
 
 // eachTarget runs fn for each target, also after one that failed, and says at
 // the end how each went if there are several. fn returns the result in a few
-// words. The outcomes are for --json; the error is nil if no target failed.
-func (a *app) eachTarget(places []admin.AWSPlace, fn func(admin.AWSPlace) (string, error)) ([]awsOutcome, error) {
+// words. The outcomes are for --json; the error is nil if no target failed. An
+// interruption ends it, and what was not asked is left out.
+func (a *app) eachTarget(ctx context.Context, places []admin.AWSPlace, fn func(admin.AWSPlace) (string, error)) ([]awsOutcome, error) {
 	var list []awsOutcome
 	var failed, proposed []error
 	for _, place := range places {
-		a.asking(place.Target)
+		if ctx.Err() != nil {
+			break
+		}
 		result, err := fn(place)
 		one := awsOutcome{Target: place.Target, AccountID: place.AccountID, Region: place.Region, Result: result, err: err}
 		var waits *admin.Proposed
@@ -137,13 +152,21 @@ func firstLine(text string) string {
 	return text
 }
 
-// reconciled is a plan as it is rendered.
-func reconciled(p admin.Plan) reconcile.Plan {
-	plan := reconcile.Plan{Target: p.Target}
+// render writes a plan for people. What is as it should be is counted, not listed.
+func (a *app) render(w io.Writer, p admin.Plan) error {
+	plan, same := reconcile.Plan{Target: p.Target}, 0
 	for _, c := range p.Changes {
+		if reconcile.Action(c.Action) == reconcile.None {
+			same++
+			continue
+		}
 		plan.Changes = append(plan.Changes, reconcile.Change{
 			Kind: printable(c.Kind), Subject: printable(c.Subject), Action: reconcile.Action(c.Action), Before: c.Before, After: c.After, Destructive: c.Destructive,
 		})
 	}
-	return plan
+	if err := plan.Render(w); err != nil || same == 0 {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%d as it should be\n", same)
+	return err
 }

@@ -67,8 +67,11 @@ issued here and not known at AWS yet.`,
 				if err != nil {
 					return err
 				}
-				a.asking(name)
-				list, err := client.AWSClaims(c.Context(), name, order.ID)
+				var list admin.AWSClaims
+				err = a.asking(c.Context(), name, func() (err error) {
+					list, err = client.AWSClaims(c.Context(), name, order.ID)
+					return err
+				})
 				if err != nil {
 					return err
 				}
@@ -97,7 +100,7 @@ func (a *app) printClaims(order admin.Order, list admin.AWSClaims) error {
 	if err := t.flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(a.out, "%d devices came in under %s, which is %s and for %d\n", list.Used, order.ID, orderState(order), order.Quantity)
+	_, err := fmt.Fprintf(a.out, "%s came in under %s, which is %s and for %d\n", plural(list.Used, "device"), order.ID, orderState(order), order.Quantity)
 	return err
 }
 
@@ -125,7 +128,7 @@ AWS is told as soon as it can be; aws claim list shows when it was.`,
 				if err != nil {
 					return err
 				}
-				a.say("%s is killed; %d claim certificates of ours are revoked", order.ID, len(killed.Revoked))
+				a.say("%s is killed; revoked here: %s", order.ID, plural(len(killed.Revoked), "claim certificate"))
 				if killed.Warning != "" {
 					a.say("warning: %s", killed.Warning)
 				}
@@ -133,7 +136,6 @@ AWS is told as soon as it can be; aws claim list shows when it was.`,
 					a.say("no server runs, so that AWS is not told yet: it is as soon as one does")
 					wait = 0
 				}
-				a.asking(name)
 				return a.showKilled(c.Context(), client, name, killed, wait)
 			})
 		})
@@ -144,8 +146,12 @@ AWS is told as soon as it can be; aws claim list shows when it was.`,
 
 // showKilled waits until AWS lets none of the claims in any more, and shows them.
 func (a *app) showKilled(ctx context.Context, client *admin.Client, target string, killed admin.Killed, wait time.Duration) error {
-	list, err := awaitClaims(ctx, client, target, killed.Order.ID, wait, func(one admin.AWSClaim) bool {
-		return one.Status == "REVOKED" || one.Status == "INACTIVE"
+	var list admin.AWSClaims
+	err := a.asking(ctx, target, func() (err error) {
+		list, err = awaitClaims(ctx, client, target, killed.Order.ID, wait, func(one admin.AWSClaim) bool {
+			return one.Status == "REVOKED" || one.Status == "INACTIVE"
+		})
+		return err
 	})
 	if err != nil && !errors.Is(err, errNotYet) {
 		a.say("warning: the order is dead here, and what AWS has cannot be seen: %v\nmintmark aws claim list %s shows it later", err, killed.Order.ID)

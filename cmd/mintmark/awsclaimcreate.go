@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,7 +42,9 @@ func newAWSClaimCreate(a *app) *cobra.Command {
 		`Create makes keys here, has claim certificates issued for them, and writes each
 with its key and chain to a file of its own, DIR/ORDER-0001.pem and so on, mode
 0600. Keys never leave this machine. Run it again and it continues: files that
-are complete count, and are never touched.
+are complete count, and are never touched. In another directory the numbers go
+on after the claim certificates of the order that are on record here, or with
+--aws-issued that AWS has.
 
 The certificates are issued by orders.issuer and registered with AWS, which
 takes some seconds. With --aws-issued AWS issues them.`,
@@ -93,9 +97,13 @@ func (b *claimBatch) make(ctx context.Context, count int) ([]claimMade, error) {
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
 		return nil, err
 	}
+	first, err := b.first(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var made []claimMade
 	for i := 1; i <= count; i++ {
-		file := filepath.Join(b.dir, fmt.Sprintf("%s-%04d.pem", b.order, i))
+		file := b.file(first + i - 1)
 		key, complete, err := b.key(file)
 		if err != nil {
 			return made, err
@@ -115,6 +123,40 @@ func (b *claimBatch) make(ctx context.Context, count int) ([]claimMade, error) {
 		}
 	}
 	return made, nil
+}
+
+func (b *claimBatch) file(number int) string {
+	return filepath.Join(b.dir, fmt.Sprintf("%s-%04d.pem", b.order, number))
+}
+
+// first is the number of the directory's first file: that which is there, or the
+// one after the claim certificates that the order has.
+func (b *claimBatch) first(ctx context.Context) (int, error) {
+	entries, err := os.ReadDir(b.dir)
+	if err != nil {
+		return 0, err
+	}
+	first := 0
+	for _, e := range entries {
+		text, ours := strings.CutPrefix(e.Name(), b.order+"-")
+		number, err := strconv.Atoi(strings.TrimSuffix(text, ".pem"))
+		if ours && err == nil && number > 0 && e.Name() == filepath.Base(b.file(number)) && (first == 0 || number < first) {
+			first = number
+		}
+	}
+	if first > 0 {
+		return first, nil
+	}
+	if b.aws { // AWS must answer anyway, and it alone knows those that it issued
+		var list admin.AWSClaims
+		err := b.a.asking(ctx, b.target, func() (err error) {
+			list, err = b.client.AWSClaims(ctx, b.target, b.order)
+			return err
+		})
+		return len(list.Claims) + 1, err
+	}
+	list, err := b.client.Certificates(ctx, admin.Query{Order: b.order, Purpose: "claim", Limit: admin.MaxPage})
+	return len(list.Certificates) + 1, err
 }
 
 // key is the key of a file: that of an earlier run which was cut off, or a new
@@ -195,9 +237,11 @@ func (b *claimBatch) report(ctx context.Context, made []claimMade, count int, wa
 	case !b.a.serverRuns() && !b.aws:
 		b.a.say("no server runs, so that AWS does not know them yet: it is told as soon as one does")
 	default:
-		b.a.asking(b.target)
-		_, err := awaitClaims(ctx, b.client, b.target, b.order, wait, func(one admin.AWSClaim) bool {
-			return !waiting[one.CertificateID] || one.Status == "ACTIVE"
+		err := b.a.asking(ctx, b.target, func() error {
+			_, err := awaitClaims(ctx, b.client, b.target, b.order, wait, func(one admin.AWSClaim) bool {
+				return !waiting[one.CertificateID] || one.Status == "ACTIVE"
+			})
+			return err
 		})
 		switch {
 		case err == nil:
@@ -218,6 +262,6 @@ func (b *claimBatch) report(ctx context.Context, made []claimMade, count int, wa
 			Active bool `json:"active"`
 		}{b.order, b.target, append([]claimMade{}, made...), count, active})
 	}
-	b.a.say("%d claim certificates in %s, %d of them made now", count, b.dir, len(made))
+	b.a.say("%s in %s, %d made now", plural(count, "claim certificate"), b.dir, len(made))
 	return nil
 }

@@ -31,11 +31,14 @@ key of a CA. The exit status is 1 if anything is left.`,
 					return err
 				}
 				list, left := []admin.AWSDrift{}, 0
-				outcomes, failed := a.eachTarget(places, func(place admin.AWSPlace) (string, error) {
+				outcomes, failed := a.eachTarget(c.Context(), places, func(place admin.AWSPlace) (string, error) {
 					var drift admin.AWSDrift
 					var err error
 					if run {
-						drift, err = client.AWSReconcile(c.Context(), place.Target, admin.AWSReconcile{Adopt: adopt})
+						err = a.asking(c.Context(), place.Target, func() (err error) {
+							drift, err = client.AWSReconcile(c.Context(), place.Target, admin.AWSReconcile{Adopt: adopt})
+							return err
+						})
 					} else {
 						drift, err = client.AWSDrift(c.Context(), place.Target)
 					}
@@ -54,7 +57,7 @@ key of a CA. The exit status is 1 if anything is left.`,
 					err = a.printDrift(list)
 				}
 				if failed == nil && left > 0 {
-					failed = fmt.Errorf("%d certificates are left for a person to decide about", left)
+					failed = fmt.Errorf("left for a person to decide about: %s", plural(left, "certificate"))
 				}
 				return errors.Join(failed, err)
 			})
@@ -77,12 +80,12 @@ func driftWords(d admin.AWSDrift) string {
 }
 
 func (a *app) printDrift(list []admin.AWSDrift) error {
-	t := newTable(a.out, "TARGET", "WHAT", "CERTIFICATE", "SERIAL", "DEVICE", "HERE", "AT AWS", "")
+	t := newTable(a.out, "TARGET", "WHAT", "CERTIFICATE", "SERIAL", "DEVICE", "HERE", "AT AWS", "WHY")
 	rows := 0
 	for _, d := range list {
 		a.say("%s: %s%s", d.Target, driftWords(d), sinceWords(d))
 		if d.Unknown > 0 {
-			a.say("%s: ALARM: %d certificates under our CAs were never issued here: the key of a CA may be in other hands", d.Target, d.Unknown)
+			a.say("%s: ALARM: under our CAs and never issued here: %s: the key of a CA may be in other hands", d.Target, plural(d.Unknown, "certificate"))
 		}
 		for _, part := range []struct {
 			what string

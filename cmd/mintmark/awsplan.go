@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mintmark/admin"
+	"mintmark/internal/reconcile"
 )
 
 func newAWSPlan(a *app) *cobra.Command {
@@ -21,14 +22,18 @@ func newAWSPlan(a *app) *cobra.Command {
 					return err
 				}
 				plans := []admin.Plan{}
-				outcomes, failed := a.eachTarget(places, func(place admin.AWSPlace) (string, error) {
-					plan, err := client.AWSPlan(c.Context(), place.Target)
+				outcomes, failed := a.eachTarget(c.Context(), places, func(place admin.AWSPlace) (string, error) {
+					var plan admin.Plan
+					err := a.asking(c.Context(), place.Target, func() (err error) {
+						plan, err = client.AWSPlan(c.Context(), place.Target)
+						return err
+					})
 					if err != nil {
 						return "", err
 					}
 					plans = append(plans, plan)
 					if !a.json {
-						err = reconciled(plan).Render(a.out)
+						err = a.render(a.out, plan)
 					}
 					return planWords(plan), err
 				})
@@ -81,7 +86,7 @@ out (exit status 3).`,
 					return err
 				}
 				done := []admin.Plan{}
-				outcomes, failed := a.eachTarget(places, func(place admin.AWSPlace) (string, error) {
+				outcomes, failed := a.eachTarget(c.Context(), places, func(place admin.AWSPlace) (string, error) {
 					plan, err := a.applyAWS(c.Context(), client, place.Target, hash, yes)
 					if err != nil {
 						return "", err
@@ -108,12 +113,16 @@ out (exit status 3).`,
 // applyAWS carries out the plan of one target, after it was agreed to.
 func (a *app) applyAWS(ctx context.Context, client *admin.Client, name, hash string, yes bool) (admin.Plan, error) {
 	if hash == "" {
-		plan, err := client.AWSPlan(ctx, name)
+		var plan admin.Plan
+		err := a.asking(ctx, name, func() (err error) {
+			plan, err = client.AWSPlan(ctx, name)
+			return err
+		})
 		if err != nil {
 			return plan, err
 		}
 		if plan.Refused > 0 || plan.Pending > 0 {
-			if err := reconciled(plan).Render(a.err); err != nil {
+			if err := a.render(a.err, plan); err != nil {
 				return plan, err
 			}
 		}
@@ -127,8 +136,14 @@ func (a *app) applyAWS(ctx context.Context, client *admin.Client, name, hash str
 		}
 		hash = plan.Hash
 	}
-	plan, err := client.AWSApply(ctx, name, admin.AWSApply{Hash: hash}, func(c admin.Change) {
-		a.say("%s %s: %s", c.Kind, printable(c.Subject), c.Action)
+	var plan admin.Plan
+	err := a.asking(ctx, name, func() (err error) {
+		plan, err = client.AWSApply(ctx, name, admin.AWSApply{Hash: hash}, func(c admin.Change) {
+			if reconcile.Action(c.Action) != reconcile.None {
+				a.say("%s %s: %s", c.Kind, printable(c.Subject), c.Action)
+			}
+		})
+		return err
 	})
 	if err != nil {
 		return plan, err

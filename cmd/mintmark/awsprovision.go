@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/tls"
@@ -38,7 +39,8 @@ func newAWSProvision(a *app) *cobra.Command {
 		`Provision does what a device does at its first start: it connects to AWS with
 the claim certificate, sends a certification request for a key that is made
 here, and is registered by the provisioning template. With the device's own
-certificate and its rotation template it gets the next one.
+certificate, its rotation template and --client-id with the name of its thing it
+gets the next one.
 
 The key is written first, mode 0600. If anything fails, run the same command
 again: a key without a certificate is used, a certificate is not overwritten.`,
@@ -54,7 +56,7 @@ again: a key without a certificate is used, a certificate is not overwritten.`,
 	flags.StringVar(&f.claimKey, "claim-key", "", "`file` with the key of it (default the same file)")
 	flags.StringVar(&f.template, "template", "", "`name` of the provisioning template")
 	flags.StringVar(&f.serial, "serial", "", "the device's `identifier`: the parameter SerialNumber")
-	flags.StringVar(&f.clientID, "client-id", "", "MQTT client `identifier` (default that of --serial)")
+	flags.StringVar(&f.clientID, "client-id", "", "MQTT client `identifier` (default that of --serial); for a rotation the name of the thing")
 	flags.StringArrayVar(&f.parameters, "parameter", nil, "further parameter of the template, `NAME=VALUE`; may be repeated")
 	flags.StringVar(&f.newKey, "new-key", "", "`file` for the device's new key")
 	flags.StringVar(&f.keyType, "key-type", "P-256", "`type` of the new key: P-256, P-384, RSA-2048, RSA-3072")
@@ -72,6 +74,9 @@ func (f provisionFlags) config() (claim.Config, error) {
 	}
 	pair, err := tls.LoadX509KeyPair(f.claim, f.claimKey)
 	if err != nil {
+		if f.claimKey == f.claim && !holdsKey(f.claim) {
+			return claim.Config{}, fmt.Errorf("loading the claim certificate: there is no key in %s: name the file that holds it with --claim-key", f.claim)
+		}
 		return claim.Config{}, fmt.Errorf("loading the claim certificate and its key: %w", err)
 	}
 	cfg := claim.Config{
@@ -101,6 +106,12 @@ func (f provisionFlags) config() (claim.Config, error) {
 	return cfg, nil
 }
 
+// holdsKey reports whether a file that can be read holds a private key.
+func holdsKey(name string) bool {
+	data, err := os.ReadFile(name)
+	return err != nil || bytes.Contains(data, []byte("PRIVATE KEY-----"))
+}
+
 // key is that of an earlier run which got no certificate, or a new one.
 func (f provisionFlags) key() (crypto.Signer, error) {
 	if _, err := os.Lstat(f.out); !errors.Is(err, fs.ErrNotExist) {
@@ -121,11 +132,13 @@ func (a *app) provision(ctx context.Context, f provisionFlags) error {
 	if err != nil {
 		return err
 	}
-	level := slog.LevelWarn
 	if f.verbose {
-		level = slog.LevelInfo
+		cfg.Logger = a.logger(slog.LevelInfo)
+	} else {
+		cfg.Failed = func(err error, pause time.Duration) {
+			a.say("%v; trying again in %v", err, pause.Round(100*time.Millisecond))
+		}
 	}
-	cfg.Logger = a.logger(level)
 	key, err := f.key()
 	if err != nil {
 		return err
@@ -139,6 +152,9 @@ func (a *app) provision(ctx context.Context, f provisionFlags) error {
 	got, err := claim.Provision(ctx, cfg)
 	lost := errors.Is(err, claim.ErrAnswerLost)
 	if err != nil && !(lost && got.Certificate != nil) {
+		if f.clientID == "" && claim.IsNotLetIn(err) {
+			err = fmt.Errorf("%w\nwith a device's own certificate the client id is the name of its thing: give --client-id THING", err)
+		}
 		return err
 	}
 	if saved := replaceFile(f.out, got.PEM, 0o644); saved != nil {

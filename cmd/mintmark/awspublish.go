@@ -3,13 +3,14 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/spf13/cobra"
+
+	"mintmark/awsreg/claim"
 )
 
 // publishTimeout bounds connecting and publishing, each.
@@ -76,9 +77,13 @@ func finish(token mqtt.Token, doing string) error {
 	if !token.WaitTimeout(publishTimeout) {
 		return fmt.Errorf("%s: no answer within %v", doing, publishTimeout)
 	}
-	if err := token.Error(); err != nil {
-		return errors.Join(fmt.Errorf("%s: %w", doing, err),
-			errors.New("AWS closes the connection of a certificate that is pending, inactive, revoked or without a policy for what was done; it gives no reason"))
+	err := token.Error()
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = claim.Cause(err)
+	if claim.Closed(err) {
+		return fmt.Errorf("%s: %w\nAWS closes the connection of a certificate that is pending, inactive, revoked or without a policy for what was done; it gives no reason", doing, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mintmark/admin"
+	"mintmark/awsreg"
 )
 
 func newAWSStatus(a *app) *cobra.Command {
@@ -28,8 +29,12 @@ to apply. CAs of ours that are registered and not configured are shown, too.`,
 					return err
 				}
 				list := []admin.AWSStatus{}
-				outcomes, failed := a.eachTarget(places, func(place admin.AWSPlace) (string, error) {
-					status, err := client.AWSStatus(c.Context(), place.Target, count)
+				outcomes, failed := a.eachTarget(c.Context(), places, func(place admin.AWSPlace) (string, error) {
+					var status admin.AWSStatus
+					err := a.asking(c.Context(), place.Target, func() (err error) {
+						status, err = client.AWSStatus(c.Context(), place.Target, count)
+						return err
+					})
 					if err != nil {
 						return "", err
 					}
@@ -106,11 +111,8 @@ func (a *app) printAWSCAs(list []admin.AWSStatus, count bool) error {
 	t := newTable(a.out, heading...)
 	for _, s := range list {
 		for _, one := range s.CAs {
-			state := one.State
-			if !one.Registered {
-				state = "not registered"
-			}
-			row := []string{s.Target, s.Region, one.Issuer, one.Use, state, one.Mode, one.AutoRegistration, day(&one.NotAfter)}
+			state, mode := caWords(one)
+			row := []string{s.Target, s.Region, one.Issuer, one.Use, state, mode, one.AutoRegistration, day(&one.NotAfter)}
 			if count {
 				row = append(row, countWords(one.Certificates))
 			}
@@ -120,8 +122,23 @@ func (a *app) printAWSCAs(list []admin.AWSStatus, count bool) error {
 	return t.flush()
 }
 
-// countWords list certificates by AWS's word for their status.
+// caWords are the state and the mode of a CA.
+func caWords(one admin.AWSCA) (state, mode string) {
+	switch {
+	case one.Registered:
+		return one.State, one.Mode
+	case one.Mode == awsreg.ModeNone:
+		return "not to be registered", one.Mode
+	}
+	return "not registered", one.Mode
+}
+
+// countWords list certificates by AWS's word for their status. There are counts
+// where certificates were counted, and then none of them is 0.
 func countWords(counts map[string]int) string {
+	if counts != nil && len(counts) == 0 {
+		return "0"
+	}
 	var words []string
 	for _, status := range slices.Sorted(maps.Keys(counts)) {
 		words = append(words, fmt.Sprintf("%d %s", counts[status], status))

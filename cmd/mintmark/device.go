@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -83,7 +84,8 @@ func (a *app) printDevices(list admin.Devices) error {
 func newDeviceShow(a *app) *cobra.Command {
 	return a.command("show ID", "Show one device with its history", `Show prints what the inventory says of a device, the certificates that it was
 issued, the newest first, the requests that wait for a person or have been
-approved, and what was refused lately to requests that named it.`,
+approved, and what was refused lately to requests that named it. A device to
+which AWS issued the certificate has none here, and stays expected.`,
 		"  mintmark device show press-0042 --dir ./factory", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				d, err := client.Device(c.Context(), args[0])
@@ -96,9 +98,28 @@ approved, and what was refused lately to requests that named it.`,
 				if a.json {
 					return a.printJSON(d)
 				}
-				return a.printDevice(d)
+				if err := a.printDevice(d); err != nil {
+					return err
+				}
+				if note := fleetNote(c.Context(), client, d); note != "" {
+					a.say("%s", note)
+				}
+				return nil
 			})
 		})
+}
+
+// fleetNote says of a device without a certificate in the ledger that AWS may have
+// issued it one, if it is listed under a fleet's work order; it is empty otherwise.
+func fleetNote(ctx context.Context, client *admin.Client, d admin.Device) string {
+	if len(d.Certificates) > 0 || d.Order == "" {
+		return ""
+	}
+	order, err := client.Order(ctx, d.Order)
+	if err != nil || !strings.HasPrefix(order.Label, "aws:") {
+		return ""
+	}
+	return fmt.Sprintf("work order %s is for a fleet: AWS issues the certificates of its devices, which are not in the ledger; mintmark aws claim list %s counts those that came in", order.ID, order.ID)
 }
 
 func (a *app) printDevice(d admin.Device) error {
@@ -202,7 +223,9 @@ func newDeviceChange(a *app, change deviceChange) *cobra.Command {
 				if a.json {
 					return a.printJSON(d)
 				}
-				_, err = fmt.Fprintf(a.out, "%s is %s\n", d.ID, d.State)
+				if _, err = fmt.Fprintf(a.out, "%s is %s\n", d.ID, d.State); err == nil && d.Unknown {
+					a.say("mintmark did not know %s: it is neither listed nor has it a certificate from here; check the name, release ends it", printable(d.ID))
+				}
 				return err
 			})
 		})

@@ -15,7 +15,8 @@ func newDeviceKit(a *app) *cobra.Command {
 		`Kit writes the device's certificate and chain, Amazon's root certificates, the
 endpoint with its ports, and programs for mosquitto, the device SDKs and others
 that run as they are. The private key is the device's and never in it: the
-programs name the file where it lies.`,
+programs name the file where it lies. It is for certificates of ours: one that
+AWS issued to a device of a fleet is where aws provision wrote it.`,
 		"  mintmark device kit press-0042 --target line-a --out ./press-0042 --dir ./factory", cobra.ExactArgs(1),
 		func(c *cobra.Command, args []string) error {
 			var anchors []byte
@@ -31,9 +32,17 @@ programs name the file where it lies.`,
 				if err != nil {
 					return err
 				}
-				a.asking(name)
-				got, err := client.AWSConnection(c.Context(), name, args[0])
+				var got admin.AWSConnection
+				err = a.asking(c.Context(), name, func() (err error) {
+					got, err = client.AWSConnection(c.Context(), name, args[0])
+					return err
+				})
 				if err != nil {
+					if d, known := client.Device(c.Context(), args[0]); known == nil && c.Context().Err() == nil {
+						if note := fleetNote(c.Context(), client, d); note != "" {
+							return fmt.Errorf("%w: %s", err, note)
+						}
+					}
 					return err
 				}
 				files, err := kit.Write(out, kit.Kit{

@@ -21,8 +21,8 @@ func newOrderCreate(a *app) *cobra.Command {
 		"Make a work order and its credential", `Create makes a work order and writes its credential to a file: with
 --secret-out the line ID:secret, mode 0400; with --claim-out a key that is made
 here, its claim certificate and the chain, mode 0600. The server keeps neither.
-Devices are bounded by --range or by a list. With --devices the list is checked
-first and imported last.
+Devices are bounded by --range or by a list. With --devices the list is imported
+first, as device import --order does; if it is refused, no order is made.
 
 An order for a fleet at AWS has the label aws:TARGET/TEMPLATE and no secret:
 mintmark aws claim create makes its claim certificates.`,
@@ -58,27 +58,29 @@ mintmark aws claim create makes its claim certificates.`,
 			if devices != "" {
 				in.Listed = true
 				if devices == "-" {
-					return usagef("--devices - cannot be: the list is read twice, so put it into a file")
+					return usagef("--devices - cannot be: put the list into a file")
 				}
 				if err := listFormat(&list, devices, ""); err != nil {
 					return err
 				}
 			}
 			return a.withClient(c.Context(), func(client *admin.Client) error {
-				if devices != "" {
-					check := list
-					check.Check = true
-					if _, err := a.importList(c.Context(), client, devices, check); err != nil {
-						return fmt.Errorf("no work order was made: %w", err)
-					}
-				}
+				var listed admin.ListImported
 				if err := credential.create(a, in.ID, func(csr string) (admin.OrderCredential, error) {
+					var err error
+					if listed, err = a.listOrder(c.Context(), client, in.ID, devices, list); err != nil {
+						return admin.OrderCredential{}, err
+					}
 					in.ClaimCSR = csr
-					return client.CreateOrder(c.Context(), in)
-				}); err != nil {
+					made, err := client.CreateOrder(c.Context(), in)
+					if err != nil && listed.ID != "" {
+						err = fmt.Errorf("%w\nthe devices are listed, and no work order was made: put it right, and run the same command again", err)
+					}
+					return made, err
+				}); err != nil || devices == "" || a.json { // which has printed the order; device list --order has the rest
 					return err
 				}
-				return a.listOrder(c.Context(), client, in.ID, devices, list)
+				return a.printImported(listed, list)
 			})
 		})
 	f := c.Flags()
@@ -98,17 +100,19 @@ mintmark aws claim create makes its claim certificates.`,
 	return c
 }
 
-// listOrder imports the list of an order that was made.
-func (a *app) listOrder(ctx context.Context, client *admin.Client, id, file string, list admin.ListImport) error {
+// listOrder imports the list of an order that is about to be made. The list comes
+// first: an order whose list is refused would be there without it, and its name
+// taken. An order that is there already gets no further devices by this.
+func (a *app) listOrder(ctx context.Context, client *admin.Client, id, file string, list admin.ListImport) (admin.ListImported, error) {
 	if file == "" {
-		return nil
+		return admin.ListImported{}, nil
+	}
+	if _, err := client.Order(ctx, id); err == nil || !admin.IsNotFound(err) {
+		return admin.ListImported{}, err // CreateOrder says it
 	}
 	done, err := a.importList(ctx, client, file, list)
 	if err != nil {
-		return fmt.Errorf("work order %s is made, but its list is not imported: correct it and run mintmark device import %s --order %s: %w", id, file, id, err)
+		return done, fmt.Errorf("no work order was made: %w\nif the list is right and what is listed is not, mintmark device import %s --order %s --update has it changed first", err, file, id)
 	}
-	if a.json {
-		return nil // the order was printed; what was listed is in device list --order
-	}
-	return a.printImported(done, list)
+	return done, nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -14,6 +15,7 @@ type simOptions struct {
 	config      awssim.Config
 	functions   []string
 	environment []string
+	timeouts    []string
 	buckets     []string
 	faults      []string
 	quotas      bool
@@ -23,6 +25,7 @@ type simOptions struct {
 func (o *simOptions) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.functions, "function", nil, "Lambda function as `NAME=PATH` of its bootstrap; may be repeated")
 	f.StringArrayVar(&o.environment, "function-env", nil, "`[NAME/]KEY=VALUE` in the environment of the function NAME, or of every function; may be repeated")
+	f.StringArrayVar(&o.timeouts, "function-timeout", nil, "time-out of a function as `NAME=DURATION`, at most 15m (default 30s); may be repeated")
 	f.StringArrayVar(&o.buckets, "bucket", nil, "S3 bucket as `NAME=DIRECTORY`, whose files are its objects; may be repeated (others are made in --state)")
 	f.BoolVar(&o.quotas, "quotas", false, "throttle calls to AWS's table of quotas")
 	f.Float64Var(&o.scale, "quota-scale", 1, "with --quotas: `factor` of every quota")
@@ -33,6 +36,9 @@ func (o *simOptions) flags(f *pflag.FlagSet) {
 func (o *simOptions) parse() ([]awssim.Fault, error) {
 	var err error
 	if o.config.Functions, err = parseFunctions(o.functions, o.environment); err != nil {
+		return nil, err
+	}
+	if err = setTimeouts(o.config.Functions, o.timeouts); err != nil {
 		return nil, err
 	}
 	if o.config.Buckets, err = parseBuckets(o.buckets); err != nil {
@@ -100,6 +106,27 @@ func parseFunctions(list, environment []string) (map[string]awssim.Function, err
 		functions[name] = fn
 	}
 	return functions, nil
+}
+
+// setTimeouts reads NAME=DURATION into the functions of these names.
+func setTimeouts(functions map[string]awssim.Function, list []string) error {
+	for _, text := range list {
+		name, value, _ := strings.Cut(text, "=")
+		d, err := time.ParseDuration(value)
+		if err != nil || d <= 0 {
+			return usagef("--function-timeout %q is not NAME=DURATION, as in hook=5s", text)
+		}
+		fn, ok := functions[name]
+		switch {
+		case !ok:
+			return usagef("--function-timeout %q: there is no --function %s", text, name)
+		case fn.Timeout != 0:
+			return usagef("--function-timeout of %s is given twice", name)
+		}
+		fn.Timeout = d
+		functions[name] = fn
+	}
+	return nil
 }
 
 // parseBuckets reads NAME=DIRECTORY.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestSimFunctions(t *testing.T) {
@@ -26,6 +27,19 @@ func TestSimFunctions(t *testing.T) {
 	} {
 		if _, err := parseFunctions(strings.Fields(tt.functions), strings.Fields(tt.environment)); err == nil {
 			t.Errorf("--function %q --function-env %q are taken", tt.functions, tt.environment)
+		}
+	}
+}
+
+func TestSimTimeouts(t *testing.T) {
+	o := simOptions{scale: 1, functions: []string{"hook=/a", "jitr=/a"}, timeouts: []string{"hook=5s"}}
+	if _, err := o.parse(); err != nil || o.config.Functions["hook"].Timeout != 5*time.Second || o.config.Functions["jitr"].Timeout != 0 {
+		t.Errorf("%+v, %v", o.config.Functions, err)
+	}
+	for _, list := range [][]string{{"hook"}, {"hook="}, {"hook=5"}, {"hook=soon"}, {"hook=0s"}, {"hook=-5s"}, {"=5s"}, {"other=5s"}, {"hook=5s", "hook=6s"}} {
+		o := simOptions{scale: 1, functions: []string{"hook=/a"}, timeouts: list}
+		if _, err := o.parse(); err == nil {
+			t.Errorf("--function-timeout %q is taken", list)
 		}
 	}
 }

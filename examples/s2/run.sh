@@ -20,17 +20,10 @@ ls stack stack/documents
 "$M" aws doctor stack/*.yaml stack/documents/*.json
 "$M" aws apply --yes --dir ca
 
-step "The rule stack: a bucket and three rules"
+step "The rule stack: what CloudFormation would make of ingest.yaml, with the aws command"
 cloud s3 mb s3://messages.example
 for n in 1 2 3; do
-	cat >rule.json <<END
-{
-  "awsIotSqlVersion": "2016-03-23",
-  "sql": "SELECT * FROM 'test-rule/rule$n'",
-  "actions": [{"s3": {"bucketName": "messages.example", "key": "\${topic()}/\${timestamp()}", "roleArn": "arn:aws:iam::123456789012:role/messages"}}]
-}
-END
-	cloud iot create-topic-rule --rule-name test_rule_rule$n --topic-rule-payload file://rule.json
+	cloud iot create-topic-rule --rule-name test_rule_rule$n --topic-rule-payload file://stack/documents/test_rule_rule$n.rule.json
 done
 
 step "A work order for serial numbers from 2974680001 to 2974680100"

@@ -88,6 +88,7 @@ type deviceContent struct {
 	State  ledger.DeviceState `json:"state"`
 	Actor  string             `json:"actor,omitempty"`
 	Note   string             `json:"note,omitempty"`
+	New    bool               `json:"new,omitempty"`
 }
 
 type orderContent struct {

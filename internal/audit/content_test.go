@@ -32,7 +32,7 @@ func coldEvents() []ledger.Event {
 		}}},
 		{Kind: ledger.EventListed, At: at, Import: list},
 		{Kind: ledger.EventUnlisted, At: at, Import: &ledger.Import{ID: "im-2", At: at}},
-		{Kind: ledger.EventDevice, At: at, Device: &ledger.DeviceChange{Device: "dev-1", State: ledger.Held, Actor: "anna", Note: "stolen"}},
+		{Kind: ledger.EventDevice, At: at, Device: &ledger.DeviceChange{Device: "dev-1", State: ledger.Held, Actor: "anna", Note: "stolen", New: true}},
 		{Kind: ledger.EventOrder, At: at, Order: &ledger.Order{
 			ID: "WO-1", Product: "gw", Profile: "gateway", Label: "line", Station: "s-2", Quantity: 1000,
 			Ranges: []ledger.Range{{First: "gw-0001", Last: "gw-1000"}}, Listed: true,

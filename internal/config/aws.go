@@ -33,6 +33,8 @@ type AWSTarget struct {
 	Rotation *AWSRotation `yaml:"rotation"`
 	Provider *AWSProvider `yaml:"certificate_provider"`
 	Callback *AWSCallback `yaml:"connect_callback"`
+	// Ingest stores the messages of devices in S3; for aws render.
+	Ingest *AWSIngest `yaml:"ingest"`
 	// Stack leaves policies, templates, rules, thing types and groups to the stack
 	// that aws render writes; apply only compares them.
 	Stack bool `yaml:"stack"`
@@ -142,6 +144,16 @@ type AWSProvider struct {
 	// Secret names the secret in AWS Secrets Manager that holds the key and the
 	// certificate of the registration authority.
 	Secret string `yaml:"secret"`
+}
+
+// AWSIngest is a bucket and three topic rules that store what devices send there,
+// under the topic and the time.
+type AWSIngest struct {
+	Bucket string `yaml:"bucket"`
+	// Rule begins the names of the rules, <rule>_rule1 to _rule3; Topic those of the
+	// topics, <topic>/rule1 to /rule3.
+	Rule  string `yaml:"rule"`
+	Topic string `yaml:"topic"`
 }
 
 // AWSCallback asks about each connection before it is taken; for aws render.

@@ -60,6 +60,7 @@ aws:
         function: arn:aws:lambda:eu-central-1:123456789012:function:connect
         crls: ["http://ca.example:8080/crl/issuing.crl"]
         ocsp: http://ocsp.example
+      ingest: {bucket: messages.example, rule: pumps, topic: pumps}
 `
 
 func TestParseAWS(t *testing.T) {
@@ -144,9 +145,17 @@ func TestRefusedAWS(t *testing.T) {
 		{"provider over plain http", "https://ca.example.org:8443", "http://ca.example.org", "certificate_provider.url"},
 		{"password in the provider's URL", "https://ca.example.org:8443", "https://u:hunter2@ca.example.org", "certificate_provider.url"},
 		{"provider's label", "label: cloud", "label: Cloud/1", "certificate_provider.label"},
+		{"provider's label that trusts", "{name: line, profile: device, issuer: issuing, authorize: inventory", "{name: cloud, profile: device, issuer: issuing, authorize: trusted", "certificate_provider.label: label \"cloud\" authorizes whatever"},
+		{"provider's label under a CA of JITR", "{name: line, profile: device, issuer: issuing,", "{name: cloud, profile: device, issuer: jitr,", "come into service in target \"a\" by jitr"},
+		{"provider's label under a CA of JITP", "{name: line, profile: device, issuer: issuing,", "{name: cloud, profile: device, issuer: jitp,", "by jitp"},
+		{"provider's label under a CA whose certificates are registered", "{name: line, profile: device, issuer: issuing,", "{name: cloud, profile: device, issuer: told,", "by register"},
 		{"a secret itself", "secret: mintmark/ra", `secret: "-----BEGIN PRIVATE KEY-----"`, "never the secret itself"},
 		{"provider that cannot sign", "        secret: mintmark/ra\n", "", "belong together"},
 		{"callback's domain", "domain: devices", "domain: a/b", `connect_callback.domain: "a/b"`},
+		{"ingest without a bucket", "bucket: messages.example, ", "", "ingest.bucket"},
+		{"bucket", "messages.example", "Messages", "ingest.bucket"},
+		{"ingest rule", "rule: pumps", "rule: pumps-1", "ingest.rule"},
+		{"ingest topic", "topic: pumps", "topic: pumps/#", "ingest.topic"},
 		{"callback without a function", "        function: " + lambda + "connect\n", "", "connect_callback.function"},
 		{"callback that asks nobody", "        crls: [\"http://ca.example:8080/crl/issuing.crl\"]\n        ocsp: http://ocsp.example\n", "", "crls or ocsp"},
 		{"CRL in a file", "http://ca.example:8080/crl/issuing.crl", "file:///crl", `connect_callback.crls[0]: "file:///crl"`},
@@ -174,6 +183,10 @@ func TestRefusedAWS(t *testing.T) {
 		if _, err := Parse([]byte(strings.ReplaceAll(cloud, test.old, test.new))); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v", test.name, err)
 		}
+	}
+	apart := strings.Replace(cloud, "{name: line, profile: device, issuer: issuing,", "{name: cloud, profile: device, issuer: old,", 1)
+	if _, err := Parse([]byte(apart)); err != nil {
+		t.Errorf("a label under a CA of use none: %v", err)
 	}
 	without := strings.Replace(cloud, cloud[strings.Index(cloud, "      rotation:\n"):strings.Index(cloud, "      certificate_provider:")], "", 1)
 	if _, err := Parse([]byte(without)); err == nil || !strings.Contains(err.Error(), "has no rotation section") {

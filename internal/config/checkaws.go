@@ -93,8 +93,9 @@ func (t AWSTarget) check(c *Config, bad report) {
 	}
 	t.checkFleets(bad)
 	t.checkRotation(bad)
-	t.checkProvider(bad)
+	t.checkProvider(c, bad)
 	t.checkCallback(bad)
+	t.checkIngest(bad)
 }
 
 // check finds what is wrong with one CA of a target.

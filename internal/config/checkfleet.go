@@ -139,7 +139,7 @@ func (t AWSTarget) checkRotation(bad report) {
 	}
 }
 
-func (t AWSTarget) checkProvider(bad report) {
+func (t AWSTarget) checkProvider(c *Config, bad report) {
 	p := t.Provider
 	if p == nil {
 		return
@@ -155,11 +155,32 @@ func (t AWSTarget) checkProvider(bad report) {
 	if !label.MatchString(p.Label) {
 		in(".label", "%q is no EST label: at most 32 of a-z, 0-9 and -", p.Label)
 	}
+	c.checkProviderLabel(p.Label, func(format string, args ...any) { in(".label", format, args...) })
 	if p.Secret != "" && !secretName.MatchString(p.Secret) {
 		in(".secret", "must be the name or the ARN of a secret in AWS Secrets Manager, never the secret itself")
 	}
 	if (p.URL == "") != (p.Secret == "") || p.URL == "" && p.Label != "" {
 		in("", "url, label and secret belong together: the function needs all of them to have certificates signed, and none where you deploy it yourself")
+	}
+}
+
+// checkProviderLabel checks the label of this server at which the function has
+// certificates signed. What it cannot find may be at another server.
+func (c *Config) checkProviderLabel(name string, bad words) {
+	i := slices.IndexFunc(c.Labels, func(l Label) bool { return l.Name == name })
+	if name == "" || i < 0 {
+		return
+	}
+	l := c.Labels[i]
+	if l.Authorize == "trusted" {
+		bad("label %q authorizes whatever the function asks for (trusted): set inventory, so that the server decides about each device once more", name)
+	}
+	for _, t := range c.AWS.Targets {
+		for _, a := range t.CAs {
+			if a.Issuer == l.Issuer && (a.Use == "jitr" || a.Use == "jitp" || a.Use == "register") {
+				bad("label %q issues under %q, whose certificates come into service in target %q by %s: a certificate that was signed for a claim would get past the hook; take an issuer of its own", name, l.Issuer, t.Name, a.Use)
+			}
+		}
 	}
 }
 

@@ -11,7 +11,8 @@ type DeviceState string
 
 const (
 	// Expected: without a certificate of its own yet. It is listed in the
-	// inventory, or a gateway of which only the CA certificate is here.
+	// inventory, or a gateway of which only the CA certificate is here, or it was
+	// held while nothing was known of it (HoldUnknown) and released.
 	Expected DeviceState = "expected"
 	// Enrolled: it has got at least one certificate.
 	Enrolled DeviceState = "enrolled"
@@ -129,7 +130,7 @@ type DeviceQuery struct {
 // Inventory is the part that knows which devices are expected.
 type Inventory interface {
 	// Device returns ErrNotFound for a device that is neither listed nor has a
-	// certificate.
+	// certificate, nor was ever held.
 	Device(ctx context.Context, id string) (Device, error)
 
 	// Devices lists in the order of identifiers.
@@ -164,4 +165,9 @@ type Inventory interface {
 	// intents of a device that is held or retired are voided. Tasks are enqueued in
 	// the same transaction, here as in CommitImport. ErrNotFound for an unknown one.
 	HoldDevice(ctx context.Context, id string, state DeviceState, actor, note string, now time.Time, tasks ...Task) (Device, error)
+
+	// HoldUnknown holds or retires a device as HoldDevice does, and records one of
+	// which nothing is known: not listed, without a certificate. A cloud may have
+	// let it in and issued what it has.
+	HoldUnknown(ctx context.Context, id string, state DeviceState, actor, note string, now time.Time, tasks ...Task) (Device, error)
 }

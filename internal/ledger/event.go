@@ -60,6 +60,7 @@ type DeviceChange struct {
 	State  DeviceState
 	Actor  string
 	Note   string
+	New    bool // nothing was known of the device before
 }
 
 // CRLIssued is the event of a CRL, which the log names by its hash.

@@ -24,6 +24,7 @@ type targets struct {
 	beats     map[string]poke             // wake what keeps each target current
 	stale     map[string]*atomic.Bool     // the target lacks what was recorded before it was there
 	ours      map[string]*atomic.Bool     // this server has the lease of the target's deliveries
+	left      map[string]*outstanding     // what only AWS IoT is still to be told
 	comparing map[string]*sync.Mutex      // held by the one comparison with the ledger that runs
 	drifts    *drifts                     // what the last comparisons found
 }
@@ -31,7 +32,7 @@ type targets struct {
 func newTargets(s *Server) (*targets, error) {
 	t := &targets{s: s, workers: make(map[string][]*outbox.Worker), beats: make(map[string]poke),
 		stale: make(map[string]*atomic.Bool), ours: make(map[string]*atomic.Bool),
-		comparing: make(map[string]*sync.Mutex), drifts: newDrifts(s.config.Dir)}
+		left: make(map[string]*outstanding), comparing: make(map[string]*sync.Mutex), drifts: newDrifts(s.config.Dir)}
 	var err error
 	if t.list, err = targetsOf(s.config, s.ra.Profiles); err != nil {
 		return nil, err
@@ -39,13 +40,17 @@ func newTargets(s *Server) (*targets, error) {
 	for _, target := range t.list {
 		t.beats[target.Name] = make(poke, 1)
 		t.stale[target.Name], t.ours[target.Name] = new(atomic.Bool), new(atomic.Bool)
-		t.comparing[target.Name] = new(sync.Mutex)
+		t.left[target.Name], t.comparing[target.Name] = newOutstanding(), new(sync.Mutex)
 		for _, kind := range []string{awsreg.TaskKind(target), awsreg.UrgentKind(target)} {
 			t.workers[target.Name] = append(t.workers[target.Name], outbox.New(outbox.Config{
 				Ledger: s.ledger, Kind: kind, Now: s.ra.Now, Logger: s.log,
 				// As much as keeps the account's quotas busy; the registrar bounds each call.
 				Batch: awsreg.BatchSize, Timeout: 5 * time.Minute,
-				Deliver: func(ctx context.Context, tasks []ledger.Task) []error { return t.registrar.Deliver(ctx, target, tasks) },
+				Deliver: func(ctx context.Context, tasks []ledger.Task) []error {
+					errs := t.registrar.Deliver(ctx, target, tasks)
+					t.left[target.Name].note(tasks, errs)
+					return errs
+				},
 			}))
 		}
 	}
@@ -136,13 +141,13 @@ func (t *targets) Plan(ctx context.Context, name string) (reconcile.Plan, error)
 	return t.registrar.Plan(ctx, target)
 }
 
-// Apply brings a target to the configured state.
-func (t *targets) Apply(ctx context.Context, name string, progress func(reconcile.Change)) (reconcile.Plan, error) {
+// Apply brings a target to the configured state, as far as that was agreed to.
+func (t *targets) Apply(ctx context.Context, name string, agreed awsreg.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
 	target, err := t.find(name)
 	if err != nil {
 		return reconcile.Plan{}, err
 	}
-	plan, err := t.registrar.Apply(ctx, target, progress)
+	plan, err := t.registrar.ApplyAgreed(ctx, target, agreed, progress)
 	for _, change := range plan.Changes {
 		if change.Mutates() {
 			// A new table knows nothing of what was issued before it, a new
@@ -162,7 +167,7 @@ func (t *targets) Status(ctx context.Context, name string, count bool) (awsreg.S
 	if err != nil {
 		return awsreg.Status{}, err
 	}
-	return t.registrar.Status(ctx, target, false)
+	return t.registrar.Status(ctx, target, count)
 }
 
 // IAMPolicy is what the server's credentials must be allowed for a target.

@@ -90,7 +90,7 @@ labels:
 		<-ended
 		s.Close()
 	}()
-	if _, err := s.aws.Apply(t.Context(), "late", nil); err != nil {
+	if _, err := s.aws.Apply(t.Context(), "late", awsreg.Agreed{}, nil); err != nil {
 		t.Fatal(err)
 	}
 

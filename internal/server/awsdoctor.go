@@ -2,38 +2,38 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"slices"
 
 	"mintmark/awsreg"
 	"mintmark/awsreg/lint"
 )
 
 // Doctor says what AWS would refuse of a target, and what it would take although
-// it is a mistake, without a call: the CAs' certificates, and the documents that
-// Apply writes, generated or from policy_file.
+// it is a mistake, without a call: all that Apply looks at before its first call,
+// and what the linter finds in the documents that Apply writes, generated or from
+// policy_file. Where both find the same, the linter's finding is told, which has
+// the line.
 func (t *targets) Doctor(ctx context.Context, name string) ([]awsreg.Finding, error) {
 	target, err := t.find(name)
 	if err != nil {
 		return nil, err
 	}
-	var list []awsreg.Finding
-	for _, a := range target.CAs {
-		issuer, err := t.issuer(ctx, a.Issuer)
-		if err != nil {
-			return nil, fmt.Errorf("looking up issuing CA %q: %w", a.Issuer, err)
-		}
-		list = append(list, awsreg.Preflight(issuer, target, a, t.s.ra.Now())...)
+	list, err := t.registrar.Doctor(ctx, target)
+	if err != nil {
+		return nil, err
 	}
-	for _, d := range documents(target) {
-		if d.role != "" && !isPolicy(d.text) {
-			list = append(list, awsreg.Finding{Severity: awsreg.Refused, Rule: "document", Subject: d.subject,
-				Text: "it is no policy, which is a JSON object with Version and Statement: see policy_file in mintmark.yaml"})
-			continue
-		}
-		found, err := lint.Check(d.subject+".json", []byte(d.text), lint.Options{Role: d.role, Now: t.s.ra.Now()})
+	documents, err := t.documents(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range documents {
+		found, err := lint.Check(d.subject+".json", []byte(d.text), d.options)
 		if err != nil {
 			list = append(list, awsreg.Finding{Severity: awsreg.Refused, Rule: "document", Subject: d.subject, Text: err.Error()})
+		}
+		for _, f := range found {
+			list = slices.DeleteFunc(list, func(other awsreg.Finding) bool { return d.same(f.Rule, other) })
 		}
 		for _, f := range found {
 			subject := d.subject
@@ -46,44 +46,59 @@ func (t *targets) Doctor(ctx context.Context, name string) ([]awsreg.Finding, er
 	return list, nil
 }
 
-// isPolicy reports whether a text has the form of a policy.
-func isPolicy(text string) bool {
-	var policy struct{ Version, Statement json.RawMessage }
-	return json.Unmarshal([]byte(text), &policy) == nil && policy.Version != nil && policy.Statement != nil
-}
-
 // document is a policy or a template of a target.
 type document struct {
 	subject string
-	role    lint.Role
+	owner   string // what awsreg's findings on it are about
 	text    string
+	options lint.Options
 }
 
-func documents(t awsreg.Target) []document {
+// preflightRule is what awsreg calls a rule of the linter, where the names differ.
+var preflightRule = map[string]string{
+	"syntax": "policy-syntax", "thing-attribute": "attributes", "jitp-parameter": "template-parameter", "role-arn": "role",
+}
+
+// same reports whether a finding of awsreg says what one of the linter says of the
+// document.
+func (d document) same(rule string, f awsreg.Finding) bool {
+	return f.Subject == d.owner && (f.Rule == rule || f.Rule == preflightRule[rule])
+}
+
+// documents are the policies and templates that Apply writes, each once.
+func (t *targets) documents(ctx context.Context, target awsreg.Target) ([]document, error) {
+	now := t.s.ra.Now()
+	claims := make(map[string]bool) // the documents of claim policies, which are always ours
+	for _, f := range target.Fleets {
+		claims[awsreg.ClaimPolicy(target, f)] = true
+	}
+	policies, _ := target.Policies() // a conflict of names is among awsreg's findings
 	var list []document
-	device := func(subject, configured, generated string) {
-		if configured == "" {
-			configured = generated
+	for _, p := range policies {
+		subject, role := fmt.Sprintf("IoT policy %q", p.Name), lint.Device
+		if claims[p.Document] {
+			role = lint.Claim
 		}
-		list = append(list, document{subject, lint.Device, configured})
+		list = append(list, document{subject, subject, p.Document, lint.Options{Role: role, Now: now}})
 	}
-	if j := t.JITR; j != nil {
-		device("policy of jitr", j.PolicyDocument, awsreg.DevicePolicy(t))
-	}
-	for _, a := range t.CAs {
-		if a.JITP != nil {
-			device(fmt.Sprintf("policy of CA %q", a.Issuer), a.JITP.PolicyDocument, awsreg.DevicePolicy(t))
+	for _, a := range target.CAs {
+		if a.JITP == nil || a.State != "" && a.State != awsreg.StateActive {
+			continue
 		}
-		if a.Register != nil {
-			device(fmt.Sprintf("policy of CA %q", a.Issuer), a.Register.PolicyDocument, awsreg.DevicePolicy(t))
+		issuer, err := t.issuer(ctx, a.Issuer)
+		if err != nil {
+			return nil, fmt.Errorf("looking up issuing CA %q: %w", a.Issuer, err)
+		}
+		body, err := awsreg.Template(issuer, *a.JITP)
+		if err != nil {
+			continue // none can be made, which is among awsreg's findings
+		}
+		list = append(list, document{fmt.Sprintf("template of CA %q", a.Issuer), fmt.Sprintf("CA %q", a.Issuer), body, lint.Options{Subject: issuer.Subject, Now: now}})
+	}
+	for _, f := range target.Fleets {
+		for _, p := range awsreg.Templates(target, f) {
+			list = append(list, document{fmt.Sprintf("template %q", p.Name), fmt.Sprintf("fleet %q", f.Template), p.Body, lint.Options{Now: now}})
 		}
 	}
-	for _, f := range t.Fleets {
-		device(fmt.Sprintf("policy of fleet %q", f.Template), f.PolicyDocument, awsreg.FleetPolicy(t, f))
-		list = append(list, document{fmt.Sprintf("claim policy of fleet %q", f.Template), lint.Claim, awsreg.ClaimPolicy(t, f)})
-		for _, p := range awsreg.Templates(t, f) {
-			list = append(list, document{fmt.Sprintf("template %q", p.Name), "", p.Body})
-		}
-	}
-	return list
+	return list, nil
 }

@@ -32,6 +32,13 @@ const (
 // mintmark register each device certificate. Its deliveries run.
 func rehearsal(t *testing.T) (*Server, *iot.Client) {
 	t.Helper()
+	return rehearsalWith(t, "policy: told-device", "")
+}
+
+// rehearsalWith has its own way to register, and more lines in the target's
+// configuration.
+func rehearsalWith(t *testing.T, register, more string) (*Server, *iot.Client) {
+	t.Helper()
 	t.Setenv("AWS_ACCESS_KEY_ID", accessKey)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", secretKey)
 	sim, err := awssim.Start(t.Context(), awssim.Config{
@@ -50,8 +57,8 @@ func rehearsal(t *testing.T) (*Server, *iot.Client) {
       region: eu-central-1
       endpoint: `+sim.ControlURL()+`
       cas:
-        - {issuer: told, mode: SNI_ONLY, use: register, register: {policy: told-device}}
-labels:
+        - {issuer: told, mode: SNI_ONLY, use: register, register: {`+register+`}}
+`+more+`labels:
 `)
 	s := openLocal(t, dir, io.Discard)
 	zero := 0
@@ -60,7 +67,7 @@ labels:
 	}, ledger.Requester{Kind: "admin", Name: "test"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.aws.Apply(t.Context(), "line", nil); err != nil {
+	if _, err := s.aws.Apply(t.Context(), "line", awsreg.Agreed{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

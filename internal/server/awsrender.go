@@ -37,6 +37,9 @@ func (t *targets) Render(name string, code render.Code) ([]render.File, error) {
 		if p := c.Provider; p != nil {
 			in.Provider = render.Provider{URL: p.URL, Label: p.Label, Secret: p.Secret, CA: string(anchor)}
 		}
+		if i := c.Ingest; i != nil {
+			in.Ingest = &render.Ingest{Bucket: i.Bucket, Rule: i.Rule, Topic: i.Topic}
+		}
 		if b := c.Callback; b != nil {
 			in.Callback = &render.Callback{Domain: b.Domain, Function: b.Function, CRLs: b.CRLs, OCSP: b.OCSP, Anchors: string(anchor)}
 		}

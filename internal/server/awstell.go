@@ -80,34 +80,48 @@ func (t *targets) deliver(ctx context.Context, target awsreg.Target) error {
 	return errors.Join(errs...)
 }
 
+const (
+	// often is how often the outbox is looked at while it is drained.
+	often = 2 * time.Second
+	// seldom is how often a manifest that is complete is said to be.
+	seldom = time.Minute
+	// lull is how long it takes until everything is told again of which AWS IoT
+	// has refused something.
+	lull = 15 * time.Minute
+)
+
 // keepCurrent tells a target all that was recorded before it could be told:
 // when this server begins to deliver to it, and after its table or a
 // registration was made here. The server that delivers then says again and
 // again that the manifest is complete, for as long as it is: the functions trust a
 // manifest no longer than its maximum age.
 func (t *targets) keepCurrent(ctx context.Context, target awsreg.Target) {
-	const often, seldom = 2 * time.Second, time.Minute
+	var again time.Time // when all is told once more; zero for not at all
 	for {
 		pause := seldom
 		asOf := t.s.ra.Now()
-		backlog, err := t.s.ledger.Backlog(ctx)
-		switch {
-		case err != nil:
-		case t.stale[target.Name].Swap(false):
+		var current bool
+		var err error
+		if t.stale[target.Name].Swap(false) || !again.IsZero() && !asOf.Before(again) {
+			again = time.Time{}
 			var told int
 			if told, err = t.registrar.TellAll(ctx, target); err == nil && told > 0 {
 				t.s.log.Info("told AWS everything", "target", target.Name, "tasks", told)
 			}
-			if err != nil {
-				t.stale[target.Name].Store(true)
-			} else {
+			if awsreg.Told(err) {
 				pause = 0
+			} else {
+				t.stale[target.Name].Store(true)
 			}
-		case !t.ours[target.Name].Load():
-		case backlog[awsreg.TaskKind(target)]+backlog[awsreg.UrgentKind(target)] > 0:
-			pause = often // until it is drained
-		default:
-			err = t.registrar.Beat(ctx, target, asOf)
+			if err != nil {
+				again = asOf.Add(lull)
+			}
+		} else if t.ours[target.Name].Load() {
+			if current, err = t.current(ctx, target); current {
+				err = t.registrar.Beat(ctx, target, asOf)
+			} else if err == nil {
+				pause = often // until it is drained
+			}
 		}
 		if err != nil && ctx.Err() == nil {
 			t.s.log.Warn("keeping AWS current", "target", target.Name, "error", err)
@@ -122,4 +136,20 @@ func (t *targets) keepCurrent(ctx context.Context, target awsreg.Target) {
 		case <-timer.C:
 		}
 	}
+}
+
+// current reports whether the manifest of a target has all that is recorded. What
+// waits because AWS IoT refuses it is in the manifest, and does not make all
+// functions refuse everybody.
+func (t *targets) current(ctx context.Context, target awsreg.Target) (bool, error) {
+	backlog, err := t.s.ledger.Backlog(ctx)
+	if err != nil {
+		return false, err
+	}
+	kinds := []string{awsreg.TaskKind(target), awsreg.UrgentKind(target)}
+	waiting := 0
+	for _, kind := range kinds {
+		waiting += backlog[kind]
+	}
+	return t.left[target.Name].all(ctx, t.s.ledger, waiting, kinds...)
 }

@@ -1,17 +1,12 @@
 package server
 
 import (
-	"crypto/x509/pkix"
-	"net/http"
-	"strings"
 	"testing"
 
 	iottypes "github.com/aws/aws-sdk-go-v2/service/iot/types"
 
 	"mintmark/awsreg"
 	"mintmark/internal/ledger"
-	"mintmark/internal/pkitest"
-	"mintmark/issuer"
 )
 
 // TestRevocationOvertakes: while AWS takes no registrations, and those that wait
@@ -19,21 +14,8 @@ import (
 func TestRevocationOvertakes(t *testing.T) {
 	s, things := rehearsal(t)
 	one, two := enrollTold(t, s, things, "one"), enrollTold(t, s, things, "two")
-	fault := `{"operation":"RegisterCertificate","every":1,"code":"ThrottlingException","status":400}`
-	answer, err := http.Post(s.config.AWS.Targets[0].Endpoint+"/_sim/faults", "application/json", strings.NewReader(fault))
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer.Body.Close()
-	if answer.StatusCode >= 300 {
-		t.Fatalf("injecting a fault: %s", answer.Status)
-	}
-	if _, err := s.ra.Enroll(t.Context(), issuer.Request{
-		Authorize: issuer.Trusted, Profile: "device", Issuer: "told", Requester: ledger.Requester{Kind: "password", Name: "line"},
-		CSR: pkitest.CSR(t, pkitest.NewKey(t), pkix.Name{CommonName: "stuck"}),
-	}); err != nil {
-		t.Fatal(err)
-	}
+	inject(t, s, `{"operation":"RegisterCertificate","every":1,"code":"ThrottlingException","status":400}`)
+	enroll(t, s, "stuck")
 	waits := func() bool {
 		backlog, err := s.ledger.Backlog(t.Context())
 		if err != nil {

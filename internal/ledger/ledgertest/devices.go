@@ -285,6 +285,48 @@ var deviceChecks = []check{
 			b.want(err, ledger.ErrNotFound)
 		}
 	}},
+	{"a device that nobody knows can be held as such", func(t *testing.T, b *bench) {
+		b.openImport("i1", false, rows("dev-1")...) // not in force
+		b.ok(b.begin(b.intent("dev-2", "k2")))      // not issued
+		for n, state := range []ledger.DeviceState{ledger.Held, ledger.Retired, ledger.Held} {
+			id := fmt.Sprintf("dev-%d", n+1)
+			want := ledger.Device{ID: id, State: state, ChangedAt: b.now, ChangedBy: "bob", Note: "stolen"}
+			got, err := b.HoldUnknown(b.ctx, id, state, "bob", "stolen", b.now, ledger.Task{Kind: "aws", Key: id})
+			b.ok(err)
+			b.equal("device", got, want)
+			got, err = b.Device(b.ctx, id)
+			b.ok(err)
+			b.equal("stored", got, want)
+			b.refusedByDevice(b.begin(b.intent(id, id+"-key")), id, string(state))
+			want.State = ledger.Expected
+			b.equal("released", b.hold(id, ledger.Expected).State, want.State)
+		}
+		b.ok(b.DropImport(b.ctx, "i1"))
+		b.equal("devices", b.found(ledger.DeviceQuery{State: ledger.Expected}), []string{"dev-1", "dev-2", "dev-3"})
+		tasks, err := b.Due(b.ctx, "aws", b.now, 10)
+		b.ok(err)
+		b.equal("tasks", len(tasks), 3)
+
+		// It can be listed, and get a certificate, as any other.
+		b.equal("new", b.listed("i2", rows("dev-3")...).New, 1)
+		b.issue(b.intent("dev-3", "k3", fromList))
+		d, err := b.HoldUnknown(b.ctx, "dev-3", ledger.Held, "bob", "again", b.now)
+		b.ok(err)
+		b.equal("known", []any{d.State, d.Listed, d.Certificates}, []any{ledger.Held, true, 1})
+	}},
+	{"of a device that nobody knows nothing else can be said", func(t *testing.T, b *bench) {
+		for _, state := range []ledger.DeviceState{ledger.Expected, ledger.Enrolled, ""} {
+			if _, err := b.HoldUnknown(b.ctx, "dev-1", state, "bob", "", b.now); err == nil {
+				t.Errorf("made %q", state)
+			}
+		}
+		for _, id := range []string{"", "a\x00b", "\xff"} {
+			if _, err := b.HoldUnknown(b.ctx, id, ledger.Held, "bob", "", b.now); err == nil {
+				t.Errorf("held %q", id)
+			}
+		}
+		b.equal("devices", b.found(ledger.DeviceQuery{}), []string(nil))
+	}},
 	{"a device is held, retired or released and nothing else", func(t *testing.T, b *bench) {
 		b.listed("i1", rows("dev-1")...)
 		for _, state := range []ledger.DeviceState{ledger.Enrolled, "", "lost"} {

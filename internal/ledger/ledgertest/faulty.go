@@ -140,6 +140,10 @@ func (f *Faulty) HoldDevice(ctx context.Context, id string, state ledger.DeviceS
 	return injectValue(f, "HoldDevice", func() (ledger.Device, error) { return f.Ledger.HoldDevice(ctx, id, state, actor, note, now, tasks...) })
 }
 
+func (f *Faulty) HoldUnknown(ctx context.Context, id string, state ledger.DeviceState, actor, note string, now time.Time, tasks ...ledger.Task) (ledger.Device, error) {
+	return injectValue(f, "HoldUnknown", func() (ledger.Device, error) { return f.Ledger.HoldUnknown(ctx, id, state, actor, note, now, tasks...) })
+}
+
 func (f *Faulty) CreateOrder(ctx context.Context, order ledger.Order, tasks ...ledger.Task) error {
 	return f.inject("CreateOrder", func() error { return f.Ledger.CreateOrder(ctx, order, tasks...) })
 }

@@ -16,15 +16,18 @@ const (
 	deviceColumns = `SELECT d.id, d.first_seen, d.last_issued, d.certificates, d.current_serial, d.held, d.changed_at, d.changed_by, d.note,
 	d.import_id, d.order_id, d.product, d.spki, d.fields, COALESCE(i.committed_at, 0)
 	FROM devices d LEFT JOIN imports i ON i.id = d.import_id`
-	// What a list that is not in force has staged is no device yet.
-	sqlThere  = `(d.first_seen <> 0 OR d.certificates > 0 OR d.held <> '' OR i.committed_at > 0)`
+	// What a list that is not in force has staged is no device yet. One that was
+	// held while nothing was known of it is there even when it is released.
+	sqlThere  = `(d.first_seen <> 0 OR d.certificates > 0 OR d.held <> '' OR d.changed_at <> 0 OR i.committed_at > 0)`
 	sqlDevice = deviceColumns + ` WHERE d.id = $1 AND ` + sqlThere
 
 	// All that an intent needs to know of its device.
 	sqlStanding = `SELECT d.held, d.order_id, d.spki, COALESCE(i.committed_at, 0)
 	FROM devices d LEFT JOIN imports i ON i.id = d.import_id WHERE d.id = $1`
 
-	sqlHold       = `UPDATE devices SET held = $2, changed_at = $3, changed_by = $4, note = $5 WHERE id = $1`
+	sqlHold    = `UPDATE devices SET held = $2, changed_at = $3, changed_by = $4, note = $5 WHERE id = $1`
+	sqlHoldNew = `INSERT INTO devices (id, first_seen, last_issued, certificates, held, changed_at, changed_by, note) VALUES ($1, 0, 0, 0, $2, $3, $4, $5)
+	ON CONFLICT (id) DO UPDATE SET held = excluded.held, changed_at = excluded.changed_at, changed_by = excluded.changed_by, note = excluded.note`
 	sqlOpenDevice = `SELECT serial FROM certificates WHERE device = $1 AND device <> '' AND state = 'open'`
 )
 
@@ -140,7 +143,21 @@ func readFields(text string) (fields map[string]string, err error) {
 
 // HoldDevice implements ledger.Inventory.
 func (s *Store) HoldDevice(ctx context.Context, id string, state ledger.DeviceState, actor, note string, now time.Time, tasks ...ledger.Task) (ledger.Device, error) {
-	held := ""
+	return s.changeDevice(ctx, ledger.DeviceChange{Device: id, State: state, Actor: actor, Note: note}, now, tasks)
+}
+
+// HoldUnknown implements ledger.Inventory.
+func (s *Store) HoldUnknown(ctx context.Context, id string, state ledger.DeviceState, actor, note string, now time.Time, tasks ...ledger.Task) (ledger.Device, error) {
+	if id == "" || state != ledger.Held && state != ledger.Retired {
+		return ledger.Device{}, fmt.Errorf("changing device %q: one that nobody knows can be held or retired, not made %q", id, state)
+	}
+	return s.changeDevice(ctx, ledger.DeviceChange{Device: id, State: state, Actor: actor, Note: note, New: true}, now, tasks)
+}
+
+// changeDevice makes a change of a device's state, which is New if the device may
+// be unknown.
+func (s *Store) changeDevice(ctx context.Context, change ledger.DeviceChange, now time.Time, tasks []ledger.Task) (ledger.Device, error) {
+	id, state, note, held := change.Device, change.State, change.Note, ""
 	switch state {
 	case ledger.Held, ledger.Retired:
 		held = string(state)
@@ -157,10 +174,16 @@ func (s *Store) HoldDevice(ctx context.Context, id string, state ledger.DeviceSt
 	var d ledger.Device
 	o := &op{items: 1, locks: []string{"device:" + id}}
 	o.run = func(t *tx) (err error) {
-		if _, err := t.device(id); err != nil {
+		made, hold := change, sqlHold // run may come again
+		switch _, err := t.device(id); {
+		case err == nil:
+			made.New = false
+		case errors.Is(err, ledger.ErrNotFound) && made.New:
+			hold = sqlHoldNew
+		default:
 			return err
 		}
-		if _, err := t.exec(sqlHold, id, held, micros(now), clean(actor), clean(note)); err != nil {
+		if _, err := t.exec(hold, id, held, micros(now), clean(made.Actor), clean(note)); err != nil {
 			return err
 		}
 		if held != "" {
@@ -168,7 +191,7 @@ func (s *Store) HoldDevice(ctx context.Context, id string, state ledger.DeviceSt
 				return err
 			}
 		}
-		t.record(ledger.Event{Kind: ledger.EventDevice, At: now, Device: &ledger.DeviceChange{Device: id, State: state, Actor: actor, Note: note}})
+		t.record(ledger.Event{Kind: ledger.EventDevice, At: now, Device: &made})
 		if err := t.enqueue(tasks, now); err != nil {
 			return err
 		}

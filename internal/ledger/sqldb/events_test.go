@@ -110,6 +110,12 @@ func TestEvents(t *testing.T) {
 	ok(err)
 	logged("device", ledger.Event{Kind: ledger.EventDevice, At: now, Device: &ledger.DeviceChange{Device: "dev-2", State: ledger.Retired, Actor: "bob", Note: "scrapped"}})
 
+	for _, id := range []string{"dev-2", "dev-7"} { // of which one is known
+		_, err = s.HoldUnknown(ctx, id, ledger.Held, "bob", "stolen", now)
+		ok(err)
+		logged("device", ledger.Event{Kind: ledger.EventDevice, At: now, Device: &ledger.DeviceChange{Device: id, State: ledger.Held, Actor: "bob", Note: "stolen", New: id == "dev-7"}})
+	}
+
 	old := ledger.Certificate{Serial: ledgertest.NewSerial(now), Issuer: "line-a", Purpose: ledger.ForDevice, Device: "dev-9", Key: ledgertest.Key("k9"), DER: []byte("old"),
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour)}
 	for range 2 { // the second time nothing happens

@@ -31,7 +31,7 @@ const (
 	sqlUnmerged     = `SELECT id FROM imports WHERE state = 'committed' AND unmerged = 1`
 
 	sqlStagedDevices = `SELECT id, fields FROM devices WHERE import_id <> '' AND import_id = $1 ORDER BY id LIMIT $2`
-	sqlDropDevice    = `DELETE FROM devices WHERE id = $1 AND first_seen = 0 AND certificates = 0 AND held = ''`
+	sqlDropDevice    = `DELETE FROM devices WHERE id = $1 AND first_seen = 0 AND certificates = 0 AND held = '' AND changed_at = 0`
 	sqlUnlistDevice  = `UPDATE devices SET import_id = '', import_row = 0, order_id = '', product = '', spki = NULL, fields = '' WHERE id = $1`
 
 	sqlChangedRows = `SELECT device, import_row, order_id, product, spki, fields FROM listings
@@ -358,7 +358,7 @@ func (t *tx) dropDevices(id string) (int, error) {
 			}
 		}
 		dropped, err := t.exec(sqlDropDevice, d.id)
-		if err == nil && dropped == 0 { // it has a certificate, or is held
+		if err == nil && dropped == 0 { // it has a certificate, or was held
 			_, err = t.exec(sqlUnlistDevice, d.id)
 		}
 		if err != nil {

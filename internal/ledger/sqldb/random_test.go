@@ -54,7 +54,7 @@ func (x *random) one(ctx context.Context) {
 		do     func(context.Context) error
 	}{
 		{"begin", 30, x.begin}, {"finish", 25, x.finish}, {"void", 4, x.void}, {"revoke", 4, x.revoke}, {"revoke device", 1, x.revokeDevice},
-		{"import certificate", 3, x.importCertificate}, {"hold", 4, x.hold}, {"create order", 2, x.createOrder}, {"change order", 3, x.changeOrder},
+		{"import certificate", 3, x.importCertificate}, {"hold", 4, x.hold}, {"hold unknown", 1, x.holdUnknown}, {"create order", 2, x.createOrder}, {"change order", 3, x.changeOrder},
 		{"import", 3, x.openImport}, {"stage", 6, x.stage}, {"commit", 2, x.commit}, {"drop", 1, x.drop},
 		{"principal", 2, x.principal}, {"propose", 2, x.propose}, {"move approval", 4, x.moveApproval}, {"authority", 1, x.authority},
 		{"crl", 1, x.crl}, {"join", 1, x.join},
@@ -200,6 +200,13 @@ func (x *random) hold(ctx context.Context) error {
 	}
 	state := []ledger.DeviceState{ledger.Held, ledger.Expected, ledger.Expected, ledger.Retired}[x.r.IntN(4)]
 	_, err = x.s.HoldDevice(ctx, device, state, "anna", "because"+x.text(), x.now)
+	return err
+}
+
+func (x *random) holdUnknown(ctx context.Context) error {
+	device := x.name("dev")
+	_, err := x.s.HoldUnknown(ctx, device, []ledger.DeviceState{ledger.Held, ledger.Retired}[x.r.IntN(2)], "anna", "because"+x.text(), x.now)
+	x.devices = append(x.devices, device)
 	return err
 }
 

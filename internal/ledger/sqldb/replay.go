@@ -243,6 +243,10 @@ func (r *replay) makes(e *ledger.Event) ([]string, error) {
 		return []string{aCertificate(e.Issued.Serial), aDevice(c.Device)}, err
 	case ledger.EventImported:
 		return []string{aSerial(e.Imported.Serial), aCertificate(e.Imported.Serial), aDevice(e.Imported.Device)}, nil
+	case ledger.EventDevice:
+		if e.Device.New {
+			return []string{aDevice(e.Device.Device)}, nil
+		}
 	case ledger.EventOrder:
 		return []string{anOrder(e.Order.ID)}, nil
 	case ledger.EventImport:

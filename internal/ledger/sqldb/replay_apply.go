@@ -283,7 +283,11 @@ func (r *replay) device(d *ledger.DeviceChange, now int64) (string, error) {
 	if d.State == ledger.Held || d.State == ledger.Retired {
 		held = string(d.State)
 	}
-	n, err := r.exec(sqlHold, d.Device, held, now, clean(d.Actor), clean(d.Note))
+	hold := sqlHold
+	if d.New {
+		hold = sqlHoldNew
+	}
+	n, err := r.exec(hold, d.Device, held, now, clean(d.Actor), clean(d.Note))
 	if err == nil && n == 0 {
 		return aDevice(d.Device), nil
 	}
