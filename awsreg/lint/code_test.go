@@ -10,7 +10,7 @@ import (
 func snippet(t *testing.T, name, code string) []string {
 	t.Helper()
 	var rules []string
-	for _, f := range check(t, []File{{name, []byte(code)}}, Options{}) {
+	for _, f := range check(t, []File{{Name: name, Data: []byte(code)}}, Options{}) {
 		if !slices.Contains(rules, f.Rule) {
 			rules = append(rules, f.Rule)
 		}
@@ -218,7 +218,7 @@ func TestParameterNames(t *testing.T) {
 		"def f(parameters):\n    return parameters['A']":   "A",
 		"x = other['A']": "",
 	} {
-		u, err := read(File{"h.py", []byte(code + "\n")})
+		u, err := read(File{Name: "h.py", Data: []byte(code + "\n")})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,7 +232,7 @@ func TestParameterNames(t *testing.T) {
 		"const p = event.parameters || {}\nuse(p.A, p['B'])": "A B",
 		`const x = event.parameters?.A ?? "";`:               "A",
 	} {
-		u, err := read(File{"h.js", []byte(code + "\n")})
+		u, err := read(File{Name: "h.js", Data: []byte(code + "\n")})
 		if err != nil {
 			t.Fatal(err)
 		}

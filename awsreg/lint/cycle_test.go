@@ -38,7 +38,7 @@ func TestCycles(t *testing.T) {
 		"  A: {Type: X, Properties: {P: !Ref Parameter}}\n":                                                                             0,
 	} {
 		found := 0
-		for _, f := range check(t, []File{{"stack.yaml", []byte(head + text)}}, Options{}) {
+		for _, f := range check(t, []File{{Name: "stack.yaml", Data: []byte(head + text)}}, Options{}) {
 			if f.Rule == "circular" {
 				found++
 			}

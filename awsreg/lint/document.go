@@ -31,22 +31,25 @@ func (c *checker) document(u *unit) {
 	case doc.get("templateBody") != nil:
 		c.templateOf(u, resource{kind: "AWS::IoT::ProvisioningTemplate", line: doc.line, props: doc})
 	default:
-		c.parts(u, doc)
+		u.strange = !c.parts(u, doc)
 	}
 }
 
 // parts checks documents that stand inside of others, as in the input of the aws
-// CLI.
-func (c *checker) parts(u *unit, n *node) {
+// CLI, and reports whether there was any.
+func (c *checker) parts(u *unit, n *node) (found bool) {
 	n.walk(func(n *node) {
 		switch {
 		case n.kind != object:
 		case n.get("Statement") != nil:
+			found = true
 			c.anyPolicy(u, n, "")
 		case isTemplate(n):
+			found = true
 			u.templates = append(u.templates, c.provisioning(u, n, "", false))
 		}
 	})
+	return found
 }
 
 // policyFile checks a policy that is alone in its file.

@@ -132,7 +132,7 @@ func fixture(t *testing.T, dir, which string) []File {
 		if err != nil {
 			t.Fatal(err)
 		}
-		files = append(files, File{filepath.ToSlash(name), data})
+		files = append(files, File{Name: filepath.ToSlash(name), Data: data})
 	}
 	matches, err := filepath.Glob(filepath.Join(dir, which+"*"))
 	if err != nil {

@@ -56,6 +56,9 @@ type Options struct {
 type File struct {
 	Name string // for messages, and for what its extension tells
 	Data []byte
+	// Asked: the file is to be checked itself. One that is nothing with rules is an
+	// error then, and left out otherwise.
+	Asked bool
 }
 
 const (
@@ -72,7 +75,7 @@ var ErrUnknown = errors.New("is nothing that can be checked: it is neither certi
 // Check finds what is wrong in one file. It fails with ErrUnknown if it cannot
 // tell what the file is. It may be called concurrently.
 func Check(name string, data []byte, o Options) ([]Finding, error) {
-	return CheckAll([]File{{name, data}}, o)
+	return CheckAll([]File{{Name: name, Data: data, Asked: true}}, o)
 }
 
 // CheckAll checks files that belong together, and what they say of each other:
@@ -102,6 +105,12 @@ func CheckAll(files []File, o Options) ([]Finding, error) {
 			if u.format == f {
 				c.unit(u)
 			}
+		}
+	}
+	for i, u := range c.units {
+		prose := u.format == formatText && len(files) > 1 // it is compared with the others
+		if files[i].Asked && u.strange && !prose {
+			return nil, fmt.Errorf("%s: %w", u.file, ErrUnknown)
 		}
 	}
 	c.together()
@@ -142,5 +151,7 @@ func (c *checker) unit(u *unit) {
 		c.bulk(u)
 	case formatSettings:
 		c.settings(u)
+	case formatText:
+		u.strange = true
 	}
 }

@@ -40,7 +40,7 @@ func ruleOf(id string) Rule {
 }
 
 var rules = []Rule{
-	{"syntax", Refused, "a document that cannot be read", "Policy document is Malformed", reference},
+	{"syntax", Refused, "a document that cannot be read", "Policy document is Malformed; of a stack: Template format error: JSON not well-formed, or YAML not well-formed", reference},
 	{"circular", Refused, "resources of a CloudFormation template that need each other", "Circular dependency between resources: [...]", "https://aws.amazon.com/blogs/infrastructure-and-automation/handling-circular-dependency-errors-in-aws-cloudformation/"},
 	{"private-key", Mistake, "a private key in a file", "", guide + "security-best-practices.html"},
 

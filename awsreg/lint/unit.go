@@ -24,10 +24,11 @@ const (
 // unit is a file that was read.
 type unit struct {
 	report
-	data   []byte
-	format format
-	doc    *node // of a document, and the literals of code
-	broken error // why it could not be read
+	data    []byte
+	format  format
+	doc     *node // of a document, and the literals of code
+	strange bool  // nothing that has rules
+	broken  error // why it could not be read
 
 	python     bool
 	rotation   bool // it is known to be the hook of a rotation template

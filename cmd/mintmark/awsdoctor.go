@@ -177,12 +177,12 @@ var checkable = map[string]bool{
 // doctorInput reads files, and what is in directories.
 func doctorInput(names []string) ([]lint.File, error) {
 	var files []lint.File
-	read := func(name string) error {
+	read := func(name string, asked bool) error {
 		if len(files) >= lint.MaxFiles {
 			return fmt.Errorf("these are more than %d files", lint.MaxFiles)
 		}
 		data, err := readFile(name, lint.MaxFile)
-		files = append(files, lint.File{Name: name, Data: data})
+		files = append(files, lint.File{Name: name, Data: data, Asked: asked})
 		return err
 	}
 	for _, name := range names {
@@ -191,7 +191,7 @@ func doctorInput(names []string) ([]lint.File, error) {
 			return nil, err
 		}
 		if !info.IsDir() {
-			if err := read(name); err != nil {
+			if err := read(name, true); err != nil {
 				return nil, err
 			}
 			continue
@@ -204,7 +204,7 @@ func doctorInput(names []string) ([]lint.File, error) {
 			case e.IsDir() && path != name && (strings.HasPrefix(e.Name(), ".") || e.Name() == "node_modules" || e.Name() == "cdk.out"):
 				return fs.SkipDir
 			case e.Type().IsRegular() && checkable[strings.ToLower(filepath.Ext(path))]:
-				return read(path)
+				return read(path, false)
 			}
 			return nil
 		})
