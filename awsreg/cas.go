@@ -62,7 +62,7 @@ func (r *Registrar) tenOfOneSubject(ctx context.Context, s *session, resources [
 		if subjects[subject]++; subjects[subject] <= sameSubject {
 			continue
 		}
-		f := Finding{Refused, "same-subject", changes[i].Subject, "LimitExceededException",
+		f := Finding{Refused, "same-subject", changes[i].Subject, overLimit,
 			fmt.Sprintf("an account takes ten with the same subject in a region, and this would be one more: have one that is retired deleted first (state: deleted), or give the next CA another subject than %q", res.registers.Subject)}
 		changes[i].Action, changes[i].After = reconcile.Refuse, f.String()
 	}

@@ -53,3 +53,10 @@ func explain(doing string, err error) error {
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
+
+// What the service model says of these errors (aws-sdk-go-v2, service/iot/types).
+// The text of the call itself is not documented.
+const (
+	overLimit    = "LimitExceededException: A limit has been exceeded."
+	wrongRequest = "InvalidRequestException: The request is not valid."
+)

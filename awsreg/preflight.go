@@ -77,7 +77,7 @@ func (r *Registrar) Doctor(ctx context.Context, t Target) ([]Finding, error) {
 		if ca.Mode != ModeNone && ca.state() != StateDeleted {
 			subject := string(issuer.Certificate.RawSubject)
 			if subjects[subject] = append(subjects[subject], ca.Issuer); len(subjects[subject]) == sameSubject+1 {
-				findings = append(findings, Finding{Refused, "same-subject", fmt.Sprintf("CA %q", ca.Issuer), "LimitExceededException",
+				findings = append(findings, Finding{Refused, "same-subject", fmt.Sprintf("CA %q", ca.Issuer), overLimit,
 					fmt.Sprintf("an account takes ten with the same subject in a region, and the target has more with the subject %q", issuer.Certificate.Subject)})
 			}
 		}

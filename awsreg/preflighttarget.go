@@ -90,11 +90,11 @@ func preflightFleet(t Target, f Fleet) *findings {
 		limit, with = typedAttributes, "with a thing type"
 	}
 	if n := len(f.Attributes) + 2; n > limit {
-		p.refused("attributes", "InvalidRequestException", "a thing %s has at most %d attributes, and this one would have %d with %s and %s", with, limit, n, serialAttribute, dateAttribute)
+		p.refused("attributes", wrongRequest, "a thing %s has at most %d attributes, and this one would have %d with %s and %s", with, limit, n, serialAttribute, dateAttribute)
 	}
 	for name, value := range f.Attributes {
 		if !attributePattern.MatchString(name) || !attributeValuePattern.MatchString(value) {
-			p.refused("attributes", "InvalidRequestException", "the attribute %q: names have 1 to 128 and values at most 800 letters, digits and _ . , @ / : # -", name)
+			p.refused("attributes", wrongRequest, "the attribute %q: names have 1 to 128 and values at most 800 letters, digits and _ . , @ / : # -", name)
 		}
 	}
 	if n := len(f.ThingPrefix); n > 64 {
@@ -106,7 +106,7 @@ func preflightFleet(t Target, f Fleet) *findings {
 
 func (p *findings) groups(groups []string) {
 	if len(groups) > groupsOfThing {
-		p.refused("groups", "LimitExceededException", "a thing is in at most %d groups, not in %d", groupsOfThing, len(groups))
+		p.refused("groups", overLimit, "a thing is in at most %d groups, not in %d", groupsOfThing, len(groups))
 	}
 }
 

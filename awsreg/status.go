@@ -156,6 +156,7 @@ func (r *Registrar) caStatus(ctx context.Context, s *session, ca CA) (CAStatus, 
 		Findings:      Preflight(issuer, s.target, ca, r.cfg.Now()),
 	}
 	if ca.Mode == ModeNone {
+		one.Mode = ca.Mode // which says why it is not registered
 		return one, nil
 	}
 	var state *caState
