@@ -20,10 +20,10 @@ func newAWSBulk(a *app) *cobra.Command {
 	c := a.command("bulk --out FILE --template-out FILE [flags]", "Write the input of a bulk registration",
 		`Bulk writes what StartThingRegistrationTask reads: a line of JSON for each valid
 device certificate under the target's CAs with use register, and the template
-that goes with it. A CA with mode NONE has no part in it: a bulk registration takes
-a certificate under its registered CA. It registers nothing: copy the file to S3 and start the task
-(aws iot start-thing-registration-task). Whether the devices came in, aws drift
-says.`,
+that goes with it. A CA with mode NONE has no part in it: a bulk registration
+takes a certificate under its registered CA. It registers nothing: copy the file
+to S3 and start the task (aws iot start-thing-registration-task). Whether the
+devices came in, aws drift says.`,
 		"  mintmark aws bulk --target line-a --order WO-117 --out things.json --template-out template.json --dir ./factory", cobra.NoArgs,
 		func(c *cobra.Command, _ []string) error {
 			for _, name := range []string{out, templateOut} {

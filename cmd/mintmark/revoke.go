@@ -18,8 +18,8 @@ func newCertRevoke(a *app) *cobra.Command {
 of a device or under a work order. It cannot be undone. The CRL is signed at
 once. For more than access.revoke_limit at once a second officer must agree.
 
-A certificate that AWS issued to a device of a fleet is not in the ledger: device
-hold or device retire shuts that device out.`,
+A certificate that AWS issued to a device of a fleet is not in the ledger:
+device hold or device retire shuts that device out.`,
 		`  mintmark cert revoke 1a2b3c --reason superseded --dir ./factory
   mintmark cert revoke --device press-0042 --reason keyCompromise --yes --dir ./factory`,
 		cobra.MaximumNArgs(1), func(c *cobra.Command, args []string) error {
