@@ -111,7 +111,7 @@ func TestLifecycleEvents(t *testing.T) {
 	gone(0, "CLIENT_INITIATED_DISCONNECT")
 
 	// A second connection with the same client id ends the first one.
-	d = join()
+	join()
 	connected(1)
 	join()
 	var got []string

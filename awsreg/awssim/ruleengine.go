@@ -230,6 +230,7 @@ func (w *world) runS3(r *topicRule, a preparedAction, env *sqlEnv, out []byte) (
 		return bucket, err
 	}
 	if err := w.writeObject(bucket, key, out); err != nil {
+		//lint:ignore ST1005 it is the text that AWS sends, word for word
 		return bucket, fmt.Errorf(putFailed, err, env.msg.topic, bucket, key)
 	}
 	w.note("rule.stored", "", "rule", r.name, "topic", env.msg.topic, "bucket", bucket, "key", key, "via", env.msg.via)

@@ -136,9 +136,6 @@ func (w *world) setThing(th *thing, typeName string, attrs map[string]string) er
 	return nil
 }
 
-// checkAttributes bounds the attributes of a thing without a thing type.
-func checkAttributes(attrs map[string]string) error { return checkThingAttributes("", attrs) }
-
 // checkThingAttributes bounds the attributes of a thing of a type, "" for none.
 func checkThingAttributes(typeName string, attrs map[string]string) error {
 	if n := len(attrs); typeName == "" && n > maxAttributes {

@@ -10,7 +10,6 @@ import (
 // https://github.com/aws-samples/aws-iot-fleet-provisioning
 var (
 	clientSettings = []string{"SECURE_CERT_PATH", "ROOT_CERT", "CLAIM_CERT", "SECURE_KEY", "IOT_ENDPOINT", "PRODUCTION_TEMPLATE"}
-	otherSettings  = words("CERT_ROTATION_TEMPLATE ROTATION_TEMPLATE BOOTSTRAP_CERT CLIENT_ID SERIAL_NUMBER")
 	dataEndpoint   = regexp.MustCompile(`^[a-z0-9]+-ats\.iot\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$`)
 	oldEndpoint    = regexp.MustCompile(`^[a-z0-9]+\.iot\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$`)
 )

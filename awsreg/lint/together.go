@@ -76,7 +76,7 @@ func (c *checker) parameters() {
 	}
 }
 
-var serialWord = regexp.MustCompile("\\b[A-Za-z]*Serial[A-Za-z]*\\b")
+var serialWord = regexp.MustCompile(`\b[A-Za-z]*Serial[A-Za-z]*\b`)
 
 // prose compares what a README names with what templates declare and schedules do.
 func (c *checker) prose() {
