@@ -203,7 +203,7 @@ func TestVersionNumbers(t *testing.T) {
 	}
 }
 
-// TestLifecycleRules: the rotation of S3 hangs on such a rule; here it writes to a
+// TestLifecycleRules: the rotation of certificates hangs on such a rule; here it writes to a
 // folder. A subscriber without permission gets nothing.
 func TestLifecycleRules(t *testing.T) {
 	state, stateDir := withState(t)
@@ -233,13 +233,13 @@ func TestLifecycleRules(t *testing.T) {
 	}
 }
 
-// TestRulesToS3 is the rule stack of S2: three rules, messages by the broker and by
+// TestRulesToS3 runs three rules that store messages in buckets: messages by the broker and by
 // Basic Ingest, objects in a folder.
 func TestRulesToS3(t *testing.T) {
 	state, stateDir := withState(t)
 	s := startSim(t, stateDir)
 	c := s.client(first, region)
-	ca := newCA(t, "S2 CA")
+	ca := newCA(t, "Rules CA")
 	ca.mustRegister(t, c)
 	dev, id, _ := activeDevice(t, c, ca, "test-thing-297468")
 	allowEverything(t, c)

@@ -111,7 +111,7 @@ func TestProvision(t *testing.T) {
 
 		{"outside of the ranges", func(_ *world, _ *Provisioner, e *HookEvent) { e.Parameters[SerialNumber] = "SN-901" }, WrongDevice},
 		{"no serial number", func(_ *world, _ *Provisioner, e *HookEvent) { delete(e.Parameters, SerialNumber) }, WrongDevice},
-		{"serial number of S3's client", func(_ *world, _ *Provisioner, e *HookEvent) {
+		{"serial number under another name", func(_ *world, _ *Provisioner, e *HookEvent) {
 			e.Parameters = map[string]string{"DeviceSerial": "SN-007"}
 		}, WrongDevice},
 		{"no identifier", func(_ *world, _ *Provisioner, e *HookEvent) { e.Parameters[SerialNumber] = "SN-007 " }, WrongDevice},
