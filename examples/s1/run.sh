@@ -32,10 +32,10 @@ until_ok claim_known
 step "The line: each device gets its certificate, the test PC keeps nothing"
 mkdir devices
 for serial in SN-0001 SN-0002; do
-	provision line/claim.pem press $serial line/work
+	provision line/claim.pem press $serial line/bench
 	mkdir devices/$serial
-	mv line/work/device.key line/work/device.pem devices/$serial/ # into the device
-	rm -r line/work
+	mv line/bench/device.key line/bench/device.pem devices/$serial/ # into the device
+	rm -r line/bench
 	echo "  $serial provisioned as $(cloud iot describe-thing --thing-name press-$serial --query 'thingName' --output text)"
 done
 [ "$(ls line)" = claim.pem ] || fail "the test PC kept something: $(ls line)"
@@ -53,9 +53,9 @@ done
 
 step "What the hook refuses"
 echo "  a device that is not on the list"
-refused line/claim.pem press SN-9999 line/work
+refused line/claim.pem press SN-9999 line/bench
 echo "  a device that has its certificate"
-refused line/claim.pem press SN-0001 line/work
+refused line/claim.pem press SN-0001 line/bench
 echo "  another topic than its own"
 must_fail mqtt mosquitto_pub devices/SN-0001/device.pem devices/SN-0001/device.key press-SN-0001 -V mqttv5 -q 1 -t devices/press-SN-0002/hello -m stolen
 

@@ -9,12 +9,12 @@ import (
 	"mintmark/internal/ledger"
 )
 
-// TestRevocationOvertakes: while AWS takes no registrations, and those that wait
-// keep their worker busy, a revocation and a hold get through.
+// TestRevocationOvertakes: while a registration hangs, for longer than this test
+// waits for anything, a revocation and a hold get through.
 func TestRevocationOvertakes(t *testing.T) {
 	s, things := rehearsal(t)
 	one, two := enrollTold(t, s, things, "one"), enrollTold(t, s, things, "two")
-	inject(t, s, `{"operation":"RegisterCertificate","every":1,"code":"ThrottlingException","status":400}`)
+	inject(t, s, `{"operation":"RegisterCertificate","every":1,"latency":"1m","code":"ServiceUnavailableException","status":503}`)
 	enroll(t, s, "stuck")
 	waits := func() bool {
 		backlog, err := s.ledger.Backlog(t.Context())
