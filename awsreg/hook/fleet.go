@@ -23,6 +23,9 @@ import (
 //	fleet#<certificate>   thing, device, template, at: a certificate that came by a template
 //	asked#<device>        key, order, claim, at, n: a certificate that is asked for, before it is signed
 //	asks#<work order>     n: devices for which one was asked for
+//
+// The server keeps for itself, and no function reads: claimPolicy of order#, due of
+// claim# (until the claim was ACTIVE once), releasing of held#.
 const (
 	orderMark    = "order#"
 	claimMark    = "claim#"
