@@ -49,6 +49,7 @@ type Config struct {
 	Orders   Orders                          `yaml:"orders"`
 	CRL      CRL                             `yaml:"crl"`
 	AWS      AWS                             `yaml:"aws"`
+	Azure    Azure                           `yaml:"azure"`
 	Database Database                        `yaml:"database"`
 	Access   Access                          `yaml:"access"`
 	Audit    Audit                           `yaml:"audit"`
