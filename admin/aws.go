@@ -3,9 +3,6 @@ package admin
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -25,49 +22,6 @@ type AWSPlace struct {
 	Region    string `json:"region"`
 	// Labels are those of work orders for the target's fleets.
 	Labels []string `json:"labels"`
-}
-
-// Change is one thing that is done, or one that was found as desired.
-type Change struct {
-	Kind    string `json:"kind"`
-	Subject string `json:"subject"`
-	// Action is none, create, update, delete, refuse (it cannot be done) or foreign
-	// (another has to do it).
-	Action string `json:"action"`
-	Before string `json:"before,omitempty"`
-	After  string `json:"after,omitempty"`
-	// Destructive takes something that is in service out of it.
-	Destructive bool `json:"destructive,omitempty"`
-}
-
-// Plan is what one run does to one target, in order.
-type Plan struct {
-	Target string `json:"target"`
-	// Hash is the SHA-256 over exactly what will be done.
-	Hash string `json:"hash"`
-	// Pending counts the changes to make, Refused those that cannot be made.
-	Pending int `json:"pending"`
-	Refused int `json:"refused"`
-	// Destructive: something that is in service is taken out of it, which needs
-	// two persons.
-	Destructive bool     `json:"destructive,omitempty"`
-	Changes     []Change `json:"changes"`
-}
-
-// AWSApply asks to carry out a plan.
-type AWSApply struct {
-	// Hash is that of the plan which was read: if the plan is another by now,
-	// nothing is done. Empty takes whatever the plan is.
-	Hash string `json:"hash,omitempty"`
-}
-
-// AWSProgress is one line of the answer to an AWSApply: a change that was made,
-// or as the last line what was done in all, or why it ended. Exactly one field
-// is set.
-type AWSProgress struct {
-	Change *Change `json:"change,omitempty"`
-	Done   *Plan   `json:"done,omitempty"`
-	Error  *Error  `json:"error,omitempty"`
 }
 
 // AWSStatus is what a target looks like now.
@@ -195,30 +149,8 @@ func (c *Client) AWSIAMPolicy(ctx context.Context, target string) (IAMPolicy, er
 // AWSApply makes the target what it should be and returns what was done.
 // Progress is called for each change as it is made, and may be nil. A plan that
 // takes something out of service needs two persons: *Proposed.
-func (c *Client) AWSApply(ctx context.Context, target string, apply AWSApply, progress func(Change)) (Plan, error) {
-	answer, err := c.send(ctx, http.MethodPost, awsPath(target)+"/apply", nil, apply)
-	if err != nil {
-		return Plan{}, err
-	}
-	defer answer.Body.Close()
-	decoder := json.NewDecoder(answer.Body)
-	for {
-		var line AWSProgress
-		if err := decoder.Decode(&line); errors.Is(err, io.EOF) {
-			return Plan{}, errors.New("the server's answer was cut off: run aws plan to see what is left to do")
-		} else if err != nil {
-			return Plan{}, fmt.Errorf("reading the server's answer: %w", err)
-		}
-		switch {
-		case line.Done != nil:
-			return *line.Done, nil
-		case line.Error != nil:
-			line.Error.Status = http.StatusBadGateway
-			return Plan{}, line.Error
-		case line.Change != nil && progress != nil:
-			progress(*line.Change)
-		}
-	}
+func (c *Client) AWSApply(ctx context.Context, target string, apply Apply, progress func(Change)) (Plan, error) {
+	return c.apply(ctx, awsPath(target), "aws plan", apply, progress)
 }
 
 func awsPath(target string) string { return "/v1/aws/targets/" + url.PathEscape(target) }

@@ -29,6 +29,9 @@ type Status struct {
 	// AWSDrift says, for each target where a person must decide, what the last
 	// comparison with AWS found.
 	AWSDrift []string `json:"aws_drift,omitempty"`
+	// AzureTargets and AzureDrift are the same for Azure.
+	AzureTargets []string `json:"azure_targets"`
+	AzureDrift   []string `json:"azure_drift,omitempty"`
 	// Backlog counts what has not been told to the outside yet, by kind.
 	Backlog map[string]int `json:"backlog"`
 	// UnlistedRevocations counts, by authority, revocations that the latest

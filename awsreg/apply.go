@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"strings"
 
 	"mintmark/internal/reconcile"
 )
@@ -104,7 +103,7 @@ func (r *Registrar) ApplyAgreed(ctx context.Context, t Target, agreed Agreed, pr
 		return reconcile.Plan{}, err
 	}
 	done := reconcile.Plan{Target: t.Name}
-	if err := Refusals(plan); err != nil {
+	if err := plan.Refusals("AWS target"); err != nil {
 		return done, err
 	}
 	if agreed.Hash != [sha256.Size]byte{} && agreed.Hash != plan.Hash() || plan.Destructive() && !agreed.Destructive {
@@ -149,20 +148,6 @@ func (r *Registrar) plan(ctx context.Context, s *session, resources []resource) 
 		return reconcile.Plan{}, fmt.Errorf("AWS target %q: %w", s.target.Name, err)
 	}
 	return plan, nil
-}
-
-// Refusals is an error that names everything in a plan that cannot be done; nil if
-// all can.
-func Refusals(plan reconcile.Plan) error {
-	refused := plan.Refused()
-	if len(refused) == 0 {
-		return nil
-	}
-	lines := make([]string, 0, len(refused))
-	for _, c := range refused {
-		lines = append(lines, fmt.Sprintf("%s %s: %s", c.Kind, c.Subject, c.After))
-	}
-	return fmt.Errorf("AWS target %q: nothing was changed, because this cannot be done:\n%s", plan.Target, strings.Join(lines, "\n"))
 }
 
 // converge examines and acts until nothing is left to do, and returns the first

@@ -3,51 +3,202 @@ package dpsreg
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
 
+	"mintmark/dpsreg/dps"
+	"mintmark/dpsreg/rest"
 	"mintmark/internal/ledger"
 )
 
-// BatchSize is how many tasks are best given to one Deliver.
-const BatchSize = 500
+const (
+	// BatchSize is how many tasks are best given to one Deliver.
+	BatchSize = 500
+	// workers is how many devices are worked on at once. A call takes some tens of
+	// milliseconds, and the quota is 17 a second.
+	workers = 8
+)
 
-// TaskKind is the kind of the tasks of a target.
-func TaskKind(t Target) string { return "azure/" + t.Name }
-
-// TasksFor returns what the targets must be told of a certificate that was issued or
-// revoked: that something of its device changed. It makes no I/O. Only bootstrapped
-// certificates of devices under a group, every certificate of a device with an
-// individual enrollment, and every revocation concern a target.
-func (r *Registrar) TasksFor(targets []Target, c ledger.Certificate) []ledger.Task { return nil }
-
-// TasksForDevice returns what they must be told when a device was held, retired or
-// released.
-func TasksForDevice(targets []Target, device string) []ledger.Task { return nil }
+// job is one device that is told of.
+type job struct {
+	standing
+	outcome
+	look bool // there is something at DPS, whatever the ledger says
+	err  error
+}
 
 // Deliver tells a target what tasks of its kind say and returns one error a task, nil
 // where it is told. What a device should have is read from the ledger when it is
-// told, so that tasks may come late, twice and out of order.
+// told, so that tasks may come late, twice and out of order. Of a batch, blocked devices
+// come first and new enrollments, ten a call, last.
+//
+// What another has made at DPS is left alone; see blockForeign for the one exception.
+// Where it stands in the way of a device, that is the error of the device's task.
 func (r *Registrar) Deliver(ctx context.Context, t Target, tasks []ledger.Task) []error {
 	errs := make([]error, len(tasks))
-	for i := range errs {
-		errs[i] = errors.New("not built yet")
+	if r.cfg.Records == nil {
+		for i := range errs {
+			errs[i] = errors.New("dpsreg: Config.Records is not set")
+		}
+		return errs
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Deadline)
+	defer cancel()
+	jobs := make([]*job, len(tasks))
+	for i, task := range tasks {
+		jobs[i] = new(job)
+		id, err := parseTask(task)
+		if err == nil {
+			jobs[i].standing, err = r.standing(ctx, t, id)
+		}
+		jobs[i].err = err
+	}
+	r.tell(ctx, t, jobs)
+	for i, j := range jobs {
+		errs[i] = j.err
 	}
 	return errs
 }
 
-// Enrolled reports whether devices of such a certificate have an individual
-// enrollment at the target. No I/O.
-func (t Target) Enrolled(c ledger.Certificate) bool { return false }
-
-// Handover makes a target take a renewed certificate before the device gets it: an
-// individual enrollment pins the certificate, so the new one is written to the second
-// slot beside the one that the device holds. A nil error says that DPS has it. It may
-// be called again for the same certificate.
-func (r *Registrar) Handover(ctx context.Context, t Target, c ledger.Certificate) error {
-	return errors.New("not built yet")
+// tell settles all jobs that have no error yet.
+func (r *Registrar) tell(ctx context.Context, t Target, jobs []*job) {
+	var first, then, fresh []*job
+	for _, j := range jobs {
+		switch {
+		case j.err != nil || j.silent() && !j.look:
+		case j.blocked():
+			first = append(first, j)
+		case j.fresh() && !j.look:
+			fresh = append(fresh, j)
+		default:
+			then = append(then, j)
+		}
+	}
+	if len(first)+len(then)+len(fresh) == 0 {
+		return
+	}
+	s, err := r.session(ctx, t)
+	if err != nil {
+		for _, j := range slices.Concat(first, then, fresh) {
+			j.err = err
+		}
+		return
+	}
+	settle := func(list []*job) {
+		inParallel(workers, len(list), func(i int) { list[i].outcome, list[i].err = r.settle(ctx, s, list[i].standing) })
+	}
+	settle(first)
+	// Hubs have a quota of their own, which is small: nothing else waits for it.
+	var stopping sync.WaitGroup
+	defer stopping.Wait()
+	if len(t.Hubs) > 0 {
+		stopping.Go(func() {
+			inParallel(workers, len(first), func(i int) {
+				j := first[i]
+				j.err = errors.Join(j.err, r.stop(ctx, s, j.standing, &j.outcome))
+			})
+		})
+	}
+	settle(then)
+	// Most enrollments that are to be made are not there; those that are cost a second
+	// call.
+	var there []*job
+	var mu sync.Mutex
+	chunks := slices.Collect(slices.Chunk(fresh, dps.MaxBulk))
+	inParallel(workers, len(chunks), func(i int) {
+		left := r.make(ctx, s, chunks[i])
+		mu.Lock()
+		defer mu.Unlock()
+		there = append(there, left...)
+	})
+	settle(there)
 }
 
-// TellAll tells a target of every device that it should know something of, and
-// returns how many. For a new target, and after a loss.
-func (r *Registrar) TellAll(ctx context.Context, t Target) (int, error) {
-	return 0, errors.New("not built yet")
+// silent reports that there is nothing at Azure of the device, and nothing is wanted.
+// What may be there for another reason is found by Reconcile.
+func (d standing) silent() bool {
+	return !d.wasBlocked() && !slices.ContainsFunc(d.wants, func(w Want) bool { return w.Kind != Nothing })
+}
+
+// fresh reports that the device gets its first individual enrollment, as far as the
+// ledger can tell.
+func (d standing) fresh() bool {
+	if d.wasBlocked() || len(d.wants) != 1 {
+		return false
+	}
+	w := d.wants[0]
+	return w.Kind == Pinned && w.RegistrationID != "" && len(d.certificates) == 1
+}
+
+// make creates the enrollments of at most dps.MaxBulk devices and returns those that
+// must be looked at singly, because there is something already.
+func (r *Registrar) make(ctx context.Context, s *session, jobs []*job) (left []*job) {
+	byID := make(map[string]*job)
+	var list []dps.Enrollment
+	for _, j := range jobs {
+		next, err := j.decide(j.wants[0], nil)
+		id := j.wants[0].RegistrationID
+		switch {
+		case err != nil:
+			j.err = fmt.Errorf("device %q: %w", j.device.ID, err)
+		case byID[id] != nil: // of two devices with one name: see the error
+			left = append(left, j)
+		default:
+			byID[id] = j
+			list = append(list, next.enrollment)
+			j.add(next)
+		}
+	}
+	refused, err := s.dps.Bulk(ctx, dps.BulkCreate, list)
+	again := func(j *job) {
+		j.outcome = outcome{}
+		left = append(left, j)
+	}
+	if err != nil {
+		for _, e := range list {
+			j := byID[e.RegistrationID]
+			// One that the service does not take must not keep nine others out.
+			var refused *rest.Error
+			if errors.As(err, &refused) && !refused.Temporary() {
+				again(j)
+				continue
+			}
+			j.outcome, j.err = outcome{}, fmt.Errorf("making %d individual enrollments: %w", len(list), err)
+		}
+		return left
+	}
+	for _, e := range refused {
+		j := byID[strings.ToLower(e.RegistrationID)]
+		if j == nil {
+			for _, j := range jobs {
+				j.outcome, j.err = outcome{}, errors.New("making individual enrollments: the service refuses one that was not among them")
+			}
+			return nil
+		}
+		again(j)
+	}
+	if made := len(list) - len(refused); made > 0 {
+		r.cfg.Logger.Info("individual enrollments made", "target", s.target.Name, "count", made)
+	}
+	return left
+}
+
+// inParallel calls work for each index below count, n of them at once.
+func inParallel(n, count int, work func(i int)) {
+	var wait sync.WaitGroup
+	queue := make(chan int)
+	for range min(n, count) {
+		wait.Go(func() {
+			for i := range queue {
+				work(i)
+			}
+		})
+	}
+	for i := range count {
+		queue <- i
+	}
+	close(queue)
+	wait.Wait()
 }

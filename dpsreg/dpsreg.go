@@ -27,6 +27,9 @@ type Config struct {
 	Authorities func() []Authority
 	// LabelIssuer is the issuing CA of each EST label. It may be nil.
 	LabelIssuer map[string]string
+	// Gateways are the authorities that issue CA certificates to gateways (IoT Edge). No
+	// group may stand on one, nor on one above: a gateway could make devices. It may be nil.
+	Gateways []string
 	// Verification proves possession of an authority's key: it issues a certificate
 	// whose common name is the verification code, signed by the authority itself, that
 	// lives for minutes and whose key is thrown away. It returns PEM. Must be set for
@@ -60,6 +63,10 @@ type Registrar struct {
 
 	mu       sync.Mutex
 	sessions map[string]*session // by name of the target
+
+	// What Push has instead of a CA: proofs that were brought, and what the bundle says.
+	proofs  []Proof
+	bundled *Bundle
 }
 
 // New checks the configuration and returns a registrar. It makes no call.

@@ -1,12 +1,10 @@
 package dpsreg
 
-import (
-	"context"
-	"errors"
-	"time"
-)
+import "time"
 
-// Drift is what a comparison of the devices at a target with the ledger found.
+// Drift is what a comparison of the devices at a target with the ledger found. Of each
+// list it has the first 1000; of those that are longer the last entry says how many
+// more there are.
 type Drift struct {
 	Target   string    `json:"target"`
 	At       time.Time `json:"at"`
@@ -23,11 +21,4 @@ type Drift struct {
 type Finding struct {
 	Device string `json:"device"`
 	What   string `json:"what"`
-}
-
-// Reconcile compares every individual enrollment at the target with the ledger, both
-// ways, repairs what differs, promotes new certificates of devices that have
-// registered since they got them, and returns what it found.
-func (r *Registrar) Reconcile(ctx context.Context, t Target) (Drift, error) {
-	return Drift{}, errors.New("not built yet")
 }

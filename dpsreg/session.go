@@ -2,24 +2,153 @@ package dpsreg
 
 import (
 	"context"
-	"errors"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
 
 	"mintmark/dpsreg/dps"
 	"mintmark/dpsreg/hub"
+	"mintmark/dpsreg/rest"
 )
 
-// session is the clients of one target.
+// session is the clients of one target. Calls are paced and their answers bounded.
+// Reads are made again when they fail in passing; changes are made once: see retry.
 type session struct {
 	target       Target
 	certificates certificateAPI
 	dps          *dps.Client
-	hubs         map[string]*hub.Client // by host name
+	hubs         map[string]*hub.Client // by host name, as it is configured
+
+	of       [sha256.Size]byte // hash of all that the clients depend on
+	limiters map[string]*limiter
+	http     *http.Client
 }
 
-// certificateAPI is the part of armdeviceprovisioningservices that is used.
-type certificateAPI interface{}
+// session returns the clients of a target. It reads files of secrets and makes no call.
+// The clients are made once, and again when a file or the configuration of how to
+// connect has changed; the pace of calls goes on.
+func (r *Registrar) session(_ context.Context, t Target) (*session, error) {
+	secrets := make(map[string][]byte)
+	secret := func(path string) ([]byte, error) {
+		if data, ok := secrets[path]; ok {
+			return data, nil
+		}
+		data, err := r.cfg.Secret(path)
+		if err == nil {
+			secrets[path] = data
+		}
+		return data, err
+	}
+	of, err := t.connection(secret)
+	if err != nil {
+		return nil, fmt.Errorf("Azure target %q: %w", t.Name, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.sessions[t.Name]
+	if old == nil || old.of != of {
+		fresh, err := connect(t, old, secret, r.cfg.Now)
+		if err != nil {
+			return nil, fmt.Errorf("Azure target %q: %w", t.Name, err)
+		}
+		fresh.of = of
+		r.sessions[t.Name] = fresh
+		if old != nil {
+			old.http.CloseIdleConnections()
+		}
+		old = fresh
+	}
+	s := *old // what is wanted may differ from call to call
+	s.target = t
+	return &s, nil
+}
 
-// session returns the clients of a target. It makes no call.
-func (r *Registrar) session(ctx context.Context, t Target) (*session, error) {
-	return nil, errors.New("not built yet")
+// connection hashes what the clients of a target depend on, the contents of files
+// included.
+func (t Target) connection(secret func(string) ([]byte, error)) ([sha256.Size]byte, error) {
+	data, err := json.Marshal([]any{t.SubscriptionID, t.ResourceGroup, t.Service, t.Identity, t.SAS, t.Connect, t.Hubs, t.OpsPerMinute})
+	if err != nil {
+		return [sha256.Size]byte{}, err
+	}
+	var files []string
+	for _, sas := range append([]*SAS{t.SAS}, hubPolicies(t.Hubs)...) {
+		if sas != nil {
+			files = append(files, sas.KeyFile)
+		}
+	}
+	for _, file := range append(files, t.Identity.SecretFile, t.Identity.CertificateFile) {
+		if file == "" {
+			continue
+		}
+		content, err := secret(file)
+		if err != nil {
+			return [sha256.Size]byte{}, err
+		}
+		sum := sha256.Sum256(content)
+		data = append(data, sum[:]...)
+	}
+	return sha256.Sum256(data), nil
+}
+
+func hubPolicies(hubs []Hub) []*SAS {
+	policies := make([]*SAS, len(hubs))
+	for i, h := range hubs {
+		policies[i] = h.SAS
+	}
+	return policies
+}
+
+// connect makes the clients of a target. What was the pace of old ones is that of the
+// new ones.
+func connect(t Target, old *session, secret func(string) ([]byte, error), now func() time.Time) (*session, error) {
+	silence()
+	client, err := t.Connect.httpClient()
+	if err != nil {
+		return nil, err
+	}
+	credential, err := t.Identity.credential(client, t.Connect, secret)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{http: client, hubs: make(map[string]*hub.Client), limiters: make(map[string]*limiter)}
+	quota := t.OpsPerMinute
+	if quota <= 0 {
+		quota = defaultOps
+	}
+	pace := func(host string, quota int) *limiter {
+		l := newLimiter(quota)
+		if old != nil && old.limiters[host] != nil && old.limiters[host].rate == l.rate {
+			l = old.limiters[host]
+		}
+		s.limiters[host] = l
+		return l
+	}
+	api := func(host, version, scope string, sas *SAS, l *limiter) (*rest.Client, error) {
+		a, err := authorization(host, sas, credential, scope, secret, now)
+		if err != nil {
+			return nil, err
+		}
+		return &rest.Client{
+			Base: "https://" + host, APIVersion: version, Authorization: a, HTTP: client,
+			Wait: l.wait, Throttled: l.stop, Again: readAgain,
+		}, nil
+	}
+	host := t.Service + ".azure-devices-provisioning.net"
+	service := pace(host, quota)
+	plane, err := api(host, dps.APIVersion, rest.ScopeDPS, t.SAS, service)
+	if err != nil {
+		return nil, err
+	}
+	s.dps = dps.New(plane)
+	for _, h := range t.Hubs {
+		registry, err := api(h.Host, hub.APIVersion, rest.ScopeHub, h.SAS, pace(h.Host, hubOps))
+		if err != nil {
+			return nil, err
+		}
+		s.hubs[h.Host] = hub.New(registry)
+	}
+	s.certificates, err = certificates(t.SubscriptionID, credential, client, pace(armHost, armOps))
+	return s, err
 }

@@ -1,25 +1,31 @@
 package dpsreg
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
+	"slices"
 )
 
 // Target is the desired state of one DPS instance.
+//
+// As JSON it is a part of a Bundle, without what is about this machine or names files
+// of secrets, and without what is about single devices.
 type Target struct {
-	Name           string
-	SubscriptionID string
-	ResourceGroup  string
-	Service        string // name of the DPS instance
-	IDScope        string // that devices name; for edge-config, empty if unknown
-	Identity       Identity
-	SAS            *SAS    // for the data plane, instead of Entra; nil for Entra
-	Connect        Connect // zero for Azure itself
-	CAs            []CA
-	Groups         []Group
-	Enrollments    []Enrollment
-	Hubs           []Hub
+	Name           string       `json:"name"`
+	SubscriptionID string       `json:"subscription_id"`
+	ResourceGroup  string       `json:"resource_group"`
+	Service        string       `json:"service"`            // name of the DPS instance
+	IDScope        string       `json:"id_scope,omitempty"` // that devices name; for edge-config, empty if unknown
+	Identity       Identity     `json:"-"`
+	SAS            *SAS         `json:"-"` // for the data plane, instead of Entra; nil for Entra
+	Connect        Connect      `json:"-"` // zero for Azure itself
+	CAs            []CA         `json:"cas"`
+	Groups         []Group      `json:"groups"`
+	Enrollments    []Enrollment `json:"-"`
+	Hubs           []Hub        `json:"-"`
 	// OpsPerMinute is the service's quota of data-plane operations; 1000 if zero.
-	OpsPerMinute int
+	OpsPerMinute int `json:"ops_per_minute,omitempty"`
 }
 
 // Identity is who mintmark is to Microsoft Entra. With no field set it is what
@@ -49,15 +55,15 @@ type Connect struct {
 // CA is an authority whose certificate is uploaded to DPS and verified by proof of
 // possession.
 type CA struct {
-	Authority string // name of the root or issuing CA
+	Authority string `json:"authority"` // name of the root or issuing CA
 	// Name is that of the certificate at DPS, 1 to 256 of [A-Za-z0-9-._]; if empty,
 	// the authority's name and the first 8 hex digits of its SHA-256. A certificate
 	// under a known name is never replaced by another: a new CA gets a new name.
-	Name string
+	Name string `json:"name,omitempty"`
 	// SelfAttested uploads it as verified, without a proof: for a CA whose key is
 	// nowhere near. Never the default.
-	SelfAttested bool
-	State        string // StateActive if empty, or StateDeleted
+	SelfAttested bool   `json:"self_attested,omitempty"`
+	State        string `json:"state,omitempty"` // StateActive if empty, or StateDeleted
 }
 
 // What is wanted of an uploaded CA or of a group.
@@ -68,18 +74,18 @@ const (
 
 // Group is an enrollment group: devices under its anchors.
 type Group struct {
-	ID string
+	ID string `json:"id"`
 	// Anchors are one or two authorities, primary and secondary slot. Roots by
 	// default: two slots cannot hold two issuing CAs under two roots.
-	Anchors []string
+	Anchors []string `json:"anchors"`
 	// Reference names the uploaded certificates (caReferences) instead of sending
 	// them (signingCertificates). Each anchor must then be among Target.CAs.
-	Reference bool
-	Disabled  bool
-	State     string // StateActive if empty, or StateDeleted
+	Reference bool   `json:"reference,omitempty"`
+	Disabled  bool   `json:"disabled,omitempty"`
+	State     string `json:"state,omitempty"` // StateActive if empty, or StateDeleted
 	// Labels are EST labels whose devices must end in this group, which is checked:
 	// the label's issuing CA must have one of the anchors as its nearest anchor.
-	Labels []string
+	Labels []string `json:"labels,omitempty"`
 	Shape
 }
 
@@ -99,17 +105,19 @@ type Enrollment struct {
 
 // Shape is what group and individual enrollments have in common.
 type Shape struct {
-	Edge        bool     // IoT Edge device
-	Hubs        []string // host names of linked hubs; all of them if empty
-	Allocation  string   // hashed (if empty), geoLatency, static or custom
-	Webhook     string   // URL of the allocation function, with custom
-	WebhookAPI  string   // its apiVersion
-	Reprovision string   // migrate (if empty), reset or never
+	Edge bool `json:"edge,omitempty"` // IoT Edge device
+	// Hubs are host names of linked hubs. Empty: all of them, and what is set at DPS
+	// is left alone.
+	Hubs        []string `json:"hubs,omitempty"`
+	Allocation  string   `json:"allocation,omitempty"`  // hashed (if empty), geoLatency, static or custom
+	Webhook     string   `json:"webhook,omitempty"`     // URL of the allocation function, with custom
+	WebhookAPI  string   `json:"webhook_api,omitempty"` // its apiVersion
+	Reprovision string   `json:"reprovision,omitempty"` // migrate (if empty), reset or never
 	// Tags and Desired begin the device twin; JSON values. In an individual
 	// enrollment, strings may hold ${device}, ${order}, ${product}, ${label},
 	// ${profile} and ${field.NAME} of the device list.
-	Tags    map[string]any
-	Desired map[string]any
+	Tags    map[string]any `json:"tags,omitempty"`
+	Desired map[string]any `json:"desired,omitempty"`
 }
 
 // Hub is an IoT hub whose identities are disabled with their devices.
@@ -124,4 +132,51 @@ type Authority struct {
 	Name        string
 	Certificate *x509.Certificate
 	Chain       []*x509.Certificate
+}
+
+// The policies of Shape, as configured.
+const (
+	AllocateHashed  = "hashed"
+	AllocateNearest = "geoLatency"
+	AllocateStatic  = "static"
+	AllocateCustom  = "custom"
+
+	ReprovisionMigrate = "migrate" // another hub if need be, with the twin
+	ReprovisionReset   = "reset"   // another hub if need be, with the initial twin
+	ReprovisionNever   = "never"   // the hub of the first time
+)
+
+func (ca CA) deleted() bool   { return ca.State == StateDeleted }
+func (g Group) deleted() bool { return g.State == StateDeleted }
+
+// SHA256 is the hash of a certificate as DPS and mintmark write it: lower-case hex.
+func SHA256(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// nameOf is the name of a CA's certificate at DPS.
+func (ca CA) nameOf(a Authority) string {
+	if ca.Name != "" {
+		return ca.Name
+	}
+	return a.Name + "-" + SHA256(a.Certificate)[:8]
+}
+
+// path is the authority's certificate and those above it.
+func (a Authority) path() []*x509.Certificate {
+	return append([]*x509.Certificate{a.Certificate}, a.Chain...)
+}
+
+// stands reports whether the authority is, or stands below, the one with this
+// certificate.
+func (a Authority) stands(anchor *x509.Certificate) bool {
+	return slices.ContainsFunc(a.path(), anchor.Equal)
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
 }

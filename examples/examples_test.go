@@ -22,6 +22,34 @@ func build(t *testing.T, name, pkg string, args ...string) string {
 	return path
 }
 
+// lacking skips a test for the lack of a tool, or fails it where none may be.
+func lacking(t *testing.T, tool string) {
+	t.Helper()
+	if os.Getenv("MINTMARK_TOOLS") == "required" {
+		t.Fatalf("%s is not installed", tool)
+	}
+	t.Skipf("%s is not installed", tool)
+}
+
+// needNode looks for node and for the packages that scripts/test-tools.sh installs.
+func needNode(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("node"); err != nil {
+		lacking(t, "node")
+	}
+	modules := os.Getenv("MINTMARK_NODE_MODULES")
+	if modules == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			t.Fatal(err)
+		}
+		modules = filepath.Join(cache, "mintmark", "npm", "node_modules")
+	}
+	if _, err := os.Stat(filepath.Join(modules, "azure-iot-provisioning-device-http")); err != nil {
+		lacking(t, "azure-iot-provisioning-device-http")
+	}
+}
+
 // TestSystems runs run.sh of every folder: each is one of the ways in which
 // devices come to a cloud, from nothing to messages, driven by the vendor's
 // command and by clients that we did not write.
@@ -31,10 +59,7 @@ func TestSystems(t *testing.T) {
 	}
 	for _, tool := range []string{"aws", "mosquitto_rr", "openssl", "curl", "python3"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("MINTMARK_TOOLS") == "required" {
-				t.Fatalf("%s is not installed", tool)
-			}
-			t.Skipf("%s is not installed", tool)
+			lacking(t, tool)
 		}
 	}
 	mintmark := build(t, "mintmark", "../cmd/mintmark")
@@ -45,6 +70,9 @@ func TestSystems(t *testing.T) {
 	}
 	for _, script := range scripts {
 		t.Run(filepath.Dir(script), func(t *testing.T) {
+			if filepath.Dir(script) == "s5" {
+				needNode(t)
+			}
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 			defer cancel()

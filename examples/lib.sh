@@ -14,11 +14,12 @@ fail() {
 	echo "$(basename "$here"): $*" >&2
 	for log in "$D"/log/*; do echo "--- $log" && tail -n 15 "$log"; done >&2
 	[ -z "${control:-}" ] || curl -sS "$control/_sim/events" | python3 -c 'import json,sys; [print(json.dumps(e)) for e in json.load(sys.stdin)[-25:]]' >&2
+	[ -z "${azure:-}" ] || curl -sS --cacert sim/root.pem "https://localhost:${azure##*:}/_sim/events" | tail -c 4000 >&2
 	exit 1
 }
 wants() { # wants COMMAND...: what the example cannot do without
 	for command in "$@"; do
-		command -v "$command" >/dev/null || fail "$command is needed: on Debian, apt-get install awscli mosquitto-clients openssl curl python3"
+		command -v "$command" >/dev/null || fail "$command is needed: on Debian, apt-get install awscli mosquitto-clients openssl curl python3 nodejs"
 	done
 }
 wants openssl aws mosquitto_pub mosquitto_rr curl python3
@@ -83,10 +84,24 @@ simulate() {
 }
 cloud() { aws --endpoint-url "$control" "$@"; }
 
+# simulate_azure [FLAG...]: starts the Azure simulator in ./sim.
+simulate_azure() {
+	"$M" sim azure --state sim "$@" >log/sim.out 2>log/sim.log &
+	pids="$pids $!"
+	n=0
+	until [ -s sim/azure.json ]; do
+		n=$((n + 1))
+		[ "$n" -lt 600 ] || fail "the simulator does not start"
+		sleep 0.1
+	done
+	azure=$(json https <sim/azure.json)
+	echo "  at $azure"
+}
+
 # serve: starts the server on ./ca with the example's configuration, in which the
 # simulator's address takes the place of the example's.
 serve() {
-	sed "s|http://127.0.0.1:4566|$control|" "$here/mintmark.yaml" >ca/mintmark.yaml
+	sed -e "s|http://127.0.0.1:4566|${control:-}|" -e "s|127.0.0.1:4443|${azure:-}|" "$here/mintmark.yaml" >ca/mintmark.yaml
 	"$M" config check --dir ca
 	"$M" serve --dir ca --listen 127.0.0.1:0 >log/server.out 2>log/server.log &
 	server=$!

@@ -17,8 +17,17 @@ import (
 func (ra *RA) Enroll(ctx context.Context, r Request) (Answer, error) {
 	start := ra.Now()
 	answer, err := ra.enroll(ctx, &r)
+	if err == nil {
+		// Between 9 and 10, and no more among the requests in flight: this may take
+		// seconds, which nobody else should wait for.
+		err = ra.handOver(ctx, r, answer)
+	}
 	ra.done(ctx, r, err, start)
-	return answer, err
+	if err != nil {
+		return Answer{}, err
+	}
+	// 10. Answer. 11, telling the clouds, was enqueued with step 9.
+	return answer, nil
 }
 
 // done counts what became of a request, and records it if that is a refusal.
@@ -32,7 +41,8 @@ func (ra *RA) done(ctx context.Context, r Request, err error, start time.Time) {
 	}
 }
 
-// enroll may replace the profile of the request by that of gateways.
+// enroll runs steps 1 to 9. It may replace the profile of the request by that of
+// gateways.
 func (ra *RA) enroll(ctx context.Context, r *Request) (answer Answer, err error) {
 	// 1. Authenticate the requester: done by whoever calls, who must say so.
 	if err := r.check(); err != nil {
@@ -167,7 +177,6 @@ func (ra *RA) enroll(ctx context.Context, r *Request) (answer Answer, err error)
 			return Answer{}, err
 		}
 	}
-	// 10. Answer. 11, telling the clouds, was enqueued with step 9.
 	return Answer{
 		Serial:      SerialOf(certificate.SerialNumber),
 		Certificate: certificate,

@@ -25,8 +25,9 @@ type Config struct {
 	// RA and Ledger must be set.
 	RA     *issuer.RA
 	Ledger ledger.Ledger
-	// AWS is nil if there is no target.
-	AWS AWS
+	// AWS and Azure are nil if there is no target.
+	AWS   AWS
+	Azure Azure
 	// Outbox says whom to tell of what changes; nil for nobody.
 	Outbox Outbox
 	// PublishCRL signs the next CRL of the named authority now. It is called
@@ -104,6 +105,7 @@ func (h *handler) routes() []route {
 		h.principalRoutes(),
 		h.approvalRoutes(),
 		h.cloudRoutes(),
+		h.azureRoutes(),
 	)
 }
 

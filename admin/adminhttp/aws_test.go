@@ -26,7 +26,7 @@ func TestAWS(t *testing.T) {
 	if plan.Pending != 2 || len(plan.Hash) != 64 || plan.Changes[1].Before != "a" {
 		t.Errorf("plan %+v", plan)
 	}
-	_, err = w.client.AWSApply(t.Context(), "line-a", admin.AWSApply{Hash: plan.Hash[1:] + "0"}, nil)
+	_, err = w.client.AWSApply(t.Context(), "line-a", admin.Apply{Hash: plan.Hash[1:] + "0"}, nil)
 	refused(t, err, http.StatusConflict, "plan-changed")
 	if c.done != 0 {
 		t.Fatal("a plan that nobody read was carried out")
@@ -35,7 +35,7 @@ func TestAWS(t *testing.T) {
 	// It fails in the middle: what was done is told, then why it ended.
 	var told []admin.Change
 	note := func(c admin.Change) { told = append(told, c) }
-	_, err = w.client.AWSApply(t.Context(), "line-a", admin.AWSApply{Hash: plan.Hash}, note)
+	_, err = w.client.AWSApply(t.Context(), "line-a", admin.Apply{Hash: plan.Hash}, note)
 	refused(t, err, http.StatusBadGateway, "aws")
 	if len(told) != 1 || told[0].Subject != "issuing" {
 		t.Errorf("told %v", told)
@@ -43,7 +43,7 @@ func TestAWS(t *testing.T) {
 
 	// The next run does the rest, over the socket.
 	c.fail = nil
-	done, err := dialled.AWSApply(t.Context(), "line-a", admin.AWSApply{}, note)
+	done, err := dialled.AWSApply(t.Context(), "line-a", admin.Apply{}, note)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -329,9 +329,9 @@ func TestRetire(t *testing.T) {
 		t.Fatalf("plan %+v, %v", plan, err)
 	}
 	c.swept = 3
-	_, err = w.client.AWSApply(t.Context(), "line-r", admin.AWSApply{Hash: plan.Hash}, nil)
+	_, err = w.client.AWSApply(t.Context(), "line-r", admin.Apply{Hash: plan.Hash}, nil)
 	refused(t, err, http.StatusConflict, "plan-changed")
-	if _, err := w.client.AWSApply(t.Context(), "line-r", admin.AWSApply{}, nil); err != nil || c.retirements() != 1 {
+	if _, err := w.client.AWSApply(t.Context(), "line-r", admin.Apply{}, nil); err != nil || c.retirements() != 1 {
 		t.Errorf("carried out %d times: %v", c.retirements(), err)
 	}
 }
@@ -341,7 +341,7 @@ func TestRetire(t *testing.T) {
 func TestRetireStale(t *testing.T) {
 	p := populate(t)
 	c := p.cloud
-	answer := p.ask(t, "olga", "POST", wire{path: "/v1/aws/targets/line-r/apply", body: admin.AWSApply{}})
+	answer := p.ask(t, "olga", "POST", wire{path: "/v1/aws/targets/line-r/apply", body: admin.Apply{}})
 	var a admin.Approval
 	decodeInto(t, answer.Body.Bytes(), &a)
 	if answer.Code != http.StatusAccepted || !strings.Contains(a.Words, `delete ca "old"`) || !strings.Contains(a.Words, "with 1 other changes") {
@@ -372,7 +372,7 @@ func TestRetireInBetween(t *testing.T) {
 	} {
 		p := populate(t)
 		p.cloud.before = test.before
-		answer := p.ask(t, "olga", "POST", wire{path: "/v1/aws/targets/line-r/apply", body: admin.AWSApply{}})
+		answer := p.ask(t, "olga", "POST", wire{path: "/v1/aws/targets/line-r/apply", body: admin.Apply{}})
 		if p.cloud.retirements() != 0 || p.cloud.agreed.Destructive || !strings.Contains(answer.Body.String(), `"rule":"`+test.rule+`"`) {
 			t.Errorf("%s: answered %d %s, carried out %d times, agreed %+v", name, answer.Code, answer.Body, p.cloud.retirements(), p.cloud.agreed)
 		}
@@ -383,7 +383,7 @@ func TestRetireInBetween(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.client.AWSApply(t.Context(), "line-r", admin.AWSApply{Hash: plan.Hash}, nil); err != nil || !c.agreed.Destructive || hex.EncodeToString(c.agreed.Hash[:]) != plan.Hash {
+	if _, err := w.client.AWSApply(t.Context(), "line-r", admin.Apply{Hash: plan.Hash}, nil); err != nil || !c.agreed.Destructive || hex.EncodeToString(c.agreed.Hash[:]) != plan.Hash {
 		t.Errorf("agreed %+v, %v", c.agreed, err)
 	}
 }

@@ -75,6 +75,11 @@ var matrix = []row{
 	reading("GET /v1/aws/targets/{name}/doctor", access.CloudRead, "/v1/aws/targets/line-a/doctor"),
 	reading("GET /v1/aws/targets/{name}/drift", access.CloudRead, "/v1/aws/targets/line-a/drift"),
 	reading("GET /v1/aws/targets/{name}/bulk", access.CloudRead, "/v1/aws/targets/line-a/bulk"),
+	reading("GET /v1/azure/targets", access.CloudRead, "/v1/azure/targets"),
+	reading("GET /v1/azure/targets/{name}/plan", access.CloudRead, "/v1/azure/targets/plant/plan"),
+	reading("GET /v1/azure/targets/{name}/status", access.CloudRead, "/v1/azure/targets/plant/status"),
+	reading("GET /v1/azure/targets/{name}/drift", access.CloudRead, "/v1/azure/targets/plant/drift"),
+	reading("GET /v1/azure/targets/{name}/bundle", access.CloudRead, "/v1/azure/targets/plant/bundle"),
 	reading("GET /v1/principals", access.PrincipalRead, "/v1/principals"),
 	reading("GET /v1/principals/{name}", access.PrincipalRead, "/v1/principals/alice"),
 	reading("GET /v1/enrollments", access.EnrollmentRead, "/v1/enrollments"),
@@ -103,6 +108,25 @@ var matrix = []row{
 			before := adopted()
 			return wire{path: "/v1/aws/targets/line-f/reconcile", body: admin.AWSReconcile{Adopt: true}}, func() bool { return adopted() > before }
 		}},
+	{pattern: "POST /v1/azure/targets/{name}/apply", operation: access.CloudApply, reads: true, prepare: func(*testing.T, *people, string, string) (wire, func() bool) {
+		return wire{path: "/v1/azure/targets/plant/apply", body: none}, nil
+	}},
+	changing("POST /v1/azure/targets/{name}/apply", access.CloudRetire, func(_ *testing.T, p *people, _, _ string) (wire, func() bool) {
+		retired := func(c *azure) int { return c.retired }
+		before := p.azure.count(retired)
+		return wire{path: "/v1/azure/targets/plant-r/apply", body: none}, func() bool { return p.azure.count(retired) > before }
+	}),
+	changing("POST /v1/azure/targets/{name}/reconcile", access.CloudApply, func(_ *testing.T, p *people, _, _ string) (wire, func() bool) {
+		p.azure.mu.Lock()
+		p.azure.drift = nil
+		p.azure.mu.Unlock()
+		return wire{path: "/v1/azure/targets/plant/reconcile", body: none}, func() bool { _, ok, _ := p.azure.Drift("plant"); return ok }
+	}),
+	changing("POST /v1/azure/targets/{name}/prove", access.CloudApply, func(_ *testing.T, p *people, _, name string) (wire, func() bool) {
+		proofs := func(c *azure) int { return len(c.proved) }
+		before := p.azure.count(proofs)
+		return wire{path: "/v1/azure/targets/plant/prove", body: proofRequest("plant", name)}, func() bool { return p.azure.count(proofs) > before }
+	}),
 	{pattern: "GET /v1/aws/targets/{name}/claims", operation: access.CloudRead, reads: true, prepare: func(t *testing.T, p *people, _, name string) (wire, func() bool) {
 		p.fleetOrder(t, name)
 		return wire{path: "/v1/aws/targets/line-f/claims", query: "?order=" + name}, nil

@@ -38,7 +38,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 		Version: h.Version, Server: h.RA.Server, Time: h.RA.Now().UTC(), Actor: actor(r),
 		Ledger: "ok", Unprotected: access.Unprotected(people), Authorities: len(records), Waiting: len(h.RA.Waiting()),
 		Profiles:   h.profiles(),
-		AWSTargets: h.targets(), Backlog: backlog, UnlistedRevocations: unlisted,
+		AWSTargets: h.targets(), AzureTargets: h.azureTargets(), Backlog: backlog, UnlistedRevocations: unlisted,
 		PendingEnrollments: enrollments, PendingCauses: causes,
 	}
 	if err := h.Ledger.Health(); err != nil {
@@ -53,6 +53,15 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 			s.AWSDrift = append(s.AWSDrift, fmt.Sprintf("AWS target %q has %d certificates under our CAs that were never issued here: the key of a CA may be in other hands (mintmark aws drift)", name, drift.Unknown))
 		case len(drift.Left) > 0:
 			s.AWSDrift = append(s.AWSDrift, fmt.Sprintf("AWS target %q and the ledger differ about %d certificates: mintmark aws drift shows them", name, len(drift.Left)))
+		}
+	}
+	for _, name := range s.AzureTargets {
+		drift, _, err := h.Azure.Drift(name)
+		switch {
+		case err != nil:
+			s.AzureDrift = append(s.AzureDrift, fmt.Sprintf("Azure target %q: %v", name, err))
+		case len(drift.Left) > 0:
+			s.AzureDrift = append(s.AzureDrift, fmt.Sprintf("Azure target %q and the ledger differ about %d devices: mintmark azure drift shows them", name, len(drift.Left)))
 		}
 	}
 	return writeJSON(w, http.StatusOK, s)

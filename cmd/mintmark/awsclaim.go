@@ -68,7 +68,7 @@ issued here and not known at AWS yet.`,
 					return err
 				}
 				var list admin.AWSClaims
-				err = a.asking(c.Context(), name, func() (err error) {
+				err = awsIoT.asking(c.Context(), a, name, func() (err error) {
 					list, err = client.AWSClaims(c.Context(), name, order.ID)
 					return err
 				})
@@ -147,7 +147,7 @@ AWS is told as soon as it can be; aws claim list shows when it was.`,
 // showKilled waits until AWS lets none of the claims in any more, and shows them.
 func (a *app) showKilled(ctx context.Context, client *admin.Client, target string, killed admin.Killed, wait time.Duration) error {
 	var list admin.AWSClaims
-	err := a.asking(ctx, target, func() (err error) {
+	err := awsIoT.asking(ctx, a, target, func() (err error) {
 		list, err = awaitClaims(ctx, client, target, killed.Order.ID, wait, func(one admin.AWSClaim) bool {
 			return one.Status == "REVOKED" || one.Status == "INACTIVE"
 		})

@@ -149,7 +149,7 @@ func (b *claimBatch) first(ctx context.Context) (int, error) {
 	}
 	if b.aws { // AWS must answer anyway, and it alone knows those that it issued
 		var list admin.AWSClaims
-		err := b.a.asking(ctx, b.target, func() (err error) {
+		err := awsIoT.asking(ctx, b.a, b.target, func() (err error) {
 			list, err = b.client.AWSClaims(ctx, b.target, b.order)
 			return err
 		})
@@ -237,7 +237,7 @@ func (b *claimBatch) report(ctx context.Context, made []claimMade, count int, wa
 	case !b.a.serverRuns() && !b.aws:
 		b.a.say("no server runs, so that AWS does not know them yet: it is told as soon as one does")
 	default:
-		err := b.a.asking(ctx, b.target, func() error {
+		err := awsIoT.asking(ctx, b.a, b.target, func() error {
 			_, err := awaitClaims(ctx, b.client, b.target, b.order, wait, func(one admin.AWSClaim) bool {
 				return !waiting[one.CertificateID] || one.Status == "ACTIVE"
 			})

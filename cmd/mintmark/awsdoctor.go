@@ -230,7 +230,7 @@ func (a *app) doctorTargets(ctx context.Context, f awsDoctorFlags) error {
 		return usagef("--role, --registration-code, --ca and --certificate are for files: name those to be checked")
 	}
 	return a.withClient(ctx, func(client *admin.Client) error {
-		names, err := awsTargets(ctx, client, f.target)
+		names, err := awsIoT.chooseNames(ctx, client, f.target)
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,16 +32,16 @@ key of a CA. The exit status is 1 if anything is left.`,
 					return err
 				}
 				list, left := []admin.AWSDrift{}, 0
-				outcomes, failed := a.eachTarget(c.Context(), places, func(place admin.AWSPlace) (string, error) {
+				outcomes, failed := awsIoT.each(c.Context(), a, places, func(target string) (string, error) {
 					var drift admin.AWSDrift
 					var err error
 					if run {
-						err = a.asking(c.Context(), place.Target, func() (err error) {
-							drift, err = client.AWSReconcile(c.Context(), place.Target, admin.AWSReconcile{Adopt: adopt})
+						err = awsIoT.asking(c.Context(), a, target, func() (err error) {
+							drift, err = client.AWSReconcile(c.Context(), target, admin.AWSReconcile{Adopt: adopt})
 							return err
 						})
 					} else {
-						drift, err = client.AWSDrift(c.Context(), place.Target)
+						drift, err = client.AWSDrift(c.Context(), target)
 					}
 					if err != nil {
 						return "", err
@@ -51,7 +52,7 @@ key of a CA. The exit status is 1 if anything is left.`,
 				if a.json {
 					err = a.printJSON(struct {
 						Targets  []admin.AWSDrift `json:"targets"`
-						Outcomes []awsOutcome     `json:"outcomes"`
+						Outcomes []outcome        `json:"outcomes"`
 					}{list, outcomes})
 				} else {
 					err = a.printDrift(list)
@@ -83,7 +84,7 @@ func (a *app) printDrift(list []admin.AWSDrift) error {
 	t := newTable(a.out, "TARGET", "WHAT", "CERTIFICATE", "SERIAL", "DEVICE", "HERE", "AT AWS", "WHY")
 	rows := 0
 	for _, d := range list {
-		a.say("%s: %s%s", d.Target, driftWords(d), sinceWords(d))
+		a.say("%s: %s%s", d.Target, driftWords(d), sinceWords(d.At))
 		if d.Unknown > 0 {
 			a.say("%s: ALARM: under our CAs and never issued here: %s: the key of a CA may be in other hands", d.Target, plural(d.Unknown, "certificate"))
 		}
@@ -103,9 +104,10 @@ func (a *app) printDrift(list []admin.AWSDrift) error {
 	return t.flush()
 }
 
-func sinceWords(d admin.AWSDrift) string {
-	if d.At == nil {
+// sinceWords say when a comparison was made.
+func sinceWords(at *time.Time) string {
+	if at == nil {
 		return ": --run does it now"
 	}
-	return " on " + date(*d.At)
+	return " on " + date(*at)
 }

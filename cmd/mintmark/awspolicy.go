@@ -19,7 +19,7 @@ target: what plan, apply, status and the deliveries call, and nothing else. It
 makes no call.`,
 		"  mintmark aws iam-policy --target line-a --dir ./factory", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
-				names, err := awsTargets(c.Context(), client, target)
+				names, err := awsIoT.chooseNames(c.Context(), client, target)
 				if err != nil {
 					return err
 				}

@@ -29,10 +29,10 @@ to apply. CAs of ours that are registered and not configured are shown, too.`,
 					return err
 				}
 				list := []admin.AWSStatus{}
-				outcomes, failed := a.eachTarget(c.Context(), places, func(place admin.AWSPlace) (string, error) {
+				outcomes, failed := awsIoT.each(c.Context(), a, places, func(target string) (string, error) {
 					var status admin.AWSStatus
-					err := a.asking(c.Context(), place.Target, func() (err error) {
-						status, err = client.AWSStatus(c.Context(), place.Target, count)
+					err := awsIoT.asking(c.Context(), a, target, func() (err error) {
+						status, err = client.AWSStatus(c.Context(), target, count)
 						return err
 					})
 					if err != nil {
@@ -44,7 +44,7 @@ to apply. CAs of ours that are registered and not configured are shown, too.`,
 				if a.json {
 					return errors.Join(failed, a.printJSON(struct {
 						Targets  []admin.AWSStatus `json:"targets"`
-						Outcomes []awsOutcome      `json:"outcomes"`
+						Outcomes []outcome         `json:"outcomes"`
 					}{list, outcomes}))
 				}
 				return errors.Join(failed, a.printAWS(list, count))

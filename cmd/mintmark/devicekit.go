@@ -33,7 +33,7 @@ AWS issued to a device of a fleet is where aws provision wrote it.`,
 					return err
 				}
 				var got admin.AWSConnection
-				err = a.asking(c.Context(), name, func() (err error) {
+				err = awsIoT.asking(c.Context(), a, name, func() (err error) {
 					got, err = client.AWSConnection(c.Context(), name, args[0])
 					return err
 				})

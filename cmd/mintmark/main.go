@@ -65,7 +65,8 @@ func usagef(format string, args ...any) error {
 }
 
 // exitCode is 2 for a wrong command line, 3 for what waits for a person (a second
-// officer, or an approval of the EST server) and 1 for everything else.
+// officer, an approval of the EST server, or proofs of possession made at the CA), 4 for a prediction that depends on what
+// is not documented, and 1 for everything else.
 func exitCode(err error) int {
 	var usage *usageError
 	var proposed *admin.Proposed
@@ -73,8 +74,10 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &usage):
 		return 2
-	case errors.As(err, &proposed), errors.As(err, &pending):
+	case errors.As(err, &proposed), errors.As(err, &pending), errors.Is(err, errLacksProofs):
 		return 3
+	case errors.Is(err, errUndocumented):
+		return 4
 	}
 	return 1
 }

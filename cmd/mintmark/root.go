@@ -25,7 +25,7 @@ type app struct {
 
 func newRoot(a *app) *cobra.Command {
 	root := a.group("mintmark", "A private CA server for factories", `Mintmark keeps a CA hierarchy, enrolls devices (EST, RFC 7030), and keeps
-AWS IoT Core in step with both.
+AWS IoT Core and Azure DPS in step with both.
 
 Commands speak to the server that runs on the state directory; if none runs,
 they open the state directory themselves for as long as they need it. With
@@ -59,7 +59,7 @@ more than MINTMARK_SERVER.`, `  mintmark init --dir ./factory --organization "Ex
 	root.AddCommand(
 		newInit(a), newServe(a), newConfig(a), newCA(a), newIssue(a), newCert(a), newDevice(a),
 		newEnroll(a), newOrder(a), newRefusal(a), newOfficer(a), newApproval(a), newAudit(a),
-		newAWS(a), newEST(a), newSim(a), newBench(a), newStatus(a), newVersion(a),
+		newAWS(a), newAzure(a), newEST(a), newSim(a), newBench(a), newStatus(a), newVersion(a),
 	)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()

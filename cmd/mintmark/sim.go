@@ -16,8 +16,8 @@ func newSim(a *app) *cobra.Command {
 	c := a.group("sim", "Rehearse without a cloud account",
 		`Sim runs a stand-in for a cloud on this machine, which refuses what the cloud
 refuses.`,
-		"  mintmark sim aws --state ./sim")
-	c.AddCommand(newSimAWS(a))
+		"  mintmark sim aws --state ./sim\n  mintmark sim azure --state ./sim")
+	c.AddCommand(newSimAWS(a), newSimAzure(a))
 	return c
 }
 

@@ -32,6 +32,7 @@ func newStatus(a *app) *cobra.Command {
 				t.field("authorities", fmt.Sprintf("%d, of which %d wait for a certificate", s.Authorities, s.Waiting))
 				t.field("profiles", strings.Join(s.Profiles, ", "))
 				t.field("aws targets", strings.Join(s.AWSTargets, ", "))
+				t.field("azure targets", strings.Join(s.AzureTargets, ", "))
 				for _, kind := range slices.Sorted(maps.Keys(s.Backlog)) {
 					t.field("untold "+kind, fmt.Sprint(s.Backlog[kind]))
 				}
@@ -41,7 +42,7 @@ func newStatus(a *app) *cobra.Command {
 				if s.PendingEnrollments > 0 {
 					t.field("requests that wait", waitingWords(s))
 				}
-				for _, words := range s.AWSDrift {
+				for _, words := range slices.Concat(s.AWSDrift, s.AzureDrift) {
 					a.say("warning: %s", words)
 				}
 				if s.Unprotected != "" {

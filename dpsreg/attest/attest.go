@@ -1,7 +1,11 @@
 // Package attest decides what the Azure Device Provisioning Service decides about a
 // device that presents a certificate chain. It is pure: the simulator answers by it
-// and azure doctor predicts with it, so that they cannot disagree; what the vendor's
-// texts say is in testdata, each with its source.
+// and azure doctor predicts with it, so that they cannot disagree. Rules has each
+// rule with its source; the refusals on record are in attesttest.
+//
+// What Microsoft does not document is not guessed. Where it is unknown whether DPS
+// refuses, Judge refuses what RFC 5280 forbids and lets pass what is mere advice, and
+// Verdict.Unknown says so in both cases.
 package attest
 
 import (
@@ -13,7 +17,9 @@ import (
 type Service struct {
 	Verified []CA // uploaded CAs
 	Groups   []Group
-	// Individual looks up the individual enrollment of a registration id; nil for none.
+	// Individual looks up the individual enrollment of a registration id, which it
+	// gets in lower case: registration ids are case-insensitive. It returns nil for
+	// none, and may itself be nil if there are no individual enrollments at all.
 	Individual func(registrationID string) *Individual
 }
 
@@ -66,9 +72,20 @@ type Verdict struct {
 	Unknown string
 	// Why says in our words what is wrong and what to do.
 	Why string
+	// Notes are what was seen that Microsoft documents nothing about and that did not
+	// decide. Each is part of Unknown, too.
+	Notes []Note
+	// Path is how much of Presented.Chain the decision stands on: its first
+	// certificates, up to the verified one. 1 for an individual enrollment, 0 if the
+	// decision fell before.
+	Path int
+	// Anchor and Root are the indices in Presented.Chain of the group's certificate
+	// and of the verified one that it is or rolls up to; 0 if the decision fell before.
+	Anchor, Root int
 }
 
-// Judge decides. It may be called concurrently.
-func Judge(s Service, p Presented) Verdict {
-	return Verdict{Why: "not built yet"}
+// Note is something of which it is unknown what DPS makes of it.
+type Note struct {
+	Rule string // of Rules
+	Why  string
 }

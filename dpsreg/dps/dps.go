@@ -37,6 +37,8 @@ type Group struct {
 	CustomAllocation *CustomAllocation `json:"customAllocationDefinition,omitempty"`
 	Created          *time.Time        `json:"createdDateTimeUtc,omitempty"`
 	Updated          *time.Time        `json:"lastUpdatedDateTimeUtc,omitempty"`
+
+	raw json.RawMessage // as it was read by a Client
 }
 
 // Enrollment is an individual enrollment.
@@ -56,6 +58,8 @@ type Enrollment struct {
 	CustomAllocation *CustomAllocation  `json:"customAllocationDefinition,omitempty"`
 	Created          *time.Time         `json:"createdDateTimeUtc,omitempty"`
 	Updated          *time.Time         `json:"lastUpdatedDateTimeUtc,omitempty"`
+
+	raw json.RawMessage // as it was read by a Client
 }
 
 // Provisioning statuses.

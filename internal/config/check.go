@@ -67,6 +67,7 @@ func (c *Config) check() error {
 	c.checkLabels(bad)
 	c.checkLimits(bad)
 	c.checkAWS(bad)
+	c.checkAzure(bad)
 	c.checkDatabase(bad)
 	c.checkAccess(bad)
 	c.checkAudit(bad)

@@ -215,6 +215,7 @@ func Parse(data []byte) (*Config, error) {
 		Limits:   Limits{Connections: 2048, ConnectionsPerAddress: 256, Handshakes: 32},
 		Approval: Approval{TTL: 7 * 24 * time.Hour, Most: 10_000},
 		AWS:      AWS{Reconcile: 24 * time.Hour},
+		Azure:    Azure{Reconcile: 24 * time.Hour},
 		Log:      Log{Format: "text", Level: "info"},
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict(), yaml.DisallowUnknownField(),

@@ -73,7 +73,7 @@ func (s *Store) pin(u *keyURI) ([]byte, error) {
 		return []byte(v), nil
 	}
 	if source := u.Get("pin-source"); source != "" {
-		pin, err := readSecret(strings.TrimPrefix(strings.TrimPrefix(source, "file://"), "file:"), 0o077)
+		pin, err := readSecret(strings.TrimPrefix(strings.TrimPrefix(source, "file://"), "file:"), 0o077, maxSecret)
 		if err != nil {
 			return nil, fmt.Errorf("reading the PIN: %w", err)
 		}

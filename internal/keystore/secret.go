@@ -19,8 +19,11 @@ const maxSecret = 4096
 // PassphraseFile returns a function for Config.Passphrase that reads the file
 // path. It refuses a file that others than its owner can read or write.
 func PassphraseFile(path string) func() ([]byte, error) {
-	return func() ([]byte, error) { return readSecret(path, 0o077) }
+	return func() ([]byte, error) { return SecretFile(path, maxSecret) }
 }
+
+// SecretFile reads a file as PassphraseFile does, of at most so many bytes.
+func SecretFile(path string, most int) ([]byte, error) { return readSecret(path, 0o077, most) }
 
 // PassphraseCredential returns a function for Config.Passphrase that reads the
 // credential mintmark-passphrase of the systemd unit, or nil if there is none.
@@ -35,12 +38,13 @@ func PassphraseCredential() func() ([]byte, error) {
 	}
 	// systemd gives a service user its right to read by an access control
 	// list, the mask of which shows up in place of the rights of the group.
-	return func() ([]byte, error) { return readSecret(path, 0o007) }
+	return func() ([]byte, error) { return readSecret(path, 0o007, maxSecret) }
 }
 
 // readSecret returns the content of the file path without the line end after
-// it. A file with one of the permissions in forbidden is refused.
-func readSecret(path string, forbidden fs.FileMode) ([]byte, error) {
+// it. A file with one of the permissions in forbidden is refused, and one that is
+// longer than most bytes.
+func readSecret(path string, forbidden fs.FileMode, most int) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -56,15 +60,15 @@ func readSecret(path string, forbidden fs.FileMode) ([]byte, error) {
 	if mode := info.Mode().Perm(); mode&forbidden != 0 {
 		return nil, fmt.Errorf("%s can be read by others than its owner (mode %04o): run chmod 400 %s", path, mode, path)
 	}
-	data := make([]byte, maxSecret+1)
+	data := make([]byte, most+1)
 	n, err := io.ReadFull(f, data)
 	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
 		clear(data)
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
-	if n > maxSecret {
+	if n > most {
 		clear(data)
-		return nil, fmt.Errorf("%s is longer than %d bytes", path, maxSecret)
+		return nil, fmt.Errorf("%s is longer than %d bytes", path, most)
 	}
 	secret := bytes.TrimRight(data[:n], "\r\n")
 	if len(secret) == 0 {

@@ -26,7 +26,7 @@ type targets struct {
 	ours      map[string]*atomic.Bool     // this server has the lease of the target's deliveries
 	left      map[string]*outstanding     // what only AWS IoT is still to be told
 	comparing map[string]*sync.Mutex      // held by the one comparison with the ledger that runs
-	drifts    *drifts                     // what the last comparisons found
+	drifts    *found[awsreg.Drift]        // what the last comparisons found
 }
 
 func newTargets(s *Server) (*targets, error) {

@@ -2,124 +2,19 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
-	"time"
 
 	"mintmark/awsreg"
-	"mintmark/internal/jobs"
 	"mintmark/internal/ledger"
 )
 
-// firstComparison is how long after its start a server compares the ledger with
-// AWS for the first time: what has to be told first is told by then.
-const firstComparison = 10 * time.Minute
-
-// maxDrift bounds the file of a comparison that is read.
-const maxDrift = 64 << 20
-
-// drifts keeps what the last comparison of each target found, in a file each, so
-// that commands see it after a restart and without a server. Its methods may be
-// called concurrently.
-type drifts struct {
-	dir string
-
-	mu     sync.Mutex
-	counts map[string]*driftCounts // of what was read or kept; nil for none
-}
-
-// driftCounts are what the metrics show of a comparison.
-type driftCounts struct {
-	at                               time.Time
-	repaired, adopted, left, unknown int
-}
-
-func newDrifts(state string) *drifts {
-	return &drifts{dir: filepath.Join(state, "aws"), counts: make(map[string]*driftCounts)}
-}
-
-// cached counts what the last comparison found, from the file only the first time.
-func (d *drifts) cached(target string) (driftCounts, bool) {
-	d.mu.Lock()
-	counts, ok := d.counts[target]
-	d.mu.Unlock()
-	if !ok {
-		drift, found, err := d.last(target)
-		if err != nil || !found {
-			return driftCounts{}, false
-		}
-		d.count(target, drift)
-		return countsOf(drift), true
-	}
-	return *counts, true
-}
-
-func (d *drifts) count(target string, drift awsreg.Drift) {
-	counts := countsOf(drift)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if before := d.counts[target]; before == nil || before.at.Before(counts.at) {
-		d.counts[target] = &counts
-	}
-}
-
-func countsOf(drift awsreg.Drift) driftCounts {
-	return driftCounts{at: drift.At, repaired: len(drift.Repaired), adopted: len(drift.Adopted), left: len(drift.Left), unknown: drift.Unknown}
-}
-
-func (d *drifts) file(target string) string { return filepath.Join(d.dir, target+".drift.json") }
-
-// last is what the last comparison found; ok is false if there was none.
-func (d *drifts) last(target string) (drift awsreg.Drift, ok bool, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	info, err := os.Stat(d.file(target))
-	if errors.Is(err, fs.ErrNotExist) {
-		return drift, false, nil
-	}
-	if err == nil && info.Size() > maxDrift {
-		err = fmt.Errorf("%s: larger than %d bytes", d.file(target), maxDrift)
-	}
-	if err != nil {
-		return drift, false, err
-	}
-	content, err := os.ReadFile(d.file(target))
-	if err != nil {
-		return drift, false, err
-	}
-	if err := json.Unmarshal(content, &drift); err != nil {
-		return awsreg.Drift{}, false, fmt.Errorf("reading %s (remove it, and compare again): %w", d.file(target), err)
-	}
-	return drift, true, nil
-}
-
-// keep replaces what is kept, whole or not at all.
-func (d *drifts) keep(drift awsreg.Drift) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	content, err := json.Marshal(drift)
-	if err != nil {
-		return fmt.Errorf("encoding what was found: %w", err)
-	}
-	if err := os.MkdirAll(d.dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(d.dir, ".drift-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("keeping what was found: %w", err)
-	}
-	return os.Rename(f.Name(), d.file(drift.Target))
+func newDrifts(state string) *found[awsreg.Drift] {
+	return newFound(state, "aws", func(d awsreg.Drift) tally {
+		return tally{at: d.At, counts: []int{len(d.Repaired), len(d.Adopted), len(d.Left), d.Unknown}}
+	})
 }
 
 // Drift is what the last comparison of a target found; ok is false if this server
@@ -130,9 +25,6 @@ func (t *targets) Drift(name string) (drift awsreg.Drift, ok bool, err error) {
 	}
 	return t.drifts.last(name)
 }
-
-// errComparing says that a comparison runs already.
-var errComparing = fmt.Errorf("the target is being compared with the ledger already: %w", ledger.ErrBusy)
 
 // Reconcile compares a target with the ledger and repairs what it may; one
 // comparison of a target at a time. With adopt it revokes in the ledger what is
@@ -157,7 +49,7 @@ func (t *targets) Reconcile(ctx context.Context, name string, adopt bool, limit 
 	}
 	t.report(drift)
 	t.drifts.count(name, drift)
-	if err := t.drifts.keep(drift); err != nil {
+	if err := t.drifts.keep(name, drift); err != nil {
 		t.s.log.Error("what the comparison with AWS found is not kept", "target", name, "error", err)
 	}
 	return drift, nil
@@ -224,28 +116,8 @@ func (t *targets) adopt(ctx context.Context, serials []ledger.Serial) error {
 // keepReconciled compares a target with the ledger at the configured interval,
 // on the server that delivers to it.
 func (t *targets) keepReconciled(ctx context.Context, target awsreg.Target) {
-	every := t.s.config.AWS.Reconcile
-	if every <= 0 {
-		return
-	}
-	timer := time.NewTimer(min(firstComparison, every))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return
-	case <-timer.C:
-	}
-	jobs.Run(ctx, jobs.Config{
-		Ledger: t.s.ledger, Name: awsreg.TaskKind(target) + "/compare", Holder: t.s.config.Server, TTL: awsLease, Every: every,
-		Now: t.s.ra.Now, Logger: t.s.log,
-	}, func(ctx context.Context, _ ledger.Fence) error {
-		if !t.ours[target.Name].Load() {
-			return nil // another server delivers to it, and compares it, too
-		}
+	t.s.keepCompared(ctx, awsreg.TaskKind(target), t.s.config.AWS.Reconcile, t.ours[target.Name], func(ctx context.Context) error {
 		_, err := t.Reconcile(ctx, target.Name, t.s.config.AWS.Adopt, t.s.config.Access.RevokeLimit, "aws/"+target.Name)
-		if errors.Is(err, errComparing) {
-			return nil // a person was quicker
-		}
 		return err
 	})
 }

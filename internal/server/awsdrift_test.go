@@ -261,7 +261,7 @@ func number(v float64) string {
 func TestDriftFile(t *testing.T) {
 	dir := t.TempDir()
 	d := newDrifts(dir)
-	if err := d.keep(awsreg.Drift{Target: "line", At: time.Unix(1, 0), Checked: 5}); err != nil {
+	if err := d.keep("line", awsreg.Drift{Target: "line", At: time.Unix(1, 0), Checked: 5}); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(d.file("line"), []byte(`{"Target":"li`), 0o600); err != nil {

@@ -2,18 +2,12 @@ package server
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
 	"mintmark/awsreg"
-	"mintmark/internal/jobs"
 	"mintmark/internal/ledger"
 )
-
-// awsLease is how long after a server's end another one takes over telling a
-// target.
-const awsLease = time.Minute
 
 // ForOrder is what the clouds must be told when a work order is made or changed.
 func (t *targets) ForOrder(id string) []ledger.Task { return awsreg.TasksForOrder(t.list, id) }
@@ -42,12 +36,8 @@ func (t *targets) wake(name string) {
 func (t *targets) run(ctx context.Context) {
 	var wait sync.WaitGroup
 	for _, target := range t.list {
-		lease := jobs.Config{
-			Ledger: t.s.ledger, Name: awsreg.TaskKind(target), Holder: t.s.config.Server, TTL: awsLease, Every: awsLease / 4,
-			Now: t.s.ra.Now, Logger: t.s.log,
-		}
 		wait.Go(func() {
-			jobs.Run(ctx, lease, func(ctx context.Context, _ ledger.Fence) error { return t.deliver(ctx, target) })
+			t.s.holding(ctx, awsreg.TaskKind(target), func(ctx context.Context) error { return t.deliver(ctx, target) })
 		})
 		wait.Go(func() { t.keepCurrent(ctx, target) })
 		wait.Go(func() { t.keepReconciled(ctx, target) })
@@ -63,21 +53,7 @@ func (t *targets) deliver(ctx context.Context, target awsreg.Target) error {
 	t.ours[target.Name].Store(true)
 	defer t.ours[target.Name].Store(false)
 	t.beats[target.Name].Set()
-	// One that ends takes the other with it: the lease is for both.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	ended := make(chan error)
-	for _, worker := range t.workers[target.Name] {
-		go func() { ended <- worker.Run(ctx) }()
-	}
-	var errs []error
-	for range t.workers[target.Name] {
-		if err := <-ended; !errors.Is(err, context.Canceled) {
-			errs = append(errs, err)
-		}
-		cancel()
-	}
-	return errors.Join(errs...)
+	return deliverAll(ctx, t.workers[target.Name])
 }
 
 const (

@@ -45,6 +45,10 @@ func CheckConfig(_ context.Context, dir string) ([]string, error) {
 	if _, err := targetsOf(c, set); err != nil {
 		return nil, err
 	}
+	if _, err := azureTargetsOf(c); err != nil {
+		return nil, err
+	}
+	findings = append(findings, azureFiles(c)...)
 	if file := c.Keys.PassphraseFile; file != "" && filepath.Dir(c.Path(file)) == filepath.Join(c.Dir, "secrets") {
 		findings = append(findings, "the passphrase lies beside the keys that it opens: a systemd credential or a token keeps them apart")
 	}
@@ -120,6 +124,9 @@ func CheckAuthorities(dir string, known map[string]*x509.Certificate, now time.T
 		for j, a := range t.CAs {
 			errs = append(errs, need(fmt.Sprintf("aws.targets[%d].cas[%d].issuer", i, j), a.Issuer))
 		}
+	}
+	for _, n := range azureNeeds(c) {
+		errs = append(errs, need(n.field, n.authority))
 	}
 	return findings, errors.Join(errs...)
 }

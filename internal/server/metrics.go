@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"mintmark/awsreg"
+	"mintmark/dpsreg"
 )
 
 // ledgerMetrics count the group commits.
@@ -84,5 +85,9 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 		for _, kind := range []string{awsreg.TaskKind(t), awsreg.UrgentKind(t)} {
 			gauge(c.backlog, float64(backlog[kind]), kind)
 		}
+	}
+	for _, t := range c.s.azure.list {
+		kind := dpsreg.TaskKind(t)
+		gauge(c.backlog, float64(backlog[kind]), kind)
 	}
 }

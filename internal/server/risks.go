@@ -42,6 +42,7 @@ func risks(c *config.Config) []string {
 		}
 	}
 	list = append(list, awsRisks(c)...)
+	list = append(list, azureRisks(c)...)
 	for _, p := range c.Limits.Prefixes() {
 		if bits := p.Bits(); bits < 8 || p.Addr().Is6() && bits < 32 {
 			list = append(list, fmt.Sprintf("limits.stations: behind %s is half a world, and for all of it no limit per address holds", p))

@@ -39,6 +39,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	if err := s.aws.check(); err != nil {
 		return err
 	}
+	if err := s.azure.check(); err != nil {
+		return err
+	}
 	own := newOwnTLS(s)
 	handler, err := est.NewHandler(est.Config{
 		Authority: s.ra, Labels: labels, Logger: s.log, Now: s.ra.Now, Signer: own.signer, Stations: s.config.Limits.Prefixes(),
@@ -60,6 +63,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	for _, words := range risks(s.config) {
 		s.log.Warn("the configuration takes a risk", "risk", words)
 	}
+	for _, words := range azureFiles(s.config) {
+		s.log.Warn("Azure is not told until this is put right", "reason", words)
+	}
 
 	if err := own.refresh(ctx); err != nil {
 		// Without a signature there is no certificate to serve EST with; CRLs
@@ -75,7 +81,7 @@ func (s *Server) Serve(ctx context.Context) error {
 
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var wait sync.WaitGroup
-	for _, job := range []func(context.Context){own.keep, s.runCRLs, s.aws.run} {
+	for _, job := range []func(context.Context){own.keep, s.runCRLs, s.aws.run, s.azure.run} {
 		wait.Go(func() { job(work) })
 	}
 	// Last to end, so that the last head covers what the others did.

@@ -21,7 +21,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"mintmark/admin/adminhttp"
-	"mintmark/awsreg"
 	"mintmark/ca/revocation"
 	"mintmark/internal/access"
 	"mintmark/internal/audit"
@@ -67,6 +66,7 @@ type Server struct {
 	ra       *issuer.RA
 	crls     *revocation.Publisher
 	aws      *targets
+	azure    *azureTargets
 	registry *prometheus.Registry
 	poke     poke   // wakes the CRL job
 	unkeep   func() // stops keeping the epoch, and waits
@@ -109,7 +109,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	}
 	s.ra, err = issuer.New(ctx, issuer.Config{
 		Ledger: s.ledger, Keys: s.keys, Server: s.config.Server, Profiles: profiles, Logger: s.log,
-		PublicURL: s.config.PublicURL, Tasks: s.tasks, Recorded: func() { s.aws.Wake() }, Revoked: s.poke.Set, Step: s.options.Step,
+		PublicURL: s.config.PublicURL, Tasks: s.tasks, Recorded: s.wakeClouds, Handover: s.handover(), Revoked: s.poke.Set, Step: s.options.Step,
 		KeepRefusals: s.config.Refusals.Keep, ApprovalTTL: s.config.Approval.TTL, MostPending: s.config.Approval.Most,
 	})
 	if err != nil {
@@ -135,11 +135,14 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if s.aws, err = newTargets(s); err != nil {
 		return err
 	}
+	if s.azure, err = newAzureTargets(s); err != nil {
+		return err
+	}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.register(metrics.collectors()...)
 	s.register(s.ra.Metrics()...)
 	s.register(s.crls.Metrics()...)
-	s.register(newStateCollector(s), newDriftCollector(s.aws))
+	s.register(newStateCollector(s), newDriftCollector(s.aws), newAzureCollector(s.azure))
 	return nil
 }
 
@@ -170,7 +173,7 @@ func (s *Server) Admin() http.Handler { return s.admin(s.self) }
 
 func (s *Server) admin(actor func(*http.Request) (access.Principal, bool, error)) http.Handler {
 	return adminhttp.New(adminhttp.Config{
-		RA: s.ra, Ledger: s.ledger, AWS: s.aws, Outbox: s.aws, PublishCRL: s.publishCRL,
+		RA: s.ra, Ledger: s.ledger, AWS: s.aws, Azure: s.azure, Outbox: clouds{s}, PublishCRL: s.publishCRL,
 		Actor: actor, Version: Version, Logger: s.log,
 		OfficerIssuer: s.config.Access.Issuer, OfficerProfile: s.config.Access.Profile,
 		ApprovalTTL: s.config.Access.ApprovalTTL, RevokeLimit: s.config.Access.RevokeLimit,
@@ -203,11 +206,6 @@ func (s *Server) passphrase() func() ([]byte, error) {
 		return keystore.PassphraseFile(s.config.Path(s.config.Keys.PassphraseFile))
 	}
 	return keystore.PassphraseCredential()
-}
-
-// tasks says whom to tell of a certificate.
-func (s *Server) tasks(c ledger.Certificate) []ledger.Task {
-	return awsreg.TasksFor(s.aws.list, c)
 }
 
 // profiles validates the configured profiles.

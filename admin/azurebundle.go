@@ -1,0 +1,39 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+)
+
+// AzureProofs asks for proofs of possession of CAs' keys, or has them.
+type AzureProofs struct {
+	Version int          `json:"version"` // 1
+	Target  string       `json:"target"`
+	Proofs  []AzureProof `json:"proofs"`
+}
+
+// AzureProof asks for, or is, the proof of one CA.
+type AzureProof struct {
+	// Name is that of the CA's certificate at DPS, SHA256 its hash in hexadecimal.
+	Name      string `json:"name"`
+	Authority string `json:"authority"`
+	SHA256    string `json:"sha256"`
+	// Code is the verification code of DPS: the common name of the proof.
+	Code string `json:"code"`
+	// Certificate is the proof, PEM; empty in a request.
+	Certificate string `json:"certificate,omitempty"`
+}
+
+// AzureBundle returns what a machine with a network needs to bring a target to the
+// configured state in the place of a CA without one: JSON for azure bundle push, all
+// of it public. It makes no call to Azure.
+func (c *Client) AzureBundle(ctx context.Context, target string) (json.RawMessage, error) {
+	return call[json.RawMessage](ctx, c, http.MethodGet, azurePath(target)+"/bundle", nil, nil)
+}
+
+// AzureProve has the CAs' keys sign the proofs that a request asks for. Whoever has
+// one of them can have the CA verified by the service that gave the code.
+func (c *Client) AzureProve(ctx context.Context, target string, request AzureProofs) (AzureProofs, error) {
+	return call[AzureProofs](ctx, c, http.MethodPost, azurePath(target)+"/prove", nil, request)
+}

@@ -1,0 +1,134 @@
+package dpssim
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"strings"
+	"time"
+)
+
+// The names of Azure that are the same for everyone.
+const (
+	loginHost      = "login.microsoftonline.com"
+	managementHost = "management.azure.com"
+	globalHost     = "global.azure-devices-provisioning.net"
+	dpsDomain      = ".azure-devices-provisioning.net"
+)
+
+// serviceHost is where the data plane of the simulated service is.
+func (c Config) serviceHost() string { return strings.ToLower(c.Service) + dpsDomain }
+
+// hosts lists every name that the simulator answers to, apart from this machine's.
+func (c Config) hosts() []string {
+	return append([]string{loginHost, managementHost, c.serviceHost(), globalHost}, c.Hubs...)
+}
+
+// serverTLS has the server certificates: one for each name, under one root in the
+// place of DigiCert Global Root G2 and the others that Azure uses.
+type serverTLS struct {
+	rootPEM []byte
+	certs   map[string]*tls.Certificate // by lower-case server name; "" for this machine
+}
+
+func newServerTLS(cfg Config) (*serverTLS, error) {
+	rootKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	now := cfg.Now()
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{Organization: []string{"mintmark Azure simulator"}, CommonName: "Simulated Azure Root CA"},
+		NotBefore:    now.Add(-time.Hour), NotAfter: now.AddDate(20, 0, 0),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, rootKey.Public(), rootKey)
+	if err != nil {
+		return nil, err
+	}
+	root, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	s := &serverTLS{
+		rootPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		certs:   map[string]*tls.Certificate{},
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	for i, host := range append([]string{""}, cfg.hosts()...) {
+		leaf := &x509.Certificate{
+			SerialNumber: big.NewInt(int64(i) + 2),
+			NotBefore:    root.NotBefore, NotAfter: root.NotAfter,
+			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+			DNSNames: []string{host},
+		}
+		if host == "" {
+			leaf.DNSNames = []string{"localhost"}
+			leaf.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+		}
+		// A name of more than 64 characters fits no common name (RFC 5280, appendix A).
+		leaf.Subject.Organization = []string{"mintmark Azure simulator"}
+		der, err := x509.CreateCertificate(rand.Reader, leaf, root, key.Public(), rootKey)
+		if err != nil {
+			return nil, err
+		}
+		s.certs[host] = &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	}
+	return s, nil
+}
+
+// certificate picks the server certificate by the name that the client sends; one who
+// sends no name, or one that nobody has, gets that of this machine and will notice.
+func (s *serverTLS) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if c := s.certs[strings.ToLower(hello.ServerName)]; c != nil {
+		return c, nil
+	}
+	return s.certs[""], nil
+}
+
+// config is that of HTTPS: DPS names as deviceConfig, all others TLS 1.2 and 1.3.
+func (s *serverTLS) config() *tls.Config {
+	device := s.deviceConfig()
+	device.NextProtos = []string{"http/1.1"}
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: s.certificate,
+		NextProtos:     []string{"http/1.1"},
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			if strings.HasSuffix(strings.ToLower(hello.ServerName), dpsDomain) {
+				return device, nil
+			}
+			return nil, nil
+		},
+	}
+}
+
+// deviceConfig is TLS as DPS speaks it: version 1.2 only, with the documented cipher
+// suites that Go has, of ECDHE with AES-GCM
+// (https://learn.microsoft.com/azure/iot-dps/tls-support). A client certificate is
+// asked for and not verified: DPS judges the chain itself.
+//
+// Sessions are not resumed, so that each connection shows its chain.
+func (s *serverTLS) deviceConfig() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		MaxVersion: tls.VersionTLS12,
+		CipherSuites: []uint16{
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+			tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		},
+		GetCertificate:         s.certificate,
+		ClientAuth:             tls.RequestClientCert,
+		SessionTicketsDisabled: true,
+	}
+}

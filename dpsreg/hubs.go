@@ -1,0 +1,151 @@
+package dpsreg
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"mintmark/dpsreg/hub"
+)
+
+// reasonPrefix begins the status reason of every identity that we have disabled; only
+// those are enabled again.
+const reasonPrefix = "mintmark: "
+
+// place is where a device's identity may be.
+type place struct {
+	host   string
+	client *hub.Client
+	id     string
+}
+
+// places are where a device's identity may be, among the configured hubs: where its
+// registration says. What becomes of a registration when an
+// individual enrollment is made for a device that came in by a group, or deleted, is
+// not documented: without one, every configured hub is asked for the id that
+// the device gets. The thumbprint decides in the end.
+func (r *Registrar) places(ctx context.Context, s *session, device string, w settled) ([]place, error) {
+	if len(s.target.Hubs) == 0 {
+		return nil, nil
+	}
+	state, err := s.dps.Registration(ctx, w.RegistrationID)
+	if err != nil && !missing(err) {
+		return nil, fmt.Errorf("reading registration %q: %w", w.RegistrationID, err)
+	}
+	var all []place
+	if err == nil && state.AssignedHub != "" && state.DeviceID != "" {
+		for _, h := range s.target.Hubs {
+			if strings.EqualFold(h.Host, state.AssignedHub) {
+				all = append(all, place{h.Host, s.hubs[h.Host], state.DeviceID})
+			}
+		}
+		if len(all) == 0 {
+			r.logger(s, device).Info("the device is at a hub that is not configured", "hub", state.AssignedHub)
+		}
+		return all, nil
+	}
+	for _, h := range s.target.Hubs {
+		all = append(all, place{h.Host, s.hubs[h.Host], or(w.deviceID, w.RegistrationID)})
+	}
+	return all, nil
+}
+
+// stop disables the identities of a blocked device, whatever became of its enrollment. A
+// hub lets a device in by the thumbprint that its identity had at the last registration,
+// and asks DPS nothing.
+func (r *Registrar) stop(ctx context.Context, s *session, blocked standing, o *outcome) error {
+	var errs []error
+	for _, w := range blocked.wants {
+		at := settled{Want: w}
+		for _, now := range o.now {
+			if now.RegistrationID == w.RegistrationID {
+				at = now
+			}
+		}
+		if at.Kind != Blocked {
+			continue
+		}
+		device := blocked.device.ID
+		err := r.untilCalm(ctx, func() (bool, error) {
+			return false, r.atHubs(ctx, s, device, at, o, func(d standing, identity hub.Device) (status, reason string) {
+				switch {
+				case !d.blocked() || identity.Status == hub.Disabled:
+					return "", ""
+				case !d.owns(identity.Primary) && !d.owns(identity.Secondary):
+					r.logger(s, device).Info("the identity at the hub is left alone: it has no certificate of the device", "identity", identity.ID)
+					return "", ""
+				}
+				return hub.Disabled, reasonPrefix + at.Reason
+			})
+		})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("device %q: %w", device, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// release enables the identities of a device that is not blocked any more, if it was we
+// who disabled them.
+func (r *Registrar) release(ctx context.Context, s *session, device string, w settled, o *outcome) error {
+	return r.atHubs(ctx, s, device, w, o, func(d standing, identity hub.Device) (status, reason string) {
+		if d.blocked() || identity.Status != hub.Disabled || !strings.HasPrefix(identity.StatusReason, reasonPrefix) {
+			return "", ""
+		}
+		return hub.Enabled, ""
+	})
+}
+
+// atHubs writes the status that decide gives to a device's identities; none if that is
+// empty. As in settleOne, an identity is read before the ledger.
+func (r *Registrar) atHubs(ctx context.Context, s *session, device string, w settled, o *outcome, decide func(standing, hub.Device) (status, reason string)) error {
+	places, err := r.places(ctx, s, device, w)
+	if err != nil {
+		return err
+	}
+	for _, p := range places {
+		identity, err := p.client.Device(ctx, p.id)
+		if missing(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("reading identity %q at %s: %w", p.id, p.host, err)
+		}
+		d, err := r.standing(ctx, s.target, device)
+		if err != nil {
+			return err
+		}
+		status, reason := decide(d, identity)
+		if status == "" {
+			continue
+		}
+		_, err = p.client.SetStatus(ctx, identity, status, reason)
+		if changed(err) || missing(err) {
+			return &racedError{err}
+		}
+		if err != nil {
+			return fmt.Errorf("identity %q at %s: %w", p.id, p.host, err)
+		}
+		o.did, o.more = append(o.did, status+" at "+p.host), true
+		r.logger(s, device).Info("identity at the hub changed", "hub", p.host, "identity", p.id, "status", status)
+	}
+	return nil
+}
+
+// owns reports whether a thumbprint, SHA-1 or SHA-256 in hexadecimal, is that of any
+// certificate of the device.
+func (d standing) owns(print string) bool {
+	if print == "" {
+		return false
+	}
+	for _, c := range d.certificates {
+		sum := sha1.Sum(c.DER)
+		if strings.EqualFold(print, thumbprint(c)) || strings.EqualFold(print, hex.EncodeToString(sum[:])) {
+			return true
+		}
+	}
+	return false
+}

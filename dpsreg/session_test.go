@@ -1,0 +1,377 @@
+package dpsreg_test
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	arms "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/deviceprovisioningservices/armdeviceprovisioningservices"
+
+	"mintmark/dpsreg"
+	"mintmark/dpsreg/dps"
+	"mintmark/dpsreg/dpssim"
+	"mintmark/dpsreg/rest"
+	"mintmark/internal/pkitest"
+)
+
+// withHubs adds both hubs and, with sas, shared access policies instead of Entra.
+func (w *world) withHubs(target dpsreg.Target, sas bool) dpsreg.Target {
+	target.Hubs = []dpsreg.Hub{{Host: firstHub}, {Host: secondHub}}
+	if sas {
+		target.SAS = &dpsreg.SAS{Policy: "provisioningserviceowner", KeyFile: w.path("provisioningserviceowner")}
+		for i := range target.Hubs {
+			target.Hubs[i].SAS = &dpsreg.SAS{Policy: "iothubowner", KeyFile: w.path("iothubowner")}
+		}
+	}
+	return target
+}
+
+func (w *world) session(r *dpsreg.Registrar, target dpsreg.Target) dpsreg.Session {
+	w.t.Helper()
+	s, err := r.Session(w.t.Context(), target)
+	w.ok(err)
+	return s
+}
+
+func status(err error) int {
+	var refused *rest.Error
+	if errors.As(err, &refused) {
+		return refused.Status
+	}
+	return 0
+}
+
+// TestSession: resource manager, data plane and hubs take what a session shows, tokens
+// and signatures alike, and it makes no call before it has to.
+func TestSession(t *testing.T) {
+	for _, sas := range []bool{false, true} {
+		t.Run(map[bool]string{false: "Entra", true: "SAS"}[sas], func(t *testing.T) {
+			w := newWorld(t)
+			target := w.withHubs(w.target(), sas)
+			s := w.session(w.registrar(), target)
+			if calls := w.sim.Calls(); len(calls) != 0 {
+				t.Errorf("calls: %v", calls)
+			}
+			if _, err := s.DPS.Group(t.Context(), "pumps"); status(err) != 404 {
+				t.Errorf("group: %v", err)
+			}
+			for _, host := range []string{firstHub, secondHub} {
+				if _, err := s.Hubs[host].Device(t.Context(), "pump-1"); status(err) != 404 {
+					t.Errorf("hub: %v", err)
+				}
+			}
+			list, err := s.Certificates.List(t.Context(), target.ResourceGroup, target.Service, nil)
+			if err != nil || len(list.Value) != 0 {
+				t.Errorf("certificates: %v, %v", list.Value, err)
+			}
+			_, err = s.Certificates.Get(t.Context(), "none", target.ResourceGroup, target.Service, nil)
+			if status(err) != 404 || strings.Contains(err.Error(), "\n") {
+				t.Errorf("certificate: %v", err)
+			}
+		})
+	}
+}
+
+// TestSessionKept: clients are made once, and anew when a secret or the way to connect
+// changes; the pace of calls is that of the service and goes on.
+func TestSessionKept(t *testing.T) {
+	w := newWorld(t)
+	target := w.withHubs(w.target(), true)
+	r := w.registrar()
+	first := w.session(r, target)
+	wanted := target
+	wanted.Groups = []dpsreg.Group{{ID: "pumps", Anchors: []string{"line"}}}
+	if again := w.session(r, wanted); !again.Same(first) {
+		t.Error("clients were made again because more is wanted")
+	}
+	w.file("iothubowner", []byte(base64.StdEncoding.EncodeToString(make([]byte, 32))))
+	second := w.session(r, target)
+	if second.Same(first) || !second.SamePace(first) {
+		t.Errorf("after a change of a key: same clients %v, same pace %v", second.Same(first), second.SamePace(first))
+	}
+	if _, err := second.Hubs[firstHub].Device(t.Context(), "pump-1"); status(err) != 401 || dpsreg.Passes(err) {
+		t.Errorf("a wrong key: %v", err)
+	}
+	target.Connect.Address = "127.0.0.1:1"
+	third := w.session(r, target)
+	if third.Same(second) {
+		t.Error("another address, and the same clients")
+	}
+	if _, err := third.DPS.PutGroup(t.Context(), dps.Group{ID: "pumps"}); err == nil || !dpsreg.Passes(err) {
+		t.Errorf("nobody listens: %v", err)
+	}
+}
+
+// TestSessionRefused: what a session cannot be made of, and no secret in the text.
+func TestSessionRefused(t *testing.T) {
+	w := newWorld(t)
+	const secret = "TOP-SECRET-TEXT"
+	w.file("bad", []byte(secret))
+	w.file("empty", []byte("\n"))
+	for name, change := range map[string]func(*dpsreg.Target){
+		"no file":            func(t *dpsreg.Target) { t.Identity.SecretFile = w.path("none") },
+		"an empty secret":    func(t *dpsreg.Target) { t.Identity.SecretFile = w.path("empty") },
+		"no client":          func(t *dpsreg.Target) { t.Identity.ClientID = "" },
+		"no tenant":          func(t *dpsreg.Target) { t.Identity.TenantID = "" },
+		"a client alone":     func(t *dpsreg.Target) { t.Identity.SecretFile = "" },
+		"two credentials":    func(t *dpsreg.Target) { t.Identity.CertificateFile = w.path("root.pem") },
+		"no key":             func(t *dpsreg.Target) { t.Identity.SecretFile, t.Identity.CertificateFile = "", w.path("root.pem") },
+		"no certificate":     func(t *dpsreg.Target) { t.Identity.SecretFile, t.Identity.CertificateFile = "", w.path("bad") },
+		"no key of a policy": func(t *dpsreg.Target) { t.SAS = &dpsreg.SAS{Policy: "x", KeyFile: w.path("bad")} },
+		"no key of a hub": func(t *dpsreg.Target) {
+			t.Hubs = []dpsreg.Hub{{Host: firstHub, SAS: &dpsreg.SAS{Policy: "x", KeyFile: w.path("bad")}}}
+		},
+		"no trust":             func(t *dpsreg.Target) { t.Connect.Trust = w.path("none") },
+		"trust in nothing":     func(t *dpsreg.Target) { t.Connect.Trust = w.path("bad") },
+		"an address of a host": func(t *dpsreg.Target) { t.Connect.Address = "localhost" },
+	} {
+		target := w.target()
+		change(&target)
+		_, err := w.registrar().Session(t.Context(), target)
+		if err == nil || !strings.Contains(err.Error(), `Azure target "factory"`) || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if calls := w.sim.Calls(); len(calls) != 0 {
+		t.Errorf("calls: %v", calls)
+	}
+}
+
+// TestWrongSecret: Entra refuses it; that does not pass, and the text does not show it.
+func TestWrongSecret(t *testing.T) {
+	w := newWorld(t)
+	w.file("client-secret", []byte("wrong-secret-of-the-test"))
+	s := w.session(w.registrar(), w.target())
+	for name, call := range map[string]func() error{
+		"data plane": func() error { _, err := s.DPS.Group(t.Context(), "pumps"); return err },
+		"resource manager": func() error {
+			_, err := s.Certificates.List(t.Context(), w.target().ResourceGroup, w.target().Service, nil)
+			return err
+		},
+	} {
+		err := call()
+		if err == nil || dpsreg.Passes(err) || strings.Contains(err.Error(), "wrong-secret-of-the-test") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestUntrustedServer: with the roots of the system the simulator is not Azure, and
+// nothing is sent to it, least of all a secret.
+func TestUntrustedServer(t *testing.T) {
+	w := newWorld(t)
+	target := w.target()
+	target.Connect.Trust = ""
+	s := w.session(w.registrar(), target)
+	if _, err := s.DPS.Group(t.Context(), "pumps"); err == nil {
+		t.Error("an untrusted server was believed")
+	}
+	target.SAS = &dpsreg.SAS{Policy: "provisioningserviceowner", KeyFile: w.path("provisioningserviceowner")}
+	s = w.session(w.registrar(), target)
+	if _, err := s.DPS.Group(t.Context(), "pumps"); err == nil || dpsreg.Passes(err) {
+		t.Errorf("an untrusted server: %v", err)
+	}
+	if calls := w.sim.Calls(); len(calls) != 0 {
+		t.Errorf("calls: %v", calls)
+	}
+}
+
+// TestNoProxy: an address of our own goes before a proxy of the environment.
+func TestNoProxy(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			t.Error("the proxy was asked")
+			c.Close()
+		}
+	}()
+	t.Setenv("HTTPS_PROXY", "http://"+l.Addr().String())
+	w := newWorld(t)
+	s := w.session(w.registrar(), w.target())
+	if _, err := s.DPS.Group(t.Context(), "pumps"); status(err) != 404 {
+		t.Error(err)
+	}
+}
+
+// TestCallsAgain: what changes nothing is read again when it fails in passing, changes
+// are made once, and neither if it does not pass.
+func TestCallsAgain(t *testing.T) {
+	dpsreg.FailFast(t)
+	w := newWorld(t)
+	target := w.withHubs(w.target(), true)
+	s := w.session(w.registrar(), target)
+	if _, err := s.Certificates.List(t.Context(), target.ResourceGroup, target.Service, nil); err != nil {
+		t.Fatal(err) // which asks for the token
+	}
+	upload := func() error {
+		_, err := s.Certificates.CreateOrUpdate(t.Context(), target.ResourceGroup, target.Service, "root", arms.CertificateResponse{
+			Properties: &arms.CertificateProperties{Certificate: w.authority("root").Certificate.Raw},
+		}, nil)
+		return err
+	}
+	for _, test := range []struct {
+		operation string
+		call      func() error
+		reads     bool
+	}{
+		{"certificates.list", func() error {
+			_, err := s.Certificates.List(t.Context(), target.ResourceGroup, target.Service, nil)
+			return err
+		}, true},
+		{"certificates.createOrUpdate", upload, false},
+		{"certificates.get", func() error {
+			_, err := s.Certificates.Get(t.Context(), "root", target.ResourceGroup, target.Service, nil)
+			return err
+		}, true},
+		{"enrollmentGroups.query", func() error { return s.DPS.Groups(t.Context(), func(dps.Group) error { return nil }) }, true},
+		{"enrollments.put", func() error {
+			_, err := s.DPS.PutEnrollment(t.Context(), w.newEnrollment("pump-1"))
+			return err
+		}, false},
+		{"enrollments.get", func() error { _, err := s.DPS.Enrollment(t.Context(), "pump-1"); return err }, true},
+		{"enrollments.bulk", func() error {
+			_, err := s.DPS.Bulk(t.Context(), dps.BulkCreate, []dps.Enrollment{w.newEnrollment("pump-2")})
+			return err
+		}, false},
+	} {
+		for _, fault := range []dpssim.Fault{{}, {Status: 500}, {Status: 429}, {Status: 403}} {
+			fault.Operation, fault.Times = test.operation, 1
+			w.sim.Inject(fault)
+			before := len(w.sim.Calls())
+			err := test.call()
+			passing := fault.Status != 403
+			// net/http asks again by itself where a connection that it had used before was
+			// cut, but never for what changes something.
+			if (err == nil) != (test.reads && passing) || err != nil && dpsreg.Passes(err) != passing {
+				t.Errorf("%s, fault %d: %v", test.operation, fault.Status, err)
+			}
+			if calls := w.sim.Calls()[before:]; !test.reads && len(calls) != 1 || slices.ContainsFunc(calls, func(c string) bool { return c != test.operation }) {
+				t.Errorf("%s, fault %d: calls %v", test.operation, fault.Status, calls)
+			}
+		}
+		if err := test.call(); err != nil {
+			t.Errorf("%s without a fault: %v", test.operation, err)
+		}
+	}
+}
+
+// newEnrollment is an individual enrollment of a new device.
+func (w *world) newEnrollment(id string) dps.Enrollment {
+	w.t.Helper()
+	d := w.certify("line", id)
+	return dps.Enrollment{RegistrationID: id, Status: dps.Enabled, Attestation: dps.Attestation{Type: "x509", X509: &dps.X509{
+		Client: &dps.Slots{Primary: &dps.Certificate{Certificate: string(pkitest.PEM("CERTIFICATE", d.DER))}},
+	}}}
+}
+
+// TestThrottledTarget: a 429 stops every call of the service, and no others.
+func TestThrottledTarget(t *testing.T) {
+	w := newWorld(t)
+	target := w.withHubs(w.target(), true)
+	s := w.session(w.registrar(), target)
+	host := target.Service + ".azure-devices-provisioning.net"
+	w.sim.Inject(dpssim.Fault{Operation: "enrollments.put", Times: 1, Status: 429, RetryAfter: 60})
+	if _, err := s.DPS.PutEnrollment(t.Context(), w.newEnrollment("pump-1")); status(err) != 429 {
+		t.Fatal(err)
+	}
+	if !s.Stopped(host) || s.Stopped(firstHub) || s.Stopped("management.azure.com") {
+		t.Error("the wrong calls are stopped")
+	}
+	w.sim.Inject(dpssim.Fault{Operation: "certificates.delete", Times: 1, Status: 429, RetryAfter: 60})
+	if _, err := s.Certificates.Delete(t.Context(), target.ResourceGroup, "x", target.Service, "root", nil); status(err) != 429 {
+		t.Fatal(err)
+	}
+	if !s.Stopped("management.azure.com") {
+		t.Error("the resource manager is called on")
+	}
+}
+
+// TestDataPlane: the client against the simulator: guarded updates, deletions, pages
+// and bulk operations.
+func TestDataPlane(t *testing.T) {
+	w := newWorld(t)
+	c, ctx := w.session(w.registrar(), w.target()).DPS, t.Context()
+	made, err := c.PutEnrollment(ctx, w.newEnrollment("pump-1"))
+	if err != nil || made.Etag == "" || made.Attestation.X509.Client.Primary.Info == nil {
+		t.Fatalf("%+v, %v", made, err)
+	}
+	if _, err := c.PutEnrollment(ctx, w.newEnrollment("pump-1")); status(err) != 409 {
+		t.Errorf("created twice: %v", err)
+	}
+	made.Status = dps.Disabled
+	changed, err := c.PutEnrollment(ctx, made)
+	if err != nil || changed.Status != dps.Disabled || changed.Etag == made.Etag ||
+		changed.Attestation.X509.Client.Primary.Info.SHA256 != made.Attestation.X509.Client.Primary.Info.SHA256 {
+		t.Errorf("updated: %+v, %v", changed, err)
+	}
+	if _, err := c.PutEnrollment(ctx, made); status(err) != 412 {
+		t.Errorf("updated an old version: %v", err)
+	}
+	if err := c.DeleteEnrollment(ctx, "pump-1", made.Etag); status(err) != 412 {
+		t.Errorf("deleted an old version: %v", err)
+	}
+	if err := c.DeleteEnrollment(ctx, "pump-1", changed.Etag); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Enrollment(ctx, "pump-1"); status(err) != 404 {
+		t.Errorf("deleted: %v", err)
+	}
+
+	var want []string
+	for from := 0; from < 250; from += dps.MaxBulk {
+		var list []dps.Enrollment
+		for i := range dps.MaxBulk {
+			list = append(list, w.newEnrollment(fmt.Sprintf("pump-%03d", from+i)))
+			want = append(want, list[i].RegistrationID)
+		}
+		if refused, err := c.Bulk(ctx, dps.BulkCreate, list); err != nil || len(refused) != 0 {
+			t.Fatalf("%v, %v", refused, err)
+		}
+	}
+	refused, err := c.Bulk(ctx, dps.BulkCreate, []dps.Enrollment{w.newEnrollment("pump-000"), w.newEnrollment("pump-250")})
+	if err != nil || len(refused) != 1 || refused[0].RegistrationID != "pump-000" {
+		t.Errorf("a bulk operation of which one is there: %v, %v", refused, err)
+	}
+	var got []string
+	if err := c.Enrollments(ctx, func(e dps.Enrollment) error { got = append(got, e.RegistrationID); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(got)
+	if want = append(want, "pump-250"); !slices.Equal(got, want) {
+		t.Errorf("listed %d, want %d", len(got), len(want))
+	}
+}
+
+// TestSecretsStayOut: the clients print no secret, whatever prints them.
+func TestSecretsStayOut(t *testing.T) {
+	w := newWorld(t)
+	s := w.session(w.registrar(), w.withHubs(w.target(), true))
+	secrets := []string{w.sim.Config().ClientSecret}
+	for _, key := range w.sim.Config().Keys {
+		secrets = append(secrets, key)
+	}
+	for _, text := range []string{fmt.Sprintf("%+v", s), fmt.Sprintf("%#v", w.withHubs(w.target(), true))} {
+		for _, secret := range secrets {
+			if strings.Contains(text, secret) {
+				t.Errorf("a secret is printed")
+			}
+		}
+	}
+	if _, err := os.Stat(filepath.Join(w.dir, "client-secret")); err != nil {
+		t.Fatal(err) // else the above looked for nothing
+	}
+}

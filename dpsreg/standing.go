@@ -1,0 +1,73 @@
+package dpsreg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"mintmark/internal/ledger"
+)
+
+// standing is all that the ledger says of a device, and what follows from it.
+type standing struct {
+	device       ledger.Device
+	certificates []ledger.Certificate // of purpose ForDevice, in any order
+	wants        []Want
+}
+
+// standing reads a device. One that the ledger does not know has no certificates and
+// wants nothing.
+func (r *Registrar) standing(ctx context.Context, t Target, id string) (standing, error) {
+	d, err := r.cfg.Records.Device(ctx, id)
+	if errors.Is(err, ledger.ErrNotFound) {
+		d, err = ledger.Device{ID: id}, nil
+	}
+	if err != nil {
+		return standing{}, fmt.Errorf("looking up device %q: %w", id, err)
+	}
+	return r.standingOf(ctx, t, d)
+}
+
+// standingOf is standing for a device that was just read.
+func (r *Registrar) standingOf(ctx context.Context, t Target, d ledger.Device) (standing, error) {
+	s := standing{device: d}
+	for query := (ledger.Query{Device: d.ID, Purpose: ledger.ForDevice, Limit: 1000}); ; {
+		page, err := r.cfg.Records.Certificates(ctx, query)
+		if err != nil {
+			return standing{}, fmt.Errorf("listing the certificates of device %q: %w", d.ID, err)
+		}
+		s.certificates = append(s.certificates, page.Certificates...)
+		if query.After = page.Next; page.Next == "" {
+			break
+		}
+	}
+	var err error
+	if s.wants, err = Wanted(t, d, s.certificates, r.cfg.Now()); err != nil {
+		return standing{}, fmt.Errorf("device %q: %w", d.ID, err)
+	}
+	return s, nil
+}
+
+// want is what the device should have under a registration id. known is false if it
+// never had a certificate for that.
+func (s standing) want(registrationID string) (w Want, known bool) {
+	for _, w := range s.wants {
+		if w.RegistrationID == registrationID {
+			return w, true
+		}
+	}
+	return Want{RegistrationID: registrationID}, false
+}
+
+// blocked reports whether the device is blocked.
+func (s standing) blocked() bool {
+	return slices.ContainsFunc(s.wants, func(w Want) bool { return w.Kind == Blocked })
+}
+
+// wasBlocked reports whether the device may have been blocked ever: whether there may
+// be something to undo. A device that was never held and has no revoked certificate
+// never was.
+func (s standing) wasBlocked() bool {
+	return !s.device.ChangedAt.IsZero() || slices.ContainsFunc(s.certificates, func(c ledger.Certificate) bool { return c.State == ledger.Revoked })
+}

@@ -1,0 +1,254 @@
+package dpsreg
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"mintmark/dpsreg/dps"
+)
+
+// settings are what a Shape becomes at DPS, the same for a group and for an individual
+// enrollment.
+type settings struct {
+	Capabilities *dps.Capabilities
+	Reprovision  *dps.Reprovision
+	Allocation   string
+	Hubs         []string
+	Twin         *dps.Twin
+	Custom       *dps.CustomAllocation
+}
+
+// settings are the shape's, with twins instead of its own tags and desired properties,
+// in which placeholders may have been replaced.
+func (s Shape) settings(tags, desired map[string]any) settings {
+	out := settings{
+		Capabilities: &dps.Capabilities{Edge: s.Edge},
+		Reprovision:  &dps.Reprovision{UpdateHub: s.Reprovision != ReprovisionNever, MigrateData: or(s.Reprovision, ReprovisionMigrate) == ReprovisionMigrate},
+		Allocation:   or(s.Allocation, AllocateHashed),
+		Hubs:         slices.Clone(s.Hubs),
+	}
+	if len(tags) > 0 || len(desired) > 0 {
+		out.Twin = &dps.Twin{Tags: tags}
+	}
+	if len(desired) > 0 {
+		out.Twin.Properties = &dps.TwinProperties{Desired: desired}
+	}
+	if out.Allocation == AllocateCustom {
+		out.Custom = &dps.CustomAllocation{WebhookURL: s.Webhook, APIVersion: s.WebhookAPI}
+	}
+	return out
+}
+
+// drift says what of these settings is otherwise there, one text a field; nil if
+// nothing is. What is not set here is not compared.
+func (want settings) drift(have settings) []string {
+	var list []string
+	differ := func(field string, have, want any) {
+		list = append(list, fmt.Sprintf("%s %v instead of %v", field, have, want))
+	}
+	edge := have.Capabilities != nil && have.Capabilities.Edge
+	if edge != want.Capabilities.Edge {
+		differ("IoT Edge", edge, want.Capabilities.Edge)
+	}
+	// The service's default is not documented to be one of ours, so that none is a difference.
+	if have.Reprovision == nil || *have.Reprovision != *want.Reprovision {
+		differ("reprovision", reprovisionWord(have.Reprovision), reprovisionWord(want.Reprovision))
+	}
+	if !strings.EqualFold(have.Allocation, want.Allocation) {
+		differ("allocation", or(have.Allocation, "none"), want.Allocation)
+	}
+	if len(want.Hubs) > 0 && !sameHubs(have.Hubs, want.Hubs) {
+		differ("hubs", have.Hubs, want.Hubs)
+	}
+	if want.Custom != nil && (have.Custom == nil || *have.Custom != *want.Custom) {
+		there := "none"
+		if have.Custom != nil {
+			there = webhookText(have.Custom)
+		}
+		differ("allocation function", there, webhookText(want.Custom))
+	}
+	if a, b := twinText(have.Twin), twinText(want.Twin); a != b {
+		differ("initial twin", a, b)
+	}
+	return list
+}
+
+func reprovisionWord(r *dps.Reprovision) string {
+	switch {
+	case r == nil:
+		return "unset"
+	case !r.UpdateHub && !r.MigrateData:
+		return ReprovisionNever
+	case r.UpdateHub && r.MigrateData:
+		return ReprovisionMigrate
+	case r.UpdateHub:
+		return ReprovisionReset
+	}
+	return "migrate without another hub"
+}
+
+// sameHubs compares sets: names of hosts, whose order says nothing but which one a
+// static policy takes is not documented either.
+func sameHubs(a, b []string) bool {
+	fold := func(list []string) []string {
+		var out []string
+		for _, h := range list {
+			out = append(out, strings.ToLower(h))
+		}
+		slices.Sort(out)
+		return slices.Compact(out)
+	}
+	return slices.Equal(fold(a), fold(b))
+}
+
+// twinText is the canonical text of an initial twin: keys sorted, numbers as Go writes
+// them, what is empty or the service's own ($version) left out.
+func twinText(t *dps.Twin) string {
+	if t == nil {
+		return "{}"
+	}
+	out := make(map[string]any)
+	if tags := ownKeys(t.Tags); len(tags) > 0 {
+		out["tags"] = tags
+	}
+	if t.Properties != nil {
+		if desired := ownKeys(t.Properties.Desired); len(desired) > 0 {
+			out["desired"] = desired
+		}
+	}
+	return canonical(out)
+}
+
+func ownKeys(m map[string]any) map[string]any {
+	out := make(map[string]any, len(m))
+	for k, v := range m {
+		if !strings.HasPrefix(k, "$") {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// canonical is JSON that is the same for the same value, whether it came from YAML,
+// from Go or from JSON.
+func canonical(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprintf("unreadable: %v", err)
+	}
+	var plain any
+	if err := json.Unmarshal(data, &plain); err != nil {
+		return fmt.Sprintf("unreadable: %v", err)
+	}
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(plain); err != nil {
+		return fmt.Sprintf("unreadable: %v", err)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// What a twin takes.
+// https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-device-twins, "Tags and
+// properties format" and "Device twin size"
+const (
+	twinDepth      = 10
+	twinKeyBytes   = 1 << 10
+	twinTextBytes  = 4 << 10
+	twinTagsBytes  = 8 << 10
+	twinDesired    = 32 << 10
+	twinIntegerMax = 4503599627370495
+)
+
+// checkTwin says what of the initial twin IoT Hub would refuse.
+func (s Shape) checkTwin() error {
+	for _, part := range []struct {
+		name string
+		m    map[string]any
+		max  int
+	}{{"tags", s.Tags, twinTagsBytes}, {"desired", s.Desired, twinDesired}} {
+		if err := checkTwinObject(part.name, part.m, 1); err != nil {
+			return err
+		}
+		if n := len(canonical(part.m)); n > part.max {
+			return fmt.Errorf("%s: %d bytes of JSON, IoT Hub takes %d", part.name, n, part.max)
+		}
+	}
+	return nil
+}
+
+func checkTwinObject(path string, m map[string]any, depth int) error {
+	if depth > twinDepth {
+		return fmt.Errorf("%s: more than %d levels deep", path, twinDepth)
+	}
+	for _, k := range sortedKeys(m) {
+		if err := checkTwinKey(path, k); err != nil {
+			return err
+		}
+		if err := checkTwinValue(path+"."+k, m[k], depth); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkTwinKey(path, key string) error {
+	bad := func(r rune) bool {
+		return r < 0x20 || r >= 0x7f && r <= 0x9f || r == '.' || r == '$' || r == ' ' || r == '\uFFFD'
+	}
+	switch {
+	case key == "" || len(key) > twinKeyBytes:
+		return fmt.Errorf("%s: the key %.40q is empty or longer than %d bytes", path, key, twinKeyBytes)
+	case strings.ContainsFunc(key, bad):
+		return fmt.Errorf("%s: the key %q has a control character, '.', '$' or a space in it, which no twin takes", path, key)
+	}
+	return nil
+}
+
+func checkTwinValue(path string, v any, depth int) error {
+	number := func(f float64) error {
+		switch {
+		case math.IsNaN(f) || math.IsInf(f, 0):
+			return fmt.Errorf("%s: %v is no number in JSON", path, f)
+		case f == math.Trunc(f) && (f > twinIntegerMax || f < -twinIntegerMax-1):
+			return fmt.Errorf("%s: the integer %.0f is beyond the %d that IoT Hub takes", path, f, int64(twinIntegerMax))
+		}
+		return nil
+	}
+	switch v := v.(type) {
+	case nil:
+		return fmt.Errorf("%s: null deletes a property, which an initial twin cannot; leave it out", path)
+	case bool:
+		return nil
+	case string:
+		if len(v) > twinTextBytes {
+			return fmt.Errorf("%s: a text of %d bytes, IoT Hub takes %d", path, len(v), twinTextBytes)
+		}
+		return nil
+	case int:
+		return number(float64(v))
+	case int64:
+		return number(float64(v))
+	case uint64:
+		return number(float64(v))
+	case float64:
+		return number(v)
+	case map[string]any:
+		return checkTwinObject(path, v, depth+1)
+	}
+	return fmt.Errorf("%s: %T is none of text, number, boolean and object", path, v)
+}
+
+func sortedKeys(m map[string]any) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

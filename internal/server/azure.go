@@ -1,0 +1,220 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mintmark/admin"
+	"mintmark/dpsreg"
+	"mintmark/internal/keystore"
+	"mintmark/internal/ledger"
+	"mintmark/internal/outbox"
+	"mintmark/internal/reconcile"
+)
+
+// maxCloudSecret bounds a file with the credentials of a cloud: a certificate with
+// its RSA key of 4096 bits has 6 KiB.
+const maxCloudSecret = 64 << 10
+
+// azureTargets are the Device Provisioning Services of the configuration.
+type azureTargets struct {
+	s         *Server
+	list      []dpsreg.Target
+	registrar *dpsreg.Registrar
+	workers   map[string]*outbox.Worker // deliver each target's tasks
+	beats     map[string]poke           // wake what tells a target everything
+	stale     map[string]*atomic.Bool   // the target lacks what was recorded before it was there
+	ours      map[string]*atomic.Bool   // this server has the lease of the target's deliveries
+	comparing map[string]*sync.Mutex    // held by the one comparison with the ledger that runs
+	found     *found[dpsreg.Drift]      // what the last comparisons found
+}
+
+func newAzureTargets(s *Server) (*azureTargets, error) {
+	t := &azureTargets{s: s, workers: make(map[string]*outbox.Worker), beats: make(map[string]poke),
+		stale: make(map[string]*atomic.Bool), ours: make(map[string]*atomic.Bool), comparing: make(map[string]*sync.Mutex),
+		found: newFound(s.config.Dir, "azure", azureTally)}
+	var err error
+	if t.list, err = azureTargetsOf(s.config); err != nil {
+		return nil, err
+	}
+	for _, target := range t.list {
+		t.beats[target.Name] = make(poke, 1)
+		t.stale[target.Name], t.ours[target.Name], t.comparing[target.Name] = new(atomic.Bool), new(atomic.Bool), new(sync.Mutex)
+		t.workers[target.Name] = outbox.New(outbox.Config{
+			Ledger: s.ledger, Kind: dpsreg.TaskKind(target), Now: s.ra.Now, Logger: s.log,
+			// The registrar keeps to the service's quota and bounds each delivery.
+			Batch: dpsreg.BatchSize, Timeout: 10 * time.Minute,
+			Deliver: func(ctx context.Context, tasks []ledger.Task) []error { return t.registrar.Deliver(ctx, target, tasks) },
+		})
+	}
+	t.registrar, err = dpsreg.New(dpsreg.Config{
+		Authorities: t.authorities, LabelIssuer: t.labelIssuers(), Gateways: t.gateways(), Verification: s.ra.Verification, Records: s.ledger,
+		Secret: func(path string) ([]byte, error) { return keystore.SecretFile(path, maxCloudSecret) },
+		Now:    s.ra.Now, Logger: s.log,
+	})
+	return t, err
+}
+
+// authorities are all CAs of ours with what is above them.
+func (t *azureTargets) authorities() []dpsreg.Authority {
+	var list []dpsreg.Authority
+	for _, a := range t.s.ra.Authorities() {
+		list = append(list, dpsreg.Authority{Name: a.Name(), Certificate: a.Certificate(), Chain: a.Chain()})
+	}
+	return list
+}
+
+// labelIssuers are the issuing CAs of the EST labels.
+func (t *azureTargets) labelIssuers() map[string]string {
+	issuers := make(map[string]string)
+	for _, l := range t.s.config.Labels {
+		issuers[l.Name] = l.Issuer
+	}
+	return issuers
+}
+
+// gateways are the authorities that issue CA certificates to gateways.
+func (t *azureTargets) gateways() []string {
+	var names []string
+	for _, l := range t.s.config.Labels {
+		if l.Gateway != "" && !slices.Contains(names, l.Issuer) {
+			names = append(names, l.Issuer)
+		}
+	}
+	return names
+}
+
+// check refuses to start with a target that names an authority which is not
+// there: its devices would never get in.
+func (t *azureTargets) check() error {
+	for _, n := range azureNeeds(t.s.config) {
+		if _, err := t.s.ra.Authority(n.authority); err != nil {
+			return fmt.Errorf("%s: %w: create it with mintmark ca create", n.field, err)
+		}
+	}
+	for _, target := range t.list {
+		if err := t.registrar.Check(target); err != nil {
+			t.s.log.Warn("nothing can be applied to an Azure target before this is put right", "target", target.Name, "error", err)
+		}
+	}
+	return nil
+}
+
+// names are those of the configured targets.
+func (t *azureTargets) names() []string {
+	names := make([]string, len(t.list))
+	for i, target := range t.list {
+		names[i] = target.Name
+	}
+	return names
+}
+
+// Places lists the targets with where they are.
+func (t *azureTargets) Places() []admin.AzurePlace {
+	places := []admin.AzurePlace{}
+	for _, target := range t.list {
+		place := admin.AzurePlace{
+			Target: target.Name, SubscriptionID: target.SubscriptionID, ResourceGroup: target.ResourceGroup, Service: target.Service,
+			IDScope: target.IDScope, Labels: []string{},
+		}
+		for _, group := range target.Groups {
+			place.Labels = append(place.Labels, group.Labels...)
+		}
+		for _, enrollment := range target.Enrollments {
+			place.Labels = append(place.Labels, enrollment.Labels...)
+		}
+		slices.Sort(place.Labels)
+		place.Labels = slices.Compact(place.Labels)
+		places = append(places, place)
+	}
+	return places
+}
+
+func (t *azureTargets) find(name string) (dpsreg.Target, error) {
+	for _, target := range t.list {
+		if target.Name == name {
+			return target, nil
+		}
+	}
+	return dpsreg.Target{}, fmt.Errorf("Azure target %q: %w", name, ledger.ErrNotFound)
+}
+
+// Plan says what Apply would do to a target.
+func (t *azureTargets) Plan(ctx context.Context, name string) (reconcile.Plan, error) {
+	target, err := t.find(name)
+	if err != nil {
+		return reconcile.Plan{}, err
+	}
+	return t.registrar.Plan(ctx, target)
+}
+
+// Apply brings a target to the configured state, as far as that was agreed to.
+func (t *azureTargets) Apply(ctx context.Context, name string, agreed dpsreg.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
+	target, err := t.find(name)
+	if err != nil {
+		return reconcile.Plan{}, err
+	}
+	plan, err := t.registrar.Apply(ctx, target, agreed, progress)
+	if slices.ContainsFunc(plan.Changes, func(c reconcile.Change) bool { return c.Action == reconcile.Create }) {
+		// A new group lets in what was blocked before it was there.
+		t.stale[name].Store(true)
+	}
+	t.workers[name].Poke()
+	t.beats[name].Set()
+	return plan, err
+}
+
+// Status says what DPS has of a target, and counts if asked to.
+func (t *azureTargets) Status(ctx context.Context, name string, count bool) (dpsreg.Status, error) {
+	target, err := t.find(name)
+	if err != nil {
+		return dpsreg.Status{}, err
+	}
+	return t.registrar.Status(ctx, target, count)
+}
+
+// Bundle is what a machine with a network needs in the place of this CA.
+func (t *azureTargets) Bundle(ctx context.Context, name string) (dpsreg.Bundle, error) {
+	target, err := t.find(name)
+	if err != nil {
+		return dpsreg.Bundle{}, err
+	}
+	return t.registrar.Bundle(ctx, target)
+}
+
+// Prove signs proofs of possession, for CAs of the target only: a proof lets whoever
+// has it register the CA at the service that gave the code.
+func (t *azureTargets) Prove(ctx context.Context, name string, request dpsreg.ProofRequest) (dpsreg.ProofRequest, error) {
+	target, err := t.find(name)
+	if err != nil {
+		return dpsreg.ProofRequest{}, err
+	}
+	for _, p := range request.Proofs {
+		if !slices.ContainsFunc(target.CAs, func(c dpsreg.CA) bool {
+			return c.Authority == p.Authority && c.State != dpsreg.StateDeleted
+		}) {
+			return dpsreg.ProofRequest{}, fmt.Errorf("%q is no CA of Azure target %q: mintmark.yaml lists them under azure.targets[].cas", p.Authority, name)
+		}
+	}
+	return t.registrar.Prove(ctx, request)
+}
+
+// handover makes every target that pins devices take a renewed certificate before its
+// device gets it.
+func (t *azureTargets) handover(ctx context.Context, c ledger.Certificate) error {
+	var errs []error
+	for _, target := range t.list {
+		if !target.Enrolled(c) {
+			continue
+		}
+		if err := t.registrar.Handover(ctx, target, c); err != nil {
+			errs = append(errs, fmt.Errorf("Azure target %q: %w", target.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}

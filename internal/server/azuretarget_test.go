@@ -1,0 +1,174 @@
+package server
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mintmark/dpsreg"
+	"mintmark/internal/config"
+	"mintmark/issuer"
+)
+
+// everythingAzure is a target with one of everything, and much of what it warns of.
+const everythingAzure = `azure:
+  reconcile: 0s
+  targets:
+    - name: plant
+      subscription_id: 01234567-89ab-cdef-0123-456789abcdef
+      resource_group: rg-plant
+      service: plant-dps
+      id_scope: 0ne00AB12CD
+      identity: {tenant_id: 11111111-2222-3333-4444-555555555555, client_id: 66666666-7777-8888-9999-aaaaaaaaaaaa, certificate_file: /etc/mintmark/client.pem}
+      sas: {policy: owner, key_file: dps-key}
+      connect: {address: "127.0.0.1:4443", trust_file: sim.pem}
+      ops_per_minute: 5000
+      cas:
+        - {authority: root, name: plant-root}
+        - {authority: issuing, self_attested: true}
+      groups:
+        - id: line-a
+          anchors: [root]
+          reference: true
+          disabled: true
+          labels: [cloud]
+          device: {edge: true, hubs: [plant-hub.azure-devices.net], allocation: custom, webhook: "https://pick.example/hub", webhook_api: "2019-03-31", reprovision: reset, tags: {hall: 3}, desired: {seconds: 30}}
+        - {id: claims, anchors: [claims]}
+        - {id: people, anchors: [officers], state: deleted}
+      enrollments:
+        - {name: lab, profiles: [plain], labels: [edge], orders: [WO-117], device_id: "lab-${device}", device: {reprovision: never, tags: {order: "${order}"}}}
+      hubs:
+        - {host: plant-hub.azure-devices.net, sas: {policy: registry, key_file: hub-key}}
+orders: {issuer: claims, profile: claim}
+access: {issuer: officers, profile: officer}
+labels:
+  - {name: cloud, profile: device, issuer: issuing, authorize: inventory, own: [device]}
+  - {name: edge, preset: azure-iot-edge, profile: plain, issuer: issuing, authorize: inventory, own: [plain]}
+`
+
+func azureState(t *testing.T) (string, *config.Config) {
+	t.Helper()
+	dir := newState(t)
+	editConfig(t, dir, "labels:\n", everythingAzure)
+	editConfig(t, dir, "profiles:\n", "profiles:\n  plain: {preset: azure-iot-edge}\n  claim: {preset: claim}\n  officer: {preset: officer}\n")
+	c, err := config.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir, c
+}
+
+func TestAzureTargets(t *testing.T) {
+	dir, c := azureState(t)
+	list, err := AzureTargets(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := list[0]
+	switch group, pinned := target.Groups[0], target.Enrollments[0]; {
+	case target.Name != "plant" || target.SubscriptionID == "" || target.ResourceGroup != "rg-plant" || target.Service != "plant-dps" || target.IDScope != "0ne00AB12CD" || target.OpsPerMinute != 5000:
+		t.Errorf("target %+v", target)
+	case target.Identity.CertificateFile != "/etc/mintmark/client.pem" || target.Identity.TenantID == "" || target.Identity.SecretFile != "":
+		t.Errorf("identity %+v", target.Identity)
+	case target.SAS == nil || *target.SAS != (dpsreg.SAS{Policy: "owner", KeyFile: filepath.Join(dir, "dps-key")}):
+		t.Errorf("sas %+v", target.SAS)
+	case target.Connect != dpsreg.Connect{Address: "127.0.0.1:4443", Trust: filepath.Join(dir, "sim.pem")}:
+		t.Errorf("connect %+v", target.Connect)
+	case target.CAs[0].Name != "plant-root" || !target.CAs[1].SelfAttested:
+		t.Errorf("CAs %+v", target.CAs)
+	case !group.Reference || !group.Disabled || group.Labels[0] != "cloud" || !group.Edge || group.Hubs[0] == "" || group.Webhook == "" || group.WebhookAPI == "" || group.Reprovision != "reset" || group.Allocation != "custom" || group.Tags["hall"] == nil || group.Desired["seconds"] == nil:
+		t.Errorf("group %+v", group)
+	case target.Groups[2].State != dpsreg.StateDeleted || target.Groups[2].Anchors[0] != "officers":
+		t.Errorf("groups %+v", target.Groups)
+	case pinned.Profiles[0] != "plain" || pinned.Labels[0] != "edge" || pinned.Orders[0] != "WO-117" || pinned.DeviceID != "lab-${device}" || pinned.Tags["order"] != "${order}" || pinned.Reprovision != "never":
+		t.Errorf("enrollment %+v", pinned)
+	case target.Hubs[0].SAS == nil || target.Hubs[0].SAS.KeyFile != filepath.Join(dir, "hub-key"):
+		t.Errorf("hubs %+v", target.Hubs)
+	}
+	if got := len(azureNeeds(c)); got != 5 {
+		t.Errorf("%d authorities are needed", got)
+	}
+
+	// What dpsreg refuses is refused by config check, with the file.
+	editConfig(t, dir, `device_id: "lab-${device}"`, `device_id: "lab-${devise}"`)
+	if _, err := CheckConfig(t.Context(), dir); err == nil || !strings.Contains(err.Error(), config.File+": azure.targets: ") || !strings.Contains(err.Error(), "devise") {
+		t.Errorf("an unknown placeholder: %v", err)
+	}
+}
+
+func TestAzureRisks(t *testing.T) {
+	_, c := azureState(t)
+	risky := strings.Join(risks(c), "\n")
+	for _, words := range []string{
+		"azure.reconcile is 0",
+		`CA "issuing" is self_attested`,
+		`group "claims" stands on "claims", which issues claim certificates`,
+		`group "people" stands on "officers", which issues the certificates of officers`,
+		`enrollment "lab" pins devices of label "edge", which is for IoT Edge`,
+		`profile "device" takes upper case`,
+	} {
+		if !strings.Contains(risky, words) {
+			t.Errorf("the risks do not say %q:\n%s", words, risky)
+		}
+	}
+	if strings.Contains(risky, `profile "plain"`) || strings.Contains(risky, `CA "root" is`) {
+		t.Errorf("a risk that is none:\n%s", risky)
+	}
+}
+
+// TestAzureFiles: files that cannot be used are named, and what they hold is not.
+func TestAzureFiles(t *testing.T) {
+	dir, c := azureState(t)
+	write := func(name string, mode os.FileMode) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("hunter2"), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("dps-key", 0o600)
+	write("hub-key", 0o644)
+	if err := os.Mkdir(filepath.Join(dir, "sim.pem"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	found := strings.Join(azureFiles(c), "\n")
+	for _, words := range []string{
+		"identity.certificate_file: /etc/mintmark/client.pem does not exist",
+		"hubs[0].sas.key_file: " + filepath.Join(dir, "hub-key") + " can be read by others than its owner (mode 0644)",
+		"connect.trust_file: " + filepath.Join(dir, "sim.pem") + " is not a regular file",
+	} {
+		if !strings.Contains(found, words) {
+			t.Errorf("the findings do not say %q:\n%s", words, found)
+		}
+	}
+	if strings.Contains(found, "dps-key") || strings.Contains(found, "hunter2") {
+		t.Errorf("findings:\n%s", found)
+	}
+}
+
+func TestTakesUpperCase(t *testing.T) {
+	pattern := func(text string) map[string]issuer.Attribute {
+		return map[string]issuer.Attribute{"commonName": {Pattern: text}}
+	}
+	for _, test := range []struct {
+		profile issuer.ProfileConfig
+		want    bool
+	}{
+		{issuer.ProfileConfig{Preset: "azure-iot-edge"}, false},
+		{issuer.ProfileConfig{Preset: "device"}, true},
+		{issuer.ProfileConfig{Preset: "device", Subject: pattern(`[a-z0-9-]{1,64}`)}, false},
+		{issuer.ProfileConfig{Preset: "device", Subject: pattern(`press-[0-9]+`)}, false},
+		{issuer.ProfileConfig{Preset: "device", Subject: pattern(`Press-[0-9]+`)}, true},
+		{issuer.ProfileConfig{Preset: "device", Subject: pattern(`(?i)press-[0-9]+`)}, true},
+		{issuer.ProfileConfig{Preset: "device", Subject: pattern(`press-\w+`)}, true},
+		{issuer.ProfileConfig{Preset: "device", Subject: pattern(`press-.+`)}, true},
+		{issuer.ProfileConfig{Preset: "device", Subject: pattern(`press-[^A-Z]+`)}, false},
+		{issuer.ProfileConfig{Preset: "device", Subject: map[string]issuer.Attribute{"commonName": {Value: "Press"}}}, true},
+		{issuer.ProfileConfig{Preset: "device", Subject: map[string]issuer.Attribute{"serialNumber": {Pattern: ".+"}}}, false},
+	} {
+		c := &config.Config{Profiles: map[string]issuer.ProfileConfig{"p": test.profile}}
+		if got := takesUpperCase(c, "p"); got != test.want {
+			t.Errorf("%+v: %v", test.profile, got)
+		}
+	}
+}

@@ -1,0 +1,45 @@
+package server
+
+import (
+	"context"
+	"slices"
+
+	"mintmark/awsreg"
+	"mintmark/internal/ledger"
+)
+
+// tasks says whom to tell of a certificate.
+func (s *Server) tasks(c ledger.Certificate) []ledger.Task {
+	return slices.Concat(awsreg.TasksFor(s.aws.list, c), s.azure.registrar.TasksFor(s.azure.list, c))
+}
+
+// wakeClouds has what was recorded told without delay.
+func (s *Server) wakeClouds() {
+	s.aws.Wake()
+	s.azure.Wake()
+}
+
+// handover is what a renewed certificate waits for before its device gets it; nil if no
+// target pins devices to certificates.
+func (s *Server) handover() func(context.Context, ledger.Certificate) error {
+	for _, t := range s.config.Azure.Targets {
+		if len(t.Enrollments) > 0 {
+			return func(ctx context.Context, c ledger.Certificate) error { return s.azure.handover(ctx, c) }
+		}
+	}
+	return nil
+}
+
+// clouds is the outbox of the administrative API: what all clouds must be told. Azure
+// knows no work orders, and of device lists nothing before a certificate is issued.
+type clouds struct{ s *Server }
+
+func (c clouds) ForOrder(id string) []ledger.Task { return c.s.aws.ForOrder(id) }
+
+func (c clouds) ForDevice(id string) []ledger.Task {
+	return slices.Concat(c.s.aws.ForDevice(id), c.s.azure.ForDevice(id))
+}
+
+func (c clouds) ForImport(id string) []ledger.Task { return c.s.aws.ForImport(id) }
+
+func (c clouds) Wake() { c.s.wakeClouds() }
