@@ -3,6 +3,7 @@ package dpsreg_test
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"os"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"mintmark/dpsreg"
 	"mintmark/dpsreg/dpssim"
+	"mintmark/internal/pkitest"
 )
 
 // outside is a machine with the network and without the CA.
@@ -98,6 +100,33 @@ func TestBundle(t *testing.T) {
 	if w.verifications != 2 {
 		t.Errorf("%d proofs were made", w.verifications)
 	}
+}
+
+// A key that is somewhere else altogether: the proof is made by openssl, as
+// docs/azure.md says.
+func TestBundleByOpenSSL(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.carried(w.inside())
+	_, request, err := w.push(b, dpsreg.ProofRequest{})
+	w.ok(err)
+	for i, p := range request.Proofs {
+		a := w.authority(p.Authority)
+		der, err := x509.MarshalPKCS8PrivateKey(a.key)
+		w.ok(err)
+		w.file("ca.key", pkitest.PEM("PRIVATE KEY", der))
+		w.file("ca.pem", pkitest.PEM("CERTIFICATE", a.Certificate.Raw))
+		pkitest.OpenSSL(t, "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+			"-keyout", w.path("throwaway.key"), "-subj", "/CN="+p.Code, "-out", w.path("proof.csr"))
+		pkitest.OpenSSL(t, "x509", "-req", "-in", w.path("proof.csr"), "-CA", w.path("ca.pem"), "-CAkey", w.path("ca.key"),
+			"-set_serial", "0x"+strings.Repeat("5", 32), "-days", "2", "-sha256", "-out", w.path("proof.pem"))
+		request.Proofs[i].Certificate = string(pkitest.ReadFile(t, w.path("proof.pem")))
+	}
+	w.advance(time.Second) // openssl's clock has whole seconds
+	if got, again, err := w.push(b, request); err != nil || len(again.Proofs) > 0 {
+		t.Fatalf("%q, %+v, %v", got, again, err)
+	}
+	w.settled(w.twoGroups())
 }
 
 // One proof is there, the other is not: what stands on the first is done.

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -156,6 +157,20 @@ func (r *Registrar) verify(ctx context.Context, s *session, have uploaded, a Aut
 			return err
 		}
 	}
+	for attempt := 1; ; attempt++ {
+		err := r.proveAndSend(ctx, s, have, a)
+		if attempt == 2 || statusOf(err) != http.StatusBadRequest {
+			return err
+		}
+		// Another may have asked for a code meanwhile, which ends ours.
+		if have, err = s.again(ctx, have.name, a); err != nil || have.verified {
+			return err
+		}
+	}
+}
+
+// proveAndSend asks for a code, has it signed, and sends it.
+func (r *Registrar) proveAndSend(ctx context.Context, s *session, have uploaded, a Authority) error {
 	code, err := s.code(ctx, have)
 	if err != nil {
 		return err

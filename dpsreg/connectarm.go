@@ -20,10 +20,10 @@ import (
 
 const (
 	armHost = "management.azure.com"
-	// armOps is half of what the resource manager allows an identity in a subscription:
-	// a bucket of 200 writes that is refilled by 10 a second.
+	// Half of what the resource manager allows an identity in a subscription, which is a
+	// bucket of 200 writes that is refilled by 10 a second; of reads it allows more.
 	// https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling
-	armOps = 300
+	armRate, armBurst = 5, 100
 	// maxSDKAnswer bounds what is read of an answer of the resource manager or of
 	// Entra, which the SDK reads whole, in bytes.
 	maxSDKAnswer = 4 << 20

@@ -47,7 +47,7 @@ func (t Target) hasGroup(id string) bool {
 	return slices.ContainsFunc(t.Groups, func(g Group) bool { return strings.EqualFold(g.ID, id) })
 }
 
-// x509 reports whether a group counts for the limit of X.509 groups.
+// isX509 reports whether a group counts for the limit of X.509 groups.
 func isX509(g dps.Group) bool { return strings.EqualFold(g.Attestation.Type, "x509") }
 
 // status is the provisioning status of a group.

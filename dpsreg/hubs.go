@@ -69,18 +69,7 @@ func (r *Registrar) stop(ctx context.Context, s *session, blocked standing, o *o
 			continue
 		}
 		device := blocked.device.ID
-		err := r.untilCalm(ctx, func() (bool, error) {
-			return false, r.atHubs(ctx, s, device, at, o, func(d standing, identity hub.Device) (status, reason string) {
-				switch {
-				case !d.blocked() || identity.Status == hub.Disabled:
-					return "", ""
-				case !d.owns(identity.Primary) && !d.owns(identity.Secondary):
-					r.logger(s, device).Info("the identity at the hub is left alone: it has no certificate of the device", "identity", identity.ID)
-					return "", ""
-				}
-				return hub.Disabled, reasonPrefix + at.Reason
-			})
-		})
+		err := r.untilCalm(ctx, func() (bool, error) { return false, r.atHubs(ctx, s, device, at, o) })
 		if err != nil {
 			errs = append(errs, fmt.Errorf("device %q: %w", device, err))
 		}
@@ -88,20 +77,10 @@ func (r *Registrar) stop(ctx context.Context, s *session, blocked standing, o *o
 	return errors.Join(errs...)
 }
 
-// release enables the identities of a device that is not blocked any more, if it was we
-// who disabled them.
-func (r *Registrar) release(ctx context.Context, s *session, device string, w settled, o *outcome) error {
-	return r.atHubs(ctx, s, device, w, o, func(d standing, identity hub.Device) (status, reason string) {
-		if d.blocked() || identity.Status != hub.Disabled || !strings.HasPrefix(identity.StatusReason, reasonPrefix) {
-			return "", ""
-		}
-		return hub.Enabled, ""
-	})
-}
-
-// atHubs writes the status that decide gives to a device's identities; none if that is
-// empty. As in settleOne, an identity is read before the ledger.
-func (r *Registrar) atHubs(ctx context.Context, s *session, device string, w settled, o *outcome, decide func(standing, hub.Device) (status, reason string)) error {
+// atHubs enables or disables a device's identities, as the ledger has the device then.
+// As in settleOne, an identity is read before the ledger, and the ledger once more after
+// the change.
+func (r *Registrar) atHubs(ctx context.Context, s *session, device string, w settled, o *outcome) error {
 	places, err := r.places(ctx, s, device, w)
 	if err != nil {
 		return err
@@ -118,8 +97,11 @@ func (r *Registrar) atHubs(ctx context.Context, s *session, device string, w set
 		if err != nil {
 			return err
 		}
-		status, reason := decide(d, identity)
+		status, reason := d.statusOf(identity, w.RegistrationID)
 		if status == "" {
+			if d.blocked() && identity.Status != hub.Disabled {
+				r.logger(s, device).Info("the identity at the hub is left alone: it has no certificate of the device", "hub", p.host, "identity", p.id)
+			}
 			continue
 		}
 		_, err = p.client.SetStatus(ctx, identity, status, reason)
@@ -131,8 +113,29 @@ func (r *Registrar) atHubs(ctx context.Context, s *session, device string, w set
 		}
 		o.did, o.more = append(o.did, status+" at "+p.host), true
 		r.logger(s, device).Info("identity at the hub changed", "hub", p.host, "identity", p.id, "status", status)
+		now, err := r.standing(ctx, s.target, device)
+		if err != nil {
+			return err
+		}
+		if now.blocked() != d.blocked() {
+			return &racedError{errors.New("the device is held or released at the same time")}
+		}
 	}
 	return nil
+}
+
+// statusOf is what becomes of an identity; empty if it stays as it is. That of a blocked
+// device is disabled, if it has a certificate of the device. That of another is
+// enabled, if it was we who disabled it.
+func (d standing) statusOf(identity hub.Device, registrationID string) (status, reason string) {
+	off := identity.Status == hub.Disabled
+	switch w, _ := d.want(registrationID); {
+	case w.Kind == Blocked && !off && (d.owns(identity.Primary) || d.owns(identity.Secondary)):
+		return hub.Disabled, reasonPrefix + w.Reason
+	case w.Kind != Blocked && off && strings.HasPrefix(identity.StatusReason, reasonPrefix):
+		return hub.Enabled, ""
+	}
+	return "", ""
 }
 
 // owns reports whether a thumbprint, SHA-1 or SHA-256 in hexadecimal, is that of any

@@ -47,7 +47,13 @@ func newLimiter(quota int) *limiter {
 	usable := float64(quota) * headroom
 	// A bulk call leaves as a whole.
 	burst := min(max(usable/50, dps.MaxBulk), max(usable/2, 1))
-	return &limiter{rate: (usable - burst) / 60, burst: burst, left: burst, turn: make(chan struct{}, 1)}
+	return newBucket((usable-burst)/60, burst)
+}
+
+// newBucket returns a limiter for a quota that is a bucket: burst operations at once,
+// and rate a second afterwards.
+func newBucket(rate, burst float64) *limiter {
+	return &limiter{rate: rate, burst: burst, left: burst, turn: make(chan struct{}, 1)}
 }
 
 // wait returns when n operations may be called, or when ctx ends. With n zero it waits

@@ -117,8 +117,7 @@ func connect(t Target, old *session, secret func(string) ([]byte, error), now fu
 	if quota <= 0 {
 		quota = defaultOps
 	}
-	pace := func(host string, quota int) *limiter {
-		l := newLimiter(quota)
+	pace := func(host string, l *limiter) *limiter {
 		if old != nil && old.limiters[host] != nil && old.limiters[host].rate == l.rate {
 			l = old.limiters[host]
 		}
@@ -136,19 +135,19 @@ func connect(t Target, old *session, secret func(string) ([]byte, error), now fu
 		}, nil
 	}
 	host := t.Service + ".azure-devices-provisioning.net"
-	service := pace(host, quota)
+	service := pace(host, newLimiter(quota))
 	plane, err := api(host, dps.APIVersion, rest.ScopeDPS, t.SAS, service)
 	if err != nil {
 		return nil, err
 	}
 	s.dps = dps.New(plane)
 	for _, h := range t.Hubs {
-		registry, err := api(h.Host, hub.APIVersion, rest.ScopeHub, h.SAS, pace(h.Host, hubOps))
+		registry, err := api(h.Host, hub.APIVersion, rest.ScopeHub, h.SAS, pace(h.Host, newLimiter(hubOps)))
 		if err != nil {
 			return nil, err
 		}
 		s.hubs[h.Host] = hub.New(registry)
 	}
-	s.certificates, err = certificates(t.SubscriptionID, credential, client, pace(armHost, armOps))
+	s.certificates, err = certificates(t.SubscriptionID, credential, client, pace(armHost, newBucket(armRate, armBurst)))
 	return s, err
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"mintmark/dpsreg/dps"
+	"mintmark/internal/ledger"
 )
 
 const (
@@ -65,8 +67,8 @@ func (r *Registrar) settle(ctx context.Context, s *session, d standing) (outcome
 // settleOne brings what a device has under one registration id to what it should be.
 //
 // What is at Azure is read before the ledger, and changed only in the version that was
-// read. So whatever another has told Azure in between, from a newer state of the ledger,
-// is never overwritten by an older one.
+// read; after a change the ledger is read once more. So whatever another has told Azure in
+// between, from a newer state of the ledger, is not overwritten by an older one.
 //
 // With hubs, the identity of a device that is not blocked any more is released before
 // its enrollment is: the mark in the enrollment says until the end that there is
@@ -140,7 +142,7 @@ func (r *Registrar) attempt(ctx context.Context, s *session, device, id string, 
 		return false, err
 	}
 	if hubs && w.Kind != Blocked && (d.wasBlocked() || there != nil && markOf(*there).kind == markBlocked) {
-		if err := r.release(ctx, s, device, o.now[0], o); err != nil {
+		if err := r.atHubs(ctx, s, device, o.now[0], o); err != nil {
 			return false, err
 		}
 	}
@@ -153,7 +155,22 @@ func (r *Registrar) attempt(ctx context.Context, s *session, device, id string, 
 	if next.note != "" {
 		r.logger(s, device).Warn("individual enrollment is not as wanted", "registration", id, "note", next.note)
 	}
-	return next.again, nil
+	if next.do == leave {
+		return false, nil
+	}
+	// Whoever told something newer in between may have found it done already, and
+	// written nothing that would have stopped this.
+	after, err := r.standing(ctx, s.target, device)
+	if err != nil {
+		return false, err
+	}
+	now, _ := after.want(id)
+	return next.again || !now.same(w), nil
+}
+
+// same reports whether two wants of one registration id lead to the same.
+func (w Want) same(other Want) bool {
+	return w.Kind == other.Kind && slices.EqualFunc(w.Certificates, other.Certificates, func(a, b ledger.Certificate) bool { return a.Serial == b.Serial })
 }
 
 // do makes a step true.

@@ -15,9 +15,9 @@ func newAzureStatus(a *app) *cobra.Command {
 	var target string
 	var count bool
 	c := a.command("status [flags]", "Say how the targets look",
-		`Status shows each CA and each enrollment group as DPS has it, which EST labels and
-open work orders lead into which group, how much of what DPS takes is used, and
-what is left to apply. CAs and groups of others are shown, too.`,
+		`Status shows each CA and each enrollment group as DPS has it, which EST labels
+and open work orders lead into which group, how much of what DPS takes is used,
+and what is left to apply. CAs and groups of others are shown, too.`,
 		"  mintmark azure status --dir ./factory\n  mintmark azure status --target plant --count --dir ./factory", cobra.NoArgs,
 		func(c *cobra.Command, _ []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {

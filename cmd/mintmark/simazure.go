@@ -20,8 +20,9 @@ func newSimAzure(a *app) *cobra.Command {
 	c := a.command("azure [flags]", "Run a stand-in for the Azure Device Provisioning Service",
 		`Azure runs a Device Provisioning Service with its hubs, the resource manager's
 certificates and Entra tokens, until it is interrupted. It refuses what Azure is
-documented to refuse. What it holds is gone when it ends; its trust anchor, its
-secrets and azure.json, which says all the rest, are in the directory of --state.
+documented to refuse. What it holds is gone when it ends; its trust anchor and
+secrets, and azure.json, which says all the rest, are in the directory of
+--state.
 
 Clients keep Azure's own names and are told to connect elsewhere: connect in
 mintmark's configuration, curl --connect-to ::HOST:PORT --cacert root.pem, an
@@ -70,9 +71,10 @@ https://localhost:PORT/_sim/state (all that is registered, to compare two runs),
 // simAzureOptions are the flags of sim azure that say what is simulated and how it
 // behaves.
 type simAzureOptions struct {
-	config dpssim.Config
-	limits bool
-	faults []string
+	config      dpssim.Config
+	certificate string
+	limits      bool
+	faults      []string
 }
 
 func (o *simAzureOptions) flags(f *pflag.FlagSet) {
@@ -82,6 +84,7 @@ func (o *simAzureOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.config.Service, "service", "mintmark-dps", "`name` of the DPS instance")
 	f.StringVar(&o.config.IDScope, "id-scope", "", "`scope` that devices name (default made from the name of the service)")
 	f.StringArrayVar(&o.config.Hubs, "hub", nil, "`host` of a linked hub, NAME.azure-devices.net; may be repeated (default one, mintmark-hub)")
+	f.StringVar(&o.certificate, "client-certificate", "", "`file` with a certificate that the application may prove itself by, PEM, beside its secret")
 	f.IntVar(&o.config.Assigning, "assigning", 1, "polls of a registration that are answered \"assigning\"; -1 for none")
 	f.BoolVar(&o.limits, "limits", false, "throttle to the documented rates of a service")
 	f.StringArrayVar(&o.faults, "fault", nil, "fault as `JSON`, as POST /_sim/faults takes it; may be repeated")
@@ -94,6 +97,13 @@ func (o *simAzureOptions) parse() ([]dpssim.Fault, error) {
 	}
 	if o.config.Assigning == 0 {
 		return nil, usagef("--assigning 0 is not a number of polls; -1 answers none of them \"assigning\"")
+	}
+	if o.certificate != "" {
+		list, err := readCertificates(o.certificate)
+		if err != nil {
+			return nil, err
+		}
+		o.config.ClientCertificate = list[0]
 	}
 	var faults []dpssim.Fault
 	for _, text := range o.faults {

@@ -95,6 +95,15 @@ func TestOrder(t *testing.T) {
 			}
 		})
 	}
+	// What does not belong to the chain does not begin it.
+	stray := attesttest.NewRoot(t, "Stray Root", now).Certificate
+	if r := check(t, append([]*x509.Certificate{stray}, right...), w.options()); !slices.Equal(r.Order, []int{2, 3, 4, 5, 1}) || r.RegistrationID != "press-0042" {
+		t.Errorf("a stray root first: %+v", r)
+	}
+	own := attesttest.NewRoot(t, "press-0042", now, func(c *x509.Certificate) { c.IsCA, c.KeyUsage = false, x509.KeyUsageDigitalSignature }).Certificate
+	if r := check(t, []*x509.Certificate{stray, own}, w.options()); !slices.Equal(r.Order, []int{2, 1}) {
+		t.Errorf("a stray root before a self-signed device: %+v", r)
+	}
 	// What is still wrong in the right order is said, too.
 	w = newWorks(t, func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Hour) })
 	right = w.chain()
@@ -119,6 +128,9 @@ func TestUnknown(t *testing.T) {
 		w := newWorks(t, test.change)
 		r := check(t, w.chain(), w.options())
 		f := r.found(SeverityUnknown, test.rule)
+		if rest := slices.DeleteFunc(slices.Clone(r.Findings), func(f Finding) bool { return f.Severity == SeverityOK }); len(rest) != 1 {
+			t.Errorf("%s: more is found: %+v", test.rule, rest)
+		}
 		if r.Prediction != Unknown || f == nil || f.Unknown == "" || f.Message != "" || (r.Rule == "") != test.accepted {
 			t.Errorf("%s: %+v", test.rule, r)
 		}
@@ -204,6 +216,23 @@ func TestWarnings(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNoWarning: what looks like a mistake and is none.
+func TestNoWarning(t *testing.T) {
+	w := newWorks(t)
+	gateway := w.line.Sub(t, "aziot-edge CA gateway-1", func(c *x509.Certificate) { c.MaxPathLen, c.MaxPathLenZero = 0, true })
+	chain := append([]*x509.Certificate{gateway.Device(t, "press-0042").Certificate, gateway.Certificate}, w.chain()[1:]...)
+	o := w.options()
+	o.Groups = append(o.Groups, attest.Group{ID: "gateway-1", Anchors: []*x509.Certificate{gateway.Certificate}})
+	if r := check(t, chain, o); r.Group != "gateway-1" || r.found(SeverityWarning, "gateway") != nil {
+		t.Errorf("a group of the gateway's own: %+v", r)
+	}
+	o = w.options()
+	o.Groups = []attest.Group{{ID: "both", Anchors: []*x509.Certificate{w.root.Certificate, w.line.Certificate}}}
+	if f := check(t, w.chain(), o).found(SeverityOK, "group"); f == nil || strings.Contains(f.Text, "not asked") {
+		t.Errorf("a group with both: %+v", f)
 	}
 }
 

@@ -28,6 +28,9 @@ func ReadChain(data []byte) ([]*x509.Certificate, error) {
 	if len(data) > MaxFile {
 		return nil, fmt.Errorf("it is larger than %d bytes", MaxFile)
 	}
+	if bytes.Contains(data, []byte("PRIVATE KEY-----")) {
+		return nil, ErrPrivateKey // also one that cannot be read
+	}
 	if !bytes.Contains(data, []byte("-----BEGIN ")) {
 		return readDER(data)
 	}
@@ -40,8 +43,6 @@ func ReadChain(data []byte) ([]*x509.Certificate, error) {
 			break
 		}
 		switch {
-		case strings.HasSuffix(block.Type, "PRIVATE KEY"):
-			return nil, ErrPrivateKey
 		case block.Type == "PKCS7" || block.Type == "CMS":
 			return nil, fmt.Errorf("it is a PKCS #7 file: openssl pkcs7 -print_certs makes PEM of it")
 		case strings.HasSuffix(block.Type, "CERTIFICATE REQUEST"):
@@ -61,8 +62,6 @@ func ReadChain(data []byte) ([]*x509.Certificate, error) {
 		chain = append(chain, c)
 	}
 	switch {
-	case bytes.Contains(data, []byte("PRIVATE KEY-----")):
-		return nil, ErrPrivateKey // one that cannot be read
 	case blocks < begins:
 		return nil, fmt.Errorf("a part of it cannot be read: %d begin as PEM, and %d are", begins, blocks)
 	case len(chain) == 0:

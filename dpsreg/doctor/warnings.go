@@ -78,7 +78,7 @@ func (r *Report) repeated(chain []*x509.Certificate, add func(rule, format strin
 			add("duplicate", "certificates %d and %d are the same (%s): leave one out", before+1, i+1, quote(c.Subject.CommonName))
 			continue
 		}
-		if attest.SelfSigned(c) && i > 0 {
+		if attest.SelfSigned(c) {
 			roots++
 		}
 	}

@@ -74,11 +74,14 @@ func parseAssertion(text string) (*assertion, error) {
 		thumbprint, size = header.SHA1, sha1.Size
 	}
 	var err error
-	if a.thumbprint, err = base64.RawURLEncoding.DecodeString(strings.TrimRight(thumbprint, "=")); err != nil || len(a.thumbprint) != size {
+	// MSAL for Go writes plain base64 with padding, where RFC 7515 has base64url.
+	if a.thumbprint, err = base64.RawURLEncoding.DecodeString(urlDigits.Replace(thumbprint)); err != nil || len(a.thumbprint) != size {
 		return nil, errors.New("the client assertion has no thumbprint of a certificate")
 	}
 	return a, nil
 }
+
+var urlDigits = strings.NewReplacer("+", "-", "/", "_", "=", "")
 
 // verify checks an assertion of a client for a token endpoint. code is Entra's number of
 // the error (https://learn.microsoft.com/entra/identity-platform/reference-error-codes).
@@ -106,4 +109,3 @@ func (a *assertion) verify(c *x509.Certificate, clientID, audience string, now t
 	}
 	return 0, nil
 }
-

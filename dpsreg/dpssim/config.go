@@ -3,6 +3,7 @@ package dpssim
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -23,14 +24,16 @@ type Config struct {
 	// AllowRemote allows addresses that other machines reach.
 	AllowRemote bool
 
-	TenantID       string
-	ClientID       string
-	ClientSecret   string // made at start if empty
-	SubscriptionID string
-	ResourceGroup  string
-	Service        string   // name of the DPS instance
-	IDScope        string   // "0ne" and 8 hex digits, made from Service if empty
-	Hubs           []string // host names of linked hubs; one if nil
+	TenantID     string
+	ClientID     string
+	ClientSecret string // made at start if empty
+	// ClientCertificate is another credential of the application: with RSA key, nil for none.
+	ClientCertificate *x509.Certificate
+	SubscriptionID    string
+	ResourceGroup     string
+	Service           string   // name of the DPS instance
+	IDScope           string   // "0ne" and 8 hex digits, made from Service if empty
+	Hubs              []string // host names of linked hubs; one if nil
 	// Keys are the shared access policies of the service and of the hubs, base64 by
 	// name; "provisioningserviceowner" and "iothubowner" are made at start if absent.
 	Keys map[string]string

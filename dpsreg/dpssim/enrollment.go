@@ -35,8 +35,8 @@ func (s *store) find(k kind, id string) (*enrollment, error) {
 	return e, nil
 }
 
-// write creates an enrollment or replaces one, after all has been checked. mustExist
-// says what has to be there: nil for anything.
+// write creates an enrollment or replaces one, once all has been checked. ifMatch is as
+// in the header. The caller holds mu.
 func (s *Sim) write(k kind, r *record, ifMatch string) (*enrollment, error) {
 	id := strings.ToLower(r.id(k))
 	all := s.store.of(k)
@@ -53,7 +53,8 @@ func (s *Sim) write(k kind, r *record, ifMatch string) (*enrollment, error) {
 		return nil, notFound(codeNoEnrollment, "Enrollment not found.")
 	case len(all) >= maxRecords:
 		return nil, invalid("the simulator holds at most %d enrollments", maxRecords)
-	case k == kindGroup && r.Attestation.Type == attestX509 && s.store.x509Groups() >= maxGroups:
+	}
+	if k == kindGroup && r.Attestation.Type == attestX509 && s.store.x509Groups(id) >= maxGroups {
 		return nil, invalid("an instance has at most %d enrollment groups with X.509", maxGroups)
 	}
 	e := &enrollment{record: *r}
@@ -80,10 +81,11 @@ func (s *Sim) write(k kind, r *record, ifMatch string) (*enrollment, error) {
 // 100" (azure-subscription-service-limits). What Azure answers over it is unknown.
 const maxGroups = 100
 
-func (s *store) x509Groups() int {
+// x509Groups counts them, but for one. The caller holds mu.
+func (s *store) x509Groups(without string) int {
 	n := 0
-	for _, g := range s.groups {
-		if g.record.Attestation.Type == attestX509 {
+	for id, g := range s.groups {
+		if id != without && g.record.Attestation.Type == attestX509 {
 			n++
 		}
 	}

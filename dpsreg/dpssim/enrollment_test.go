@@ -169,6 +169,24 @@ func TestOtherAttestation(t *testing.T) {
 	}
 }
 
+// TestNullIsNothing takes null for what is not there, as some clients write it.
+func TestNullIsNothing(t *testing.T) {
+	p := newPlant(t)
+	d := newParty(t, "press-1", false, p.line)
+	slots := object{"primary": object{"certificate": d.pem(), "info": nil}, "secondary": nil}
+	body := object{
+		"registrationId": "press-1", "deviceId": nil, "optionalDeviceInformation": nil, "capabilities": nil, "initialTwin": nil, "iotHubs": nil,
+		"attestation": object{"type": "x509", "tpm": nil, "symmetricKey": nil, "x509": object{"clientCertificates": slots, "signingCertificates": nil, "caReferences": nil}},
+	}
+	if r := p.must("PUT", "/enrollments/press-1", body.String()); strings.Contains(r.text, "null") {
+		t.Errorf("PUT shows %s", r.text)
+	}
+	r := p.device(p.client(d.tls()), "PUT", "press-1/register", `{"registrationId":"press-1","payload":null,"tpm":null,"csr":null}`)
+	if r.status != http.StatusAccepted {
+		t.Errorf("register: HTTP %d %s", r.status, r.text)
+	}
+}
+
 // TestGroupLimit makes a hundred groups with X.509 and not one more.
 func TestGroupLimit(t *testing.T) {
 	p := newPlant(t)
@@ -185,6 +203,9 @@ func TestGroupLimit(t *testing.T) {
 		t.Errorf("group %d: HTTP %d %s", maxGroups+1, r.status, r.text)
 	}
 	p.must("PUT", "/enrollmentGroups/keys", object{"enrollmentGroupId": "keys", "attestation": object{"type": "symmetricKey"}}.String())
+	if r := p.data("PUT", "/enrollmentGroups/keys", x509Group("keys", p.line.pem()).String(), "If-Match", "*"); r.status != 400 {
+		t.Errorf("a group with keys becomes number %d: HTTP %d %s", maxGroups+1, r.status, r.text)
+	}
 	p.must("PUT", "/enrollmentGroups/g-7", x509Group("g-7", p.line.pem()).String(), "If-Match", "*")
 }
 

@@ -86,11 +86,19 @@ func parseRecord(k kind, data []byte) (*record, error) {
 	if err := decodeStrict(data, &r); err != nil {
 		return nil, err
 	}
+	// Some clients write null for what is not there.
+	for _, raw := range []*json.RawMessage{&r.Information, &r.Attestation.Symmetric, &r.Attestation.TPM} {
+		if isNull(*raw) {
+			*raw = nil
+		}
+	}
 	if err := r.check(k); err != nil {
 		return nil, err
 	}
 	return &r, nil
 }
+
+func isNull(raw json.RawMessage) bool { return string(raw) == "null" }
 
 // decodeStrict reads exactly one JSON value without unknown members.
 func decodeStrict(data []byte, v any) error {

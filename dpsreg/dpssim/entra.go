@@ -10,7 +10,7 @@ import (
 
 // serveEntra answers what MSAL asks of login.microsoftonline.com for an application that
 // asks for itself: instance discovery, OpenID configuration, and tokens by client
-// credentials (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow).
+// credentials, a secret or a certificate (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow).
 func (s *Sim) serveEntra(w http.ResponseWriter, r *http.Request) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /common/discovery/instance", func(w http.ResponseWriter, r *http.Request) {
@@ -51,7 +51,7 @@ func (s *Sim) openIDConfiguration(tenant string) answer {
 		"issuer":                                base + "/v2.0",
 		"authorization_endpoint":                base + "/oauth2/v2.0/authorize",
 		"token_endpoint":                        base + "/oauth2/v2.0/token",
-		"token_endpoint_auth_methods_supported": []string{"client_secret_post"},
+		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt"},
 		"response_types_supported":              []string{"code"},
 		"subject_types_supported":               []string{"pairwise"},
 		"tenant_region_scope":                   "EU",
@@ -61,6 +61,7 @@ func (s *Sim) openIDConfiguration(tenant string) answer {
 // tokenRequest is a request for a token by client credentials.
 type tokenRequest struct {
 	clientID, secret, audience string
+	assertion                  *assertion // nil with a secret
 }
 
 // parseToken reads a token request. The refusal is what Entra answers
@@ -86,10 +87,18 @@ func parseToken(contentType string, body []byte) (tokenRequest, *tokenRefusal) {
 	if grant := form.Get("grant_type"); grant != "client_credentials" {
 		return tokenRequest{}, &tokenRefusal{400, "unsupported_grant_type", 70003, fmt.Sprintf("The app requested an unsupported grant type '%s'.", clip(grant, 64))}
 	}
-	if form.Get("client_secret") == "" {
-		return tokenRequest{}, &tokenRefusal{401, "invalid_client", 7000216, "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type. The simulator takes a client secret only."}
-	}
 	t := tokenRequest{clientID: form.Get("client_id"), secret: form.Get("client_secret")}
+	switch text := form.Get("client_assertion"); {
+	case (text == "") == (t.secret == ""):
+		return tokenRequest{}, &tokenRefusal{401, "invalid_client", 7000216, "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type."}
+	case text == "":
+	case form.Get("client_assertion_type") != assertionType:
+		return tokenRequest{}, &tokenRefusal{400, "invalid_request", 90014, "The required field 'client_assertion_type' is missing, or not jwt-bearer."}
+	default:
+		if t.assertion, err = parseAssertion(text); err != nil {
+			return tokenRequest{}, &tokenRefusal{401, "invalid_client", 50027, err.Error()}
+		}
+	}
 	// MSAL adds scopes of OpenID that mean nothing for an application of its own.
 	for scope := range strings.FieldsSeq(form.Get("scope")) {
 		switch scope {
@@ -127,10 +136,16 @@ func (s *Sim) token(tenant, contentType string, body []byte) answer {
 	case !strings.EqualFold(t.clientID, s.cfg.ClientID):
 		return s.refuseToken(http.StatusBadRequest, "unauthorized_client", 700016, fmt.Sprintf(
 			"Application with identifier '%s' was not found in the directory '%s'.", clip(t.clientID, 64), s.cfg.TenantID))
+	case t.assertion != nil:
+		endpoint := "https://" + loginHost + "/" + s.cfg.TenantID + "/oauth2/v2.0/token"
+		if code, err := t.assertion.verify(s.cfg.ClientCertificate, s.cfg.ClientID, endpoint, s.now()); err != nil {
+			return s.refuseToken(http.StatusUnauthorized, "invalid_client", code, err.Error())
+		}
 	case subtle.ConstantTimeCompare([]byte(t.secret), []byte(s.cfg.ClientSecret)) != 1:
 		return s.refuseToken(http.StatusUnauthorized, "invalid_client", 7000215, fmt.Sprintf("Invalid client secret provided. "+
 			"Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '%s'.", s.cfg.ClientID))
-	case audience == "":
+	}
+	if audience == "" {
 		return s.refuseToken(http.StatusBadRequest, "invalid_resource", 500011, fmt.Sprintf(
 			"The resource principal named %s was not found in the tenant named %s.", clip(t.audience, 256), s.cfg.TenantID))
 	}

@@ -171,6 +171,7 @@ func TestTokenRequests(t *testing.T) {
 		"no scope":        {form, with("scope"), 400, "'scope'"},
 		"scope of a user": {form, with("scope", "https://management.azure.com/user_impersonation"), 400, "AADSTS1002012"},
 		"two scopes":      {form, with("scope", armScope+" "+dpsScope), 400, "AADSTS1002012"},
+		"secret and more": {form, with("client_assertion", "a.b.c"), 401, "AADSTS7000216"},
 		"openid alone":    {form, with("scope", "openid"), 400, "AADSTS70011"},
 		"too long":        {form, with("scope", strings.Repeat("a", maxBody)), 413, "request body too large"},
 	} {
@@ -191,7 +192,9 @@ func TestTokenRequests(t *testing.T) {
 }
 
 func FuzzAccessToken(f *testing.F) {
-	m := newTokens(Config{TenantID: "a", ClientSecret: "b", Now: func() time.Time { return time.Unix(0, 0) }})
+	now := func() time.Time { return time.Unix(0, 0) }
+	m := newTokens(Config{TenantID: "a", ClientSecret: "b", Now: now})
+	other := newTokens(Config{TenantID: "a", ClientSecret: "c", Now: now})
 	good, err := m.issue(dpsAudience)
 	if err != nil {
 		f.Fatal(err)
@@ -200,7 +203,8 @@ func FuzzAccessToken(f *testing.F) {
 	f.Add("a.b")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, token string) {
-		if err := m.verify(token, []string{dpsAudience}); err == nil && token != good {
+		if other.verify(token, []string{dpsAudience}) == nil || m.verify(token, []string{hubAudience}) == nil ||
+			m.verify(token+"A", []string{dpsAudience}) == nil {
 			t.Fatalf("%q is believed", token)
 		}
 	})
@@ -213,7 +217,7 @@ func FuzzTokenRequest(f *testing.F) {
 	f.Add("application/x-www-form-urlencoded", "scope=a&scope=b")
 	f.Fuzz(func(t *testing.T, kind, body string) {
 		got, refusal := parseToken(kind, []byte(body))
-		if (refusal == nil) == (got.clientID == "" || got.secret == "" || got.audience == "") {
+		if (refusal == nil) == (got.clientID == "" || (got.secret == "") == (got.assertion == nil) || got.audience == "") {
 			t.Fatalf("%+v and %+v", got, refusal)
 		}
 		if refusal != nil && (refusal.status < 400 || refusal.code == 0 || got != tokenRequest{}) {

@@ -63,9 +63,9 @@ func parseDeviceRequest(data []byte) (*deviceRequest, error) {
 		return nil, err
 	}
 	switch {
-	case r.TPM != nil:
+	case r.TPM != nil && !isNull(r.TPM):
 		return nil, invalid("the simulator has no TPM attestation")
-	case r.CSR != nil:
+	case r.CSR != nil && !isNull(r.CSR):
 		return nil, invalid("the simulator issues no certificates: csr is not built")
 	}
 	return &r, nil

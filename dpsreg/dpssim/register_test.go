@@ -157,6 +157,7 @@ func TestRegisterWithCurl(t *testing.T) {
 func TestRegisterWithTheVendorsClient(t *testing.T) { vendorRegisters(t, "http") }
 
 func vendorRegisters(t *testing.T, transport string) {
+	t.Parallel() // it waits for Retry-After
 	p := newPlant(t)
 	p.group("line-a", object{"initialTwin": object{"tags": object{"line": "a"}}})
 	dir := t.TempDir()

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/BurntSushi/toml"
+	"go.step.sm/crypto/kms/uri"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -292,6 +293,34 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 	if string(got) != string(want) {
 		t.Errorf("%s is now\n%s", name, got)
+	}
+}
+
+// TestTokenURI: another reader of PKCS #11 URIs finds in ours what was asked for.
+func TestTokenURI(t *testing.T) {
+	slot := uint64(18446744073709551615)
+	for _, token := range []Token{
+		{Label: "Key pairs"}, {Label: `a;b=c?d&e%41/"\@`}, {Slot: &slot}, {Label: "token", NoPIN: true},
+	} {
+		for _, object := range []string{"", "device id", `x;pin-value=1?y&z`} {
+			text := strings.Replace(token.uri(object), pinMark, percent("1 2%&"), 1)
+			u, err := uri.ParseWithScheme("pkcs11", text)
+			if err != nil {
+				t.Errorf("%s: %v", text, err)
+				continue
+			}
+			pin := ""
+			if !token.NoPIN {
+				pin = "1 2%&"
+			}
+			number := ""
+			if token.Slot != nil {
+				number = "18446744073709551615"
+			}
+			if u.Get("token") != token.Label || u.Get("object") != object || u.Get("slot-id") != number || u.Get("pin-value") != pin {
+				t.Errorf("%s is read as token %q, slot %q, object %q, PIN %q", text, u.Get("token"), u.Get("slot-id"), u.Get("object"), u.Get("pin-value"))
+			}
+		}
 	}
 }
 

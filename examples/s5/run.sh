@@ -18,7 +18,7 @@ step "The CAs: one for gateways below the root of the devices, one for what gate
 "$M" ca create --dir ca --name gateways --issuer gateway-root --common-name Gateways --validity 10y --path-len 1 >>log/init 2>&1
 
 step "Azure, simulated: resource manager, DPS, a hub"
-simulate_azure
+simulate_azure --assigning -1 # the device need not ask twice
 scope=$(json idScope <sim/azure.json)
 
 step "The server; what DPS is to have"

@@ -75,7 +75,8 @@ const (
 	CloudRead  Operation = "cloud.read"
 	CloudApply Operation = "cloud.apply"
 	// CloudRetire is what takes out of service: a CA that is deactivated or deleted
-	// at a cloud, and the certificates under it that go with it.
+	// at a cloud, and the certificates under it that go with it; an enrollment group
+	// that is disabled or deleted.
 	CloudRetire Operation = "cloud.retire"
 
 	PrincipalRead   Operation = "principal.read"
@@ -129,7 +130,7 @@ var Table = []Rule{
 	{RefusalRead, "search refusals", []Role{Operator, Officer, Auditor}, false},
 	{CloudRead, "see plans and states of clouds", []Role{Operator, Officer, Auditor}, false},
 	{CloudApply, "bring clouds to the configured state", []Role{Operator, Officer}, false},
-	{CloudRetire, "take CAs and the certificates under them out of service at a cloud", []Role{Operator, Officer}, true},
+	{CloudRetire, "take CAs, groups and the certificates under them out of service at a cloud", []Role{Operator, Officer}, true},
 	{PrincipalRead, "see who has which role", []Role{Officer, Auditor}, false},
 	{PrincipalChange, "add or remove a principal, change roles or keys", []Role{Officer}, true},
 	{PrincipalEnroll, "issue a principal's TLS certificate for its recorded key", []Role{Operator, Officer}, false},

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/BurntSushi/toml"
+
 	"mintmark/dpsreg/dpssim"
 )
 
@@ -181,10 +183,12 @@ func TestEdgeLife(t *testing.T) {
 	s := startEdge(t)
 	const device, short = "press-0042", "press-minute"
 
+	s.configured(t, device)
+
 	// The device whose certificates are soon over goes first: meanwhile they expire.
 	s.does(t, short, "edge-minute", edgeMaker+edgeBootstrap+edgeDevice+"NAME=device-id\n"+edgeRegister)
 
-	s.does(t, device, "edge", edgeMaker+edgeBootstrap)
+	s.does(t, device, "edge", edgeBootstrap)
 	chain := certificates(t, filepath.Join(s.dir, device, "est-id.chain.pem"))
 	ordered(t, chain, 3)
 	s.does(t, device, "edge", edgeDevice+edgeRegister)
@@ -205,6 +209,49 @@ func TestEdgeLife(t *testing.T) {
 
 	s.gateway(t, device)
 	s.expired(t, short)
+}
+
+// configured writes the device's configuration as docs/iot-edge.md has it. What certd does
+// below is what it says: the labels, the names, and who asks for what.
+func (s *edgeSite) configured(t *testing.T, device string) {
+	t.Helper()
+	s.does(t, device, "edge", edgeMaker+`$MINTMARK ca export gateway-root --out gateway-root.pem --dir `+s.site.dir+`
+$MINTMARK azure edge-config --registration-id $CN --target plant --dir `+s.site.dir+` --identity est --est-url $EST/edge --edge-ca-url $EST/edge-ca \
+	--est-ca $ROOT --bootstrap-cert bootstrap.pem --trust-bundle gateway-root.pem --out config
+`)
+	var doc struct {
+		Provisioning struct {
+			Scope       string `toml:"id_scope"`
+			Attestation struct {
+				Identity issued `toml:"identity_cert"`
+			}
+		}
+		Issuance struct {
+			EST struct {
+				Auth issued
+				URLs map[string]string
+			}
+		} `toml:"cert_issuance"`
+		EdgeCA issued `toml:"edge_ca"`
+	}
+	if _, err := toml.DecodeFile(filepath.Join(s.dir, device, "config", "config.toml"), &doc); err != nil {
+		t.Fatal(err)
+	}
+	base := "https://" + s.address + "/.well-known/est/"
+	const bootstrap = "file:///var/aziot/certs/est-bootstrap-id.pem"
+	identity, est := doc.Provisioning.Attestation.Identity, doc.Issuance.EST
+	if doc.Provisioning.Scope != s.sim.Config().IDScope || identity != (issued{Method: "est", Name: device, URL: base + "edge"}) || est.URLs["default"] != base+"edge" ||
+		est.Auth != (issued{Bootstrap: bootstrap}) || doc.EdgeCA != (issued{Method: "est", Name: "aziot-edge CA " + device, URL: base + "edge-ca", Bootstrap: bootstrap}) {
+		t.Errorf("the device is configured as %+v", doc)
+	}
+}
+
+// issued is a certificate that IoT Edge gets, and by what it asks.
+type issued struct {
+	Method    string
+	Name      string `toml:"common_name"`
+	URL       string
+	Bootstrap string `toml:"bootstrap_identity_cert"`
 }
 
 // assigned checks what the hub knows of a device: the IoT Edge flag, its tags, and the
