@@ -1,6 +1,7 @@
 package dpsreg_test
 
 import (
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -159,6 +160,40 @@ func TestWrongSecret(t *testing.T) {
 		if err == nil || dpsreg.Passes(err) || strings.Contains(err.Error(), "wrong-secret-of-the-test") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestDefaultIdentity: with no identity of its own a target has what the machine offers,
+// here the environment, and asks for tokens where the target connects.
+func TestDefaultIdentity(t *testing.T) {
+	w := newWorld(t)
+	cfg := w.sim.Config()
+	t.Setenv("AZURE_TENANT_ID", cfg.TenantID)
+	t.Setenv("AZURE_CLIENT_ID", cfg.ClientID)
+	t.Setenv("AZURE_CLIENT_SECRET", cfg.ClientSecret)
+	target := w.target()
+	target.Identity = dpsreg.Identity{}
+	s := w.session(w.registrar(), target)
+	if _, err := s.DPS.Group(t.Context(), "pumps"); status(err) != 404 {
+		t.Error(err)
+	}
+}
+
+// TestCertificateIdentity: a certificate with its key is shown to Entra as an
+// assertion, which the simulator does not take and says so. The key is not shown.
+func TestCertificateIdentity(t *testing.T) {
+	w := newWorld(t)
+	d := w.certify("line", "mintmark")
+	key, err := x509.MarshalPKCS8PrivateKey(pkitest.Key(t, "RSA-2048"))
+	w.ok(err)
+	c := sign(t, &x509.Certificate{NotBefore: d.NotBefore, NotAfter: d.NotAfter}, w.authority("line").Certificate, pkitest.Key(t, "RSA-2048").Public(), w.authority("line").key)
+	w.file("identity.pem", append(pkitest.PEM("CERTIFICATE", c.Raw), pkitest.PEM("PRIVATE KEY", key)...))
+	target := w.target()
+	target.Identity.SecretFile, target.Identity.CertificateFile = "", w.path("identity.pem")
+	s := w.session(w.registrar(), target)
+	_, err = s.DPS.Group(t.Context(), "pumps")
+	if err == nil || !strings.Contains(err.Error(), "AADSTS7000216") || dpsreg.Passes(err) || strings.Contains(err.Error(), "PRIVATE KEY") {
+		t.Error(err)
 	}
 }
 

@@ -99,12 +99,12 @@ func newWorld(t testing.TB, change ...func(*dpssim.Config)) *world {
 
 // twin is a world with the same CAs, ledger and clock and a simulator of its own, that
 // is as a new one. It is t's and may be used beside others.
-func (w *world) twin(t testing.TB) *world {
+func (w *world) twin(t testing.TB, change ...func(*dpssim.Config)) *world {
 	t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	v := &world{t: t, authorities: w.authorities, configure: w.configure, books: w.books, epoch: w.epoch, offset: w.offset}
-	v.start()
+	v.start(change...)
 	return v
 }
 

@@ -1,6 +1,7 @@
 package dpsreg_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"os"
 	"path/filepath"
@@ -139,6 +140,11 @@ func (w *world) tell(target dpsreg.Target, devices ...string) {
 // deliver delivers one task for each device and returns one error for each.
 func (w *world) deliver(r *dpsreg.Registrar, target dpsreg.Target, devices ...string) []error {
 	w.t.Helper()
+	return w.deliverIn(w.t.Context(), r, target, devices...)
+}
+
+func (w *world) deliverIn(ctx context.Context, r *dpsreg.Registrar, target dpsreg.Target, devices ...string) []error {
+	w.t.Helper()
 	var tasks []ledger.Task
 	for _, name := range devices {
 		tasks = append(tasks, dpsreg.TasksForDevice([]dpsreg.Target{target}, name)...)
@@ -146,7 +152,7 @@ func (w *world) deliver(r *dpsreg.Registrar, target dpsreg.Target, devices ...st
 	if len(tasks) != len(devices) {
 		w.t.Fatalf("%d tasks for %d devices", len(tasks), len(devices))
 	}
-	return r.Deliver(w.t.Context(), target, tasks)
+	return r.Deliver(ctx, target, tasks)
 }
 
 // apply applies, agreeing to everything, and checks that nothing is left to do.

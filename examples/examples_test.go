@@ -74,7 +74,7 @@ func TestSystems(t *testing.T) {
 				needNode(t)
 			}
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, "sh", script)
 			cmd.Env = append(os.Environ(), "MINTMARK="+mintmark, "BOOTSTRAP="+bootstrap, "WORK="+filepath.Join(t.TempDir(), "work"))

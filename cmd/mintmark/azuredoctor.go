@@ -54,7 +54,7 @@ nothing in that. docs/azure-doctor.md explains each rule.`,
 	flags.StringArrayVar(&f.individual, "individual", nil, "`file` with a certificate of the device's individual enrollment, or disabled (repeatable)")
 	flags.StringVar(&f.bundle, "bundle", "", "`file` of mintmark azure bundle export")
 	flags.StringVar(&f.at, "at", "", "as if it were this `date`, or so long from now, as in 2027-01-31 or 90d")
-	flags.StringVar(&f.soon, "soon", "30d", "`how long` before its expiry a certificate is worth a warning")
+	flags.StringVar(&f.soon, "soon", "30d", "warn of a certificate so `long` before its expiry")
 	flags.StringVar(&f.apiVersion, "api-version", "", "`version` of the device API that the device uses (default the newest)")
 	return c
 }

@@ -189,19 +189,20 @@ type deviceChange struct {
 var (
 	deviceHold = deviceChange{"hold", "Keep a device from getting certificates", `Hold keeps a device from getting any certificate, under any rule, until it is
 released. The certificates that it has stay valid: cert revoke --device ends
-those. At AWS they are INACTIVE until the device is released.`,
+those. Until the device is released, they are INACTIVE at AWS, and the device is
+disabled at Azure DPS.`,
 		func(client *admin.Client, c *cobra.Command, id, note string) (admin.Device, error) {
 			return client.HoldDevice(c.Context(), id, note)
 		}}
 	deviceRelease = deviceChange{"release", "End the hold or the retirement of a device", `Release lets a device that was held or retired get certificates again. At AWS
-those that it has are ACTIVE again.`,
+those that it has are ACTIVE again, and Azure DPS lets the device in.`,
 		func(client *admin.Client, c *cobra.Command, id, note string) (admin.Device, error) {
 			return client.ReleaseDevice(c.Context(), id, note)
 		}}
 	deviceRetire = deviceChange{"retire", "Mark a device that is out of use", `Retire keeps a device that is out of use from getting any certificate, under
 any rule. The certificates that it has stay valid: cert revoke --device ends
-those. At AWS they are INACTIVE. A device that was retired by mistake can be
-released.`,
+those. At AWS they are INACTIVE, and the device is disabled at Azure DPS. A
+device that was retired by mistake can be released.`,
 		func(client *admin.Client, c *cobra.Command, id, note string) (admin.Device, error) {
 			return client.RetireDevice(c.Context(), id, note)
 		}}

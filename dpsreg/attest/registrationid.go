@@ -26,7 +26,7 @@ func CheckRegistrationID(id string) error {
 	}
 	for _, r := range id {
 		if !isAlphanumeric(r) && !strings.ContainsRune("-._:", r) {
-			return fmt.Errorf("the registration id %q has the character %q; DPS takes letters, digits, - . _ and :", cut(id), r)
+			return fmt.Errorf("the registration id %q has the character %q; DPS takes letters, digits and - . : _", cut(id), r)
 		}
 	}
 	if last := rune(id[len(id)-1]); !isAlphanumeric(last) && last != '-' {
