@@ -38,7 +38,7 @@ func (r *Registrar) Plan(ctx context.Context, t Target) (reconcile.Plan, error) 
 func (r *Registrar) Apply(ctx context.Context, t Target, agreed Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
 	done, waits, err := r.apply(ctx, t, agreed, progress)
 	if err == nil && len(waits) > 0 {
-		err = fmt.Errorf("Azure target %q: %w", t.Name, waits[0])
+		err = fmt.Errorf("DPS target %q: %w", t.Name, waits[0])
 	}
 	return done, err
 }
@@ -54,7 +54,7 @@ func (r *Registrar) apply(ctx context.Context, t Target, agreed Agreed, progress
 		return done, nil, err
 	}
 	if agreed.Hash != [sha256.Size]byte{} && agreed.Hash != e.plan.Hash() || e.plan.Destructive() && !agreed.Destructive {
-		return done, nil, fmt.Errorf("Azure target %q: nothing was changed: %w", t.Name, ErrChanged)
+		return done, nil, fmt.Errorf("DPS target %q: nothing was changed: %w", t.Name, ErrChanged)
 	}
 	var waits []*waiting
 	for i, res := range e.resources {
@@ -65,7 +65,7 @@ func (r *Registrar) apply(ctx context.Context, t Target, agreed Agreed, progress
 			change, err = reconcile.Change{Kind: res.kind, Subject: res.subject, Action: reconcile.Refuse, After: w.why}, nil
 		}
 		if err != nil {
-			return done, waits, fmt.Errorf("Azure target %q: %s %s: %w", t.Name, res.kind, res.subject, err)
+			return done, waits, fmt.Errorf("DPS target %q: %s %s: %w", t.Name, res.kind, res.subject, err)
 		}
 		if change.Mutates() {
 			if planned := e.plan.Changes[i]; planned.Action == change.Action {
@@ -109,7 +109,7 @@ func (r *Registrar) converge(ctx context.Context, res resource, o *observed, des
 			case change.Destructive && !destructive:
 				return fmt.Errorf("to %s what is %q takes it out of service: %w", change.Action, change.Before, ErrChanged)
 			case acted == settling:
-				return fmt.Errorf("Azure accepts the change from %q to %q, but does not show it", change.Before, change.After)
+				return fmt.Errorf("DPS accepts the change from %q to %q, but does not show it", change.Before, change.After)
 			}
 			if err := act(ctx); err != nil {
 				if exists(err) { // made by another, or by a call whose answer was lost

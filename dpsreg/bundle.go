@@ -61,7 +61,7 @@ func (r *Registrar) Bundle(ctx context.Context, t Target) (Bundle, error) {
 	for _, a := range r.authorities() {
 		n, _, err := r.live(ctx, a.Certificate, 1)
 		if err != nil {
-			return Bundle{}, fmt.Errorf("Azure target %q: %w", t.Name, err)
+			return Bundle{}, fmt.Errorf("DPS target %q: %w", t.Name, err)
 		}
 		one := BundledAuthority{Name: a.Name, Certificate: pemOf(a.Certificate), Chain: []string{}, Live: n > 0}
 		for _, c := range a.Chain {
@@ -71,7 +71,7 @@ func (r *Registrar) Bundle(ctx context.Context, t Target) (Bundle, error) {
 	}
 	slices.SortFunc(b.Authorities, func(a, b BundledAuthority) int { return cmp.Compare(a.Name, b.Name) })
 	if len(b.Authorities) > maxBundled {
-		return Bundle{}, fmt.Errorf("Azure target %q: %d CAs are more than a bundle takes", t.Name, len(b.Authorities))
+		return Bundle{}, fmt.Errorf("DPS target %q: %d CAs are more than a bundle takes", t.Name, len(b.Authorities))
 	}
 	return b, nil
 }

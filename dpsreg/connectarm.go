@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -126,7 +127,7 @@ func refusal(err error) error {
 		e.TrackingID = rest.Clean(sdk.RawResponse.Header.Get("X-Ms-Request-Id"))
 		e.RetryAfter = rest.RetryAfter(sdk.RawResponse.Header, time.Now())
 		if text := armMessage(body); text != "" {
-			message += ": " + text
+			message = strings.TrimPrefix(message+": "+text, ": ")
 		}
 	}
 	e.Message = rest.Clean(message)

@@ -108,8 +108,11 @@ func TestPinnedDevice(t *testing.T) {
 	if after := w.state(); after != before {
 		t.Errorf("told twice:\n%s\n%s", before, after)
 	}
-	// A group device has nothing of its own.
-	g := w.issue("line", "pump-2")
+	// A group device has nothing of its own, also after its superseded certificate was
+	// revoked.
+	superseded := w.issue("line", "pump-2")
+	g := w.renew(superseded)
+	w.revoke(superseded)
 	calls := len(w.sim.Calls())
 	w.tell(target, "pump-2")
 	if made := w.sim.Calls()[calls:]; len(made) > 0 || w.enrollment("pump-2") != nil {

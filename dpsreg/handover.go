@@ -45,14 +45,14 @@ func (r *Registrar) Handover(ctx context.Context, t Target, c ledger.Certificate
 	}
 	o, err := r.settleOne(ctx, s, c.Device, all[0].id, false)
 	if err != nil {
-		return fmt.Errorf("Azure target %q: device %q: %w", t.Name, c.Device, err)
+		return fmt.Errorf("DPS target %q: device %q: %w", t.Name, c.Device, err)
 	}
 	if w := o.now[0]; w.Kind != Pinned || !slices.ContainsFunc(w.Certificates, func(in ledger.Certificate) bool { return in.Serial == c.Serial }) {
 		why := "newer ones have taken its place"
 		if w.Kind == Blocked {
 			why = "the device is " + w.Reason
 		}
-		return fmt.Errorf("Azure target %q: device %q: certificate %s does not let it in: %s", t.Name, c.Device, c.Serial, why)
+		return fmt.Errorf("DPS target %q: device %q: certificate %s does not let it in: %s", t.Name, c.Device, c.Serial, why)
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ func (r *Registrar) examine(ctx context.Context, t Target) (examined, error) {
 		e.observed, err = r.observe(ctx, s)
 		return err
 	}); err != nil {
-		return examined{}, fmt.Errorf("Azure target %q: %w", t.Name, err)
+		return examined{}, fmt.Errorf("DPS target %q: %w", t.Name, err)
 	}
 	// Each resource is examined in the state that those before it will have made.
 	after := e.observed.clone()
@@ -63,7 +63,7 @@ func (r *Registrar) examine(ctx context.Context, t Target) (examined, error) {
 	for _, res := range e.resources {
 		change, _, err := res.examine(ctx, after)
 		if err != nil {
-			return examined{}, fmt.Errorf("Azure target %q: %s %s: %w", t.Name, res.kind, res.subject, err)
+			return examined{}, fmt.Errorf("DPS target %q: %s %s: %w", t.Name, res.kind, res.subject, err)
 		}
 		if change.Mutates() {
 			res.effect(after)
@@ -72,7 +72,7 @@ func (r *Registrar) examine(ctx context.Context, t Target) (examined, error) {
 	}
 	budget(e.observed, e.plan.Changes)
 	if err := r.warn(ctx, t, e.plan.Changes); err != nil {
-		return examined{}, fmt.Errorf("Azure target %q: %w", t.Name, err)
+		return examined{}, fmt.Errorf("DPS target %q: %w", t.Name, err)
 	}
 	return e, nil
 }
@@ -124,5 +124,5 @@ func Refusals(plan reconcile.Plan) error {
 	for _, c := range refused {
 		lines = append(lines, fmt.Sprintf("%s %s: %s", c.Kind, c.Subject, c.After))
 	}
-	return fmt.Errorf("Azure target %q: nothing was changed, because this cannot be done:\n%s", plan.Target, strings.Join(lines, "\n"))
+	return fmt.Errorf("DPS target %q: nothing was changed, because this cannot be done:\n%s", plan.Target, strings.Join(lines, "\n"))
 }

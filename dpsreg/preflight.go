@@ -14,7 +14,7 @@ func (r *Registrar) Check(t Target) error {
 		return err
 	}
 	if err := errors.Join(r.checkAuthorities(t), r.checkLabels(t)); err != nil {
-		return fmt.Errorf("Azure target %q: %w", t.Name, err)
+		return fmt.Errorf("DPS target %q: %w", t.Name, err)
 	}
 	return nil
 }

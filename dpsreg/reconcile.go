@@ -68,10 +68,10 @@ func (d *reconciling) run(ctx context.Context) error {
 	// Azure is listed first: whatever it has by then, the ledger had before.
 	err = s.dps.Enrollments(ctx, func(e dps.Enrollment) error { return d.there(ctx, e) })
 	if err != nil {
-		return fmt.Errorf("Azure target %q: comparing what is there: %w", d.t.Name, err)
+		return fmt.Errorf("DPS target %q: comparing what is there: %w", d.t.Name, err)
 	}
 	if err := d.here(ctx); err != nil {
-		return fmt.Errorf("Azure target %q: comparing what should be there: %w", d.t.Name, err)
+		return fmt.Errorf("DPS target %q: comparing what should be there: %w", d.t.Name, err)
 	}
 	return d.repair(ctx)
 }

@@ -137,11 +137,8 @@ func ptr[T any](v T) *T { return &v }
 func TestReconcileSettled(t *testing.T) {
 	w := newWorld(t)
 	target := w.pinned()
-	var names []string
 	for i := range 120 {
-		name := fmt.Sprintf("pump-%03d", i)
-		names = append(names, name)
-		w.issue("line", name, ofProfile("pinned"))
+		w.issue("line", fmt.Sprintf("pump-%03d", i), ofProfile("pinned"))
 	}
 	if n, err := w.registrar().TellAll(t.Context(), target); n != 120 || err != nil {
 		t.Fatalf("%d, %v", n, err)

@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
-
 	"mintmark/dpsreg/rest"
 )
 
@@ -75,16 +73,15 @@ func pause(ctx context.Context, attempts int, err error) error {
 // passes reports whether a step may succeed later: no answer at all, 429, 5xx, and what
 // another changed in between.
 func passes(err error) bool {
-	var token *azidentity.AuthenticationFailedError
+	var token *tokenError
 	if errors.As(err, &token) {
-		// Without an answer it is the network: the SDK does not keep that error.
-		return token.RawResponse == nil || token.RawResponse.StatusCode == http.StatusTooManyRequests || token.RawResponse.StatusCode >= 500
+		return token.passing()
 	}
 	return errors.Is(err, errNotYet) || rest.Temporary(err) || changed(err)
 }
 
 // errNotYet: Azure accepted a change and does not show it yet.
-var errNotYet = errors.New("Azure does not show the change yet")
+var errNotYet = errors.New("DPS does not show the change yet")
 
 // missing reports that what was asked for is not there.
 func missing(err error) bool { return statusOf(err) == http.StatusNotFound }

@@ -18,7 +18,7 @@ import (
 func TestPasses(t *testing.T) {
 	refused := func(status int) error { return fmt.Errorf("doing: %w", &rest.Error{Status: status}) }
 	token := func(answer *http.Response) error {
-		return fmt.Errorf("token: %w", &azidentity.AuthenticationFailedError{RawResponse: answer})
+		return fmt.Errorf("token: %w", &tokenError{&azidentity.AuthenticationFailedError{RawResponse: answer}})
 	}
 	for _, test := range []struct {
 		name string
@@ -39,6 +39,7 @@ func TestPasses(t *testing.T) {
 		{"no token: no network", token(nil), true},
 		{"no token: busy", token(&http.Response{StatusCode: 503}), true},
 		{"no token: wrong secret", token(&http.Response{StatusCode: 401}), false},
+		{"no token: no credential", &tokenError{errors.New("none")}, false},
 	} {
 		if got := passes(test.err); got != test.want {
 			t.Errorf("%s: %v", test.name, got)

@@ -43,7 +43,7 @@ func (r *Registrar) session(_ context.Context, t Target) (*session, error) {
 	}
 	of, err := t.connection(secret)
 	if err != nil {
-		return nil, fmt.Errorf("Azure target %q: %w", t.Name, err)
+		return nil, fmt.Errorf("DPS target %q: %w", t.Name, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -51,7 +51,7 @@ func (r *Registrar) session(_ context.Context, t Target) (*session, error) {
 	if old == nil || old.of != of {
 		fresh, err := connect(t, old, secret, r.cfg.Now)
 		if err != nil {
-			return nil, fmt.Errorf("Azure target %q: %w", t.Name, err)
+			return nil, fmt.Errorf("DPS target %q: %w", t.Name, err)
 		}
 		fresh.of = of
 		r.sessions[t.Name] = fresh
@@ -112,6 +112,7 @@ func connect(t Target, old *session, secret func(string) ([]byte, error), now fu
 	if err != nil {
 		return nil, err
 	}
+	credential = plainCredential{credential}
 	s := &session{http: client, hubs: make(map[string]*hub.Client), limiters: make(map[string]*limiter)}
 	quota := t.OpsPerMinute
 	if quota <= 0 {

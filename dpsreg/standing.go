@@ -66,8 +66,13 @@ func (s standing) blocked() bool {
 }
 
 // wasBlocked reports whether the device may have been blocked ever: whether there may
-// be something to undo. A device that was never held and has no revoked certificate
-// never was.
+// be something to undo. It was if somebody held it, or if a certificate was revoked
+// while it was the newest. Revoking what was superseded before blocked nothing, which
+// spares the calls of the many who do that with each renewal.
 func (s standing) wasBlocked() bool {
-	return !s.device.ChangedAt.IsZero() || slices.ContainsFunc(s.certificates, func(c ledger.Certificate) bool { return c.State == ledger.Revoked })
+	return !s.device.ChangedAt.IsZero() || slices.ContainsFunc(s.certificates, func(c ledger.Certificate) bool {
+		return c.State == ledger.Revoked && !slices.ContainsFunc(s.certificates, func(other ledger.Certificate) bool {
+			return len(other.DER) > 0 && other.IssuedAt.After(c.IssuedAt) && !other.IssuedAt.After(c.RevokedAt)
+		})
+	})
 }

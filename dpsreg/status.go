@@ -56,7 +56,7 @@ type GroupStatus struct {
 func (r *Registrar) Status(ctx context.Context, t Target, count bool) (Status, error) {
 	status, err := r.status(ctx, t, count)
 	if err != nil {
-		return Status{}, fmt.Errorf("Azure target %q: %w", t.Name, err)
+		return Status{}, fmt.Errorf("DPS target %q: %w", t.Name, err)
 	}
 	return status, nil
 }

@@ -20,7 +20,7 @@ func (r *Registrar) TellAll(ctx context.Context, t Target) (int, error) {
 		err = errors.Join(err, fmt.Errorf("and %d more", more))
 	}
 	if err != nil {
-		return run.told, fmt.Errorf("Azure target %q: telling all: %w", t.Name, err)
+		return run.told, fmt.Errorf("DPS target %q: telling all: %w", t.Name, err)
 	}
 	if run.told > 0 {
 		r.cfg.Logger.Info("told Azure of all devices", "target", t.Name, "devices", run.told)

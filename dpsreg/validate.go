@@ -41,10 +41,10 @@ var (
 // than DPS takes. What depends on the CAs is for Registrar.Check.
 func (t Target) Validate() error {
 	if t.Name == "" {
-		return errors.New("Azure target without a name")
+		return errors.New("DPS target without a name")
 	}
 	if err := t.check(); err != nil {
-		return fmt.Errorf("Azure target %q: %w", t.Name, err)
+		return fmt.Errorf("DPS target %q: %w", t.Name, err)
 	}
 	return nil
 }
@@ -338,14 +338,14 @@ func ValidateTargets(targets []Target) error {
 			return err
 		}
 		if names[t.Name] {
-			return fmt.Errorf("two Azure targets are called %q", t.Name)
+			return fmt.Errorf("two DPS targets are called %q", t.Name)
 		}
 		names[t.Name] = true
 		// A name of a service is taken once in all of Azure: it is a host name. Two
 		// targets would take each other's groups for a stranger's.
 		key := strings.ToLower(t.Service)
 		if other, taken := services[key]; taken {
-			return fmt.Errorf("Azure targets %q and %q are the same DPS instance %q: make them one", other, t.Name, t.Service)
+			return fmt.Errorf("DPS targets %q and %q are the same DPS instance %q: make them one", other, t.Name, t.Service)
 		}
 		services[key] = t.Name
 	}

@@ -257,3 +257,43 @@ func TestSlots(t *testing.T) {
 		}
 	}
 }
+
+// TestWasBlocked: only what may have been blocked costs calls to see that it is not.
+func TestWasBlocked(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		device       ledger.Device
+		certificates func(p *papers, revokedAgo func(days int) func(*ledger.Certificate))
+		want         bool
+	}{
+		{"nothing", ledger.Device{}, func(p *papers, _ func(int) func(*ledger.Certificate)) { p.add(1) }, false},
+		{"released", ledger.Device{ChangedAt: time.Unix(1, 0)}, func(p *papers, _ func(int) func(*ledger.Certificate)) { p.add(1) }, true},
+		{"revoked", ledger.Device{}, func(p *papers, ago func(int) func(*ledger.Certificate)) { p.add(9, ago(5)) }, true},
+		{"superseded and then revoked", ledger.Device{}, func(p *papers, ago func(int) func(*ledger.Certificate)) { p.add(9, ago(5)); p.add(6) }, false},
+		{"superseded and revoked at once", ledger.Device{}, func(p *papers, ago func(int) func(*ledger.Certificate)) { p.add(9, ago(5)); p.add(5) }, false},
+		{"revoked and then replaced", ledger.Device{}, func(p *papers, ago func(int) func(*ledger.Certificate)) { p.add(9, ago(5)); p.add(4) }, true},
+		{"both, one after the other", ledger.Device{}, func(p *papers, ago func(int) func(*ledger.Certificate)) {
+			p.add(9, ago(5))
+			p.add(6, ago(1))
+			p.add(2)
+		}, false},
+		{"the second was the newest", ledger.Device{}, func(p *papers, ago func(int) func(*ledger.Certificate)) {
+			p.add(9, ago(5))
+			p.add(6, ago(3))
+			p.add(2)
+		}, true},
+		{"superseded by what was never signed", ledger.Device{}, func(p *papers, ago func(int) func(*ledger.Certificate)) {
+			p.add(9, ago(5))
+			p.add(6)
+			p.all[1].DER = nil
+		}, true},
+	} {
+		p := newPapers(t)
+		tt.certificates(p, func(days int) func(*ledger.Certificate) {
+			return func(c *ledger.Certificate) { c.State, c.RevokedAt = ledger.Revoked, p.now.AddDate(0, 0, -days) }
+		})
+		if got := (standing{device: tt.device, certificates: p.all}).wasBlocked(); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}

@@ -75,7 +75,7 @@ func (h *handler) listAzure(w http.ResponseWriter, _ *http.Request) error {
 func (h *handler) azureTarget(r *http.Request) (string, error) {
 	name := r.PathValue("name")
 	if !slices.Contains(h.azureTargets(), name) {
-		return "", fail(http.StatusNotFound, "azure-target", "there is no Azure target %q: mintmark.yaml defines them under azure.targets", name)
+		return "", fail(http.StatusNotFound, "azure-target", "there is no DPS target %q: mintmark.yaml defines them under azure.targets", name)
 	}
 	return name, nil
 }
@@ -98,7 +98,7 @@ func (h *handler) applyAzure(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return h.applyPlan(w, r, planned{
-		kind: "Azure target", name: name, failed: fromAzure,
+		kind: "DPS target", name: name, failed: fromAzure,
 		plan: func(ctx context.Context) (reconcile.Plan, error) { return h.Azure.Plan(ctx, name) },
 		apply: func(ctx context.Context, a agreement, progress func(reconcile.Change)) (reconcile.Plan, error) {
 			return h.Azure.Apply(ctx, name, dpsreg.Agreed(a), progress)

@@ -84,7 +84,7 @@ func TestAzureRetires(t *testing.T) {
 		t.Fatal(err)
 	}
 	sum := plan.Hash()
-	if answer.Code != http.StatusAccepted || a.Operation != "cloud.retire" || !strings.Contains(a.Words, `at Azure target "plant-r": delete group "line-old"`) || !strings.Contains(a.Words, hex.EncodeToString(sum[:])) {
+	if answer.Code != http.StatusAccepted || a.Operation != "cloud.retire" || !strings.Contains(a.Words, `at DPS target "plant-r": delete group "line-old"`) || !strings.Contains(a.Words, hex.EncodeToString(sum[:])) {
 		t.Fatalf("answered %d %s", answer.Code, answer.Body)
 	}
 	if p.azure.retired != 0 {
@@ -117,7 +117,7 @@ func TestAzureDrift(t *testing.T) {
 		t.Errorf("afterwards: %+v, %v", again, err)
 	}
 	status, err := w.client.Status(t.Context())
-	if err != nil || len(status.AzureTargets) != 2 || len(status.AzureDrift) == 0 || !strings.Contains(status.AzureDrift[0], `Azure target "plant" and the ledger differ about 1 devices`) {
+	if err != nil || len(status.AzureTargets) != 2 || len(status.AzureDrift) == 0 || !strings.Contains(status.AzureDrift[0], `DPS target "plant" and the ledger differ about 1 devices`) {
 		t.Errorf("status %+v, %v", status, err)
 	}
 	_, err = w.client.AzureReconcile(t.Context(), "plant-r")

@@ -59,9 +59,9 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 		drift, _, err := h.Azure.Drift(name)
 		switch {
 		case err != nil:
-			s.AzureDrift = append(s.AzureDrift, fmt.Sprintf("Azure target %q: %v", name, err))
+			s.AzureDrift = append(s.AzureDrift, fmt.Sprintf("DPS target %q: %v", name, err))
 		case len(drift.Left) > 0:
-			s.AzureDrift = append(s.AzureDrift, fmt.Sprintf("Azure target %q and the ledger differ about %d devices: mintmark azure drift shows them", name, len(drift.Left)))
+			s.AzureDrift = append(s.AzureDrift, fmt.Sprintf("DPS target %q and the ledger differ about %d devices: mintmark azure drift shows them", name, len(drift.Left)))
 		}
 	}
 	return writeJSON(w, http.StatusOK, s)

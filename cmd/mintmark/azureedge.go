@@ -149,14 +149,14 @@ func (a *app) edgeTarget(ctx context.Context, target string, c *edge.Config) err
 		}
 		place := places[0] // the named one
 		if c.IDScope = place.IDScope; c.IDScope == "" {
-			return fmt.Errorf("Azure target %q has no id_scope in mintmark.yaml: add it there, or give --id-scope", target)
+			return fmt.Errorf("DPS target %q has no id_scope in mintmark.yaml: add it there, or give --id-scope", target)
 		}
 		if c.Identity != edge.ByEST {
 			return nil
 		}
 		_, label, _ := strings.Cut(strings.TrimRight(c.Enroll.URL, "/"), "/.well-known/est")
 		if label = strings.TrimPrefix(label, "/"); !slices.Contains(place.Labels, label) {
-			return fmt.Errorf("--est-url names the label %q, and no group or enrollment of Azure target %q has it: a device that enrolls there could not register (labels there: %q)", label, target, place.Labels)
+			return fmt.Errorf("--est-url names the label %q, and no group or enrollment of DPS target %q has it: a device that enrolls there could not register (labels there: %q)", label, target, place.Labels)
 		}
 		return nil
 	})

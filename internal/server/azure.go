@@ -99,7 +99,7 @@ func (t *azureTargets) check() error {
 	}
 	for _, target := range t.list {
 		if err := t.registrar.Check(target); err != nil {
-			t.s.log.Warn("nothing can be applied to an Azure target before this is put right", "target", target.Name, "error", err)
+			t.s.log.Warn("nothing can be applied to an DPS target before this is put right", "target", target.Name, "error", err)
 		}
 	}
 	return nil
@@ -141,7 +141,7 @@ func (t *azureTargets) find(name string) (dpsreg.Target, error) {
 			return target, nil
 		}
 	}
-	return dpsreg.Target{}, fmt.Errorf("Azure target %q: %w", name, ledger.ErrNotFound)
+	return dpsreg.Target{}, fmt.Errorf("DPS target %q: %w", name, ledger.ErrNotFound)
 }
 
 // Plan says what Apply would do to a target.
@@ -198,7 +198,7 @@ func (t *azureTargets) Prove(ctx context.Context, name string, request dpsreg.Pr
 		if !slices.ContainsFunc(target.CAs, func(c dpsreg.CA) bool {
 			return c.Authority == p.Authority && c.State != dpsreg.StateDeleted
 		}) {
-			return dpsreg.ProofRequest{}, fmt.Errorf("%q is no CA of Azure target %q: mintmark.yaml lists them under azure.targets[].cas", p.Authority, name)
+			return dpsreg.ProofRequest{}, fmt.Errorf("%q is no CA of DPS target %q: mintmark.yaml lists them under azure.targets[].cas", p.Authority, name)
 		}
 	}
 	return t.registrar.Prove(ctx, request)
@@ -213,7 +213,7 @@ func (t *azureTargets) handover(ctx context.Context, c ledger.Certificate) error
 			continue
 		}
 		if err := t.registrar.Handover(ctx, target, c); err != nil {
-			errs = append(errs, fmt.Errorf("Azure target %q: %w", target.Name, err))
+			errs = append(errs, fmt.Errorf("DPS target %q: %w", target.Name, err))
 		}
 	}
 	return errors.Join(errs...)

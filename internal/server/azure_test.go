@@ -288,7 +288,7 @@ func TestAzureBundle(t *testing.T) {
 		change func(*dpsreg.ProofRequest)
 		want   string
 	}{
-		{func(r *dpsreg.ProofRequest) { r.Proofs[0].Authority = "issuing" }, "is no CA of Azure target"},
+		{func(r *dpsreg.ProofRequest) { r.Proofs[0].Authority = "issuing" }, "is no CA of DPS target"},
 		{func(r *dpsreg.ProofRequest) { r.Proofs[0].SHA256 = strings.Repeat("00", 32) }, ""},
 	} {
 		wrong := dpsreg.ProofRequest{Version: 1, Target: "plant", Proofs: []dpsreg.Proof{ask.Proofs[0]}}

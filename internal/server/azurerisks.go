@@ -10,7 +10,7 @@ import (
 	"mintmark/internal/config"
 )
 
-// azureRisks says in words what the Azure targets of a configuration allow that its
+// azureRisks says in words what the DPS targets of a configuration allow that its
 // operator may not have meant.
 func azureRisks(c *config.Config) []string {
 	var list []string
@@ -19,7 +19,7 @@ func azureRisks(c *config.Config) []string {
 	}
 	for _, t := range c.Azure.Targets {
 		risk := func(format string, args ...any) {
-			list = append(list, fmt.Sprintf("Azure target %q: ", t.Name)+fmt.Sprintf(format, args...))
+			list = append(list, fmt.Sprintf("DPS target %q: ", t.Name)+fmt.Sprintf(format, args...))
 		}
 		for _, a := range t.CAs {
 			if a.SelfAttested && a.State != "deleted" {

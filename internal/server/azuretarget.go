@@ -11,7 +11,7 @@ import (
 	"mintmark/internal/config"
 )
 
-// AzureTargets are the Azure targets of a configuration. It opens nothing, so that it
+// AzureTargets are the DPS targets of a configuration. It opens nothing, so that it
 // can run beside a server.
 func AzureTargets(c *config.Config) ([]dpsreg.Target, error) { return azureTargetsOf(c) }
 
@@ -98,13 +98,13 @@ func azureFiles(c *config.Config) []string {
 		info, err := os.Stat(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			findings = append(findings, fmt.Sprintf("Azure target %q: %s: %s does not exist, and until it does nothing can be asked of Azure", target, key, path))
+			findings = append(findings, fmt.Sprintf("DPS target %q: %s: %s does not exist, and until it does nothing can be asked of Azure", target, key, path))
 		case err != nil:
-			findings = append(findings, fmt.Sprintf("Azure target %q: %s: %v", target, key, err))
+			findings = append(findings, fmt.Sprintf("DPS target %q: %s: %v", target, key, err))
 		case !info.Mode().IsRegular():
-			findings = append(findings, fmt.Sprintf("Azure target %q: %s: %s is not a regular file", target, key, path))
+			findings = append(findings, fmt.Sprintf("DPS target %q: %s: %s is not a regular file", target, key, path))
 		case secret && info.Mode().Perm()&0o077 != 0:
-			findings = append(findings, fmt.Sprintf("Azure target %q: %s: %s can be read by others than its owner (mode %04o), and is refused: run chmod 400 %s", target, key, path, info.Mode().Perm(), path))
+			findings = append(findings, fmt.Sprintf("DPS target %q: %s: %s can be read by others than its owner (mode %04o), and is refused: run chmod 400 %s", target, key, path, info.Mode().Perm(), path))
 		}
 	}
 	for _, t := range c.Azure.Targets {

@@ -22,6 +22,14 @@ func TestMetrics(t *testing.T) {
       endpoint: http://127.0.0.1:9
       cas:
         - {issuer: issuing, mode: SNI_ONLY, use: none}
+azure:
+  targets:
+    - name: plant
+      subscription_id: 01234567-89ab-cdef-0123-456789abcdef
+      resource_group: rg-plant
+      service: plant-dps
+      identity: {tenant_id: 11111111-2222-3333-4444-555555555555, client_id: 66666666-7777-8888-9999-aaaaaaaaaaaa, secret_file: nowhere}
+      connect: {address: "127.0.0.1:9"}
 
 profiles:
 `)
@@ -48,6 +56,7 @@ profiles:
 	for _, series := range []string{
 		`mintmark_ledger_healthy 1`,
 		`mintmark_alarms_total{kind="clone"} 0`,
+		`mintmark_registration_backlog{kind="azure/plant"} 0`,
 		`mintmark_alarms_total{kind="certificate-unknown"} 0`,
 		`mintmark_label_usable{label=""} 1`,
 		`mintmark_registration_backlog{kind="aws/line-a"} 0`,
