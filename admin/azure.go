@@ -7,10 +7,8 @@ import (
 	"time"
 )
 
-// AzureTargets names the configured Device Provisioning Services.
+// AzureTargets are the configured Device Provisioning Services.
 type AzureTargets struct {
-	Targets []string `json:"targets"`
-	// Places are the same, with where they are.
 	Places []AzurePlace `json:"places"`
 }
 

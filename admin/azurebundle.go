@@ -26,8 +26,9 @@ type AzureProof struct {
 }
 
 // AzureBundle returns what a machine with a network needs to bring a target to the
-// configured state in the place of a CA without one: JSON for azure bundle push, all
-// of it public. It makes no call to Azure.
+// configured state in the place of a CA without one: JSON for azure bundle push. It has
+// no key of a CA and no credentials, but the whole URLs of allocation functions, whose
+// queries may be keys of theirs. It makes no call to Azure.
 func (c *Client) AzureBundle(ctx context.Context, target string) (json.RawMessage, error) {
 	return call[json.RawMessage](ctx, c, http.MethodGet, azurePath(target)+"/bundle", nil, nil)
 }

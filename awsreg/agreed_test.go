@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iot/types"
 
 	"mintmark/awsreg"
+	"mintmark/internal/reconcile"
 )
 
 // TestAgreed: what was agreed to is done, and nothing else is.
@@ -18,20 +19,20 @@ func TestAgreed(t *testing.T) {
 	target, r := w.retiring(awsreg.StateInactive, ""), w.registrar(first)
 	plan := must(r.Plan(t.Context(), target))(t)
 	before := len(w.sim.Calls())
-	for name, agreed := range map[string]awsreg.Agreed{
+	for name, agreed := range map[string]reconcile.Agreed{
 		"nothing destructive":  {},
 		"of this plan":         {Hash: plan.Hash()},
 		"another plan":         {Hash: [32]byte{1}},
 		"another, destructive": {Hash: [32]byte{1}, Destructive: true},
 	} {
-		if done, err := r.ApplyAgreed(t.Context(), target, agreed, nil); !errors.Is(err, awsreg.ErrChanged) || done.Pending() != 0 {
+		if done, err := r.ApplyAgreed(t.Context(), target, agreed, nil); !errors.Is(err, reconcile.ErrChanged) || done.Pending() != 0 {
 			t.Errorf("%s: done %+v, %v", name, done.Changes, err)
 		}
 	}
 	if calls := mutating(w.since(before)); len(calls) != 0 {
 		t.Fatalf("what was not agreed to called %v", calls)
 	}
-	done := must(r.ApplyAgreed(t.Context(), target, awsreg.Agreed{Hash: plan.Hash(), Destructive: true}, nil))(t)
+	done := must(r.ApplyAgreed(t.Context(), target, reconcile.Agreed{Hash: plan.Hash(), Destructive: true}, nil))(t)
 	if done.Hash() != plan.Hash() {
 		t.Errorf("what was done is not what was planned:\n%+v\n%+v", plan, done)
 	}
@@ -60,8 +61,8 @@ func TestAgreedInTime(t *testing.T) {
 			_, err := client.UpdateCACertificate(t.Context(), &iot.UpdateCACertificateInput{CertificateId: id, NewStatus: types.CACertificateStatusActive})
 			return err
 		}
-		done, err := w.registrar(first).ApplyAgreed(t.Context(), target, awsreg.Agreed{Hash: plan.Hash(), Destructive: destructive}, nil)
-		if !errors.Is(err, awsreg.ErrChanged) || done.Pending() != 1 {
+		done, err := w.registrar(first).ApplyAgreed(t.Context(), target, reconcile.Agreed{Hash: plan.Hash(), Destructive: destructive}, nil)
+		if !errors.Is(err, reconcile.ErrChanged) || done.Pending() != 1 {
 			t.Errorf("done %+v, %v", done.Changes, err)
 		}
 		out := must(client.DescribeCACertificate(t.Context(), &iot.DescribeCACertificateInput{CertificateId: id}))(t)

@@ -2,7 +2,6 @@ package awsreg
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -72,32 +71,19 @@ func (r *Registrar) step(ctx context.Context, res resource, do func(context.Cont
 	return do(ctx)
 }
 
-// Agreed is what those who apply have agreed to, after a plan that was made before:
-// the target may have changed since.
-type Agreed struct {
-	// Hash is that of the plan; zero for whatever is to be done.
-	Hash [sha256.Size]byte
-	// Destructive allows what takes something out of service.
-	Destructive bool
-}
-
-// ErrChanged is wrapped by what ApplyAgreed returns if there is more to be done than
-// was agreed to, or something else.
-var ErrChanged = errors.New("the plan is not the one that was agreed to: read it again")
-
 // Apply is ApplyAgreed for whoever agrees to all that the plan may say.
 func (r *Registrar) Apply(ctx context.Context, t Target, progress func(reconcile.Change)) (reconcile.Plan, error) {
-	return r.ApplyAgreed(ctx, t, Agreed{Destructive: true}, progress)
+	return r.ApplyAgreed(ctx, t, reconcile.Agreed{Destructive: true}, progress)
 }
 
 // ApplyAgreed makes the target what it should be and returns what it did; on an
 // error, what it had done by then. It changes nothing if its own plan has a refusal,
-// or is not what was agreed (ErrChanged); what another owns (reconcile.Foreign) is
+// or is not what was agreed (reconcile.ErrChanged); what another owns (reconcile.Foreign) is
 // reported and does not stop the rest. What becomes destructive after the plan was
 // made is not done either. A run that was cut off is continued by the next one.
 // Progress is called for each resource when it is as desired, and may be nil.
 // Config.Deadline bounds each resource, and of a sweep each page of certificates.
-func (r *Registrar) ApplyAgreed(ctx context.Context, t Target, agreed Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
+func (r *Registrar) ApplyAgreed(ctx context.Context, t Target, agreed reconcile.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
 	_, resources, plan, err := r.examine(ctx, t)
 	if err != nil {
 		return reconcile.Plan{}, err
@@ -106,8 +92,8 @@ func (r *Registrar) ApplyAgreed(ctx context.Context, t Target, agreed Agreed, pr
 	if err := plan.Refusals("AWS target"); err != nil {
 		return done, err
 	}
-	if agreed.Hash != [sha256.Size]byte{} && agreed.Hash != plan.Hash() || plan.Destructive() && !agreed.Destructive {
-		return done, fmt.Errorf("AWS target %q: nothing was changed: %w", t.Name, ErrChanged)
+	if err := plan.Check(agreed); err != nil {
+		return done, fmt.Errorf("AWS target %q: nothing was changed: %w", t.Name, err)
 	}
 	for i, res := range resources {
 		var change reconcile.Change
@@ -172,7 +158,7 @@ func (res resource) converge(ctx context.Context, destructive bool) (reconcile.C
 				return nil
 			}
 			if change.Destructive && !destructive {
-				return fmt.Errorf("%s %s: to %s what is %q takes it out of service: %w", change.Kind, change.Subject, change.Action, change.Before, ErrChanged)
+				return fmt.Errorf("%s %s: to %s what is %q takes it out of service: %w", change.Kind, change.Subject, change.Action, change.Before, reconcile.ErrChanged)
 			}
 			if acted == settling {
 				return fmt.Errorf("%s %s: AWS accepts the change from %q to %q, but does not show it", change.Kind, change.Subject, change.Before, change.After)

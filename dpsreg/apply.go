@@ -2,7 +2,6 @@ package dpsreg
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -11,16 +10,6 @@ import (
 
 // settling is how often Azure may fail to show a change after it accepted it.
 const settling = 6
-
-// Agreed is what those who apply have agreed to, after a plan that was made before.
-type Agreed struct {
-	Hash        [sha256.Size]byte // that of the plan; zero for whatever is to be done
-	Destructive bool              // allows what takes something out of service
-}
-
-// ErrChanged is wrapped by what Apply returns if there is more to be done than was
-// agreed to, or something else.
-var ErrChanged = errors.New("the plan is not the one that was agreed to: read it again")
 
 // Plan reads the target and returns what Apply would do. What can never be done,
 // because DPS would refuse it or devices in the field would be, is in it as refused.
@@ -31,11 +20,11 @@ func (r *Registrar) Plan(ctx context.Context, t Target) (reconcile.Plan, error) 
 
 // Apply makes CAs and groups what they should be and returns what it did; on an
 // error, what it had done by then. It changes nothing if its own plan has a refusal,
-// or is not what was agreed (ErrChanged). What becomes destructive after the plan was
+// or is not what was agreed (reconcile.ErrChanged). What becomes destructive after the plan was
 // made is not done either. A run that was cut off is continued by the next one.
 // Progress is called for each resource when it is as desired, and may be nil.
-// Config.Deadline bounds each resource.
-func (r *Registrar) Apply(ctx context.Context, t Target, agreed Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
+// Connecting.Deadline bounds each resource.
+func (r *Registrar) Apply(ctx context.Context, t Target, agreed reconcile.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
 	done, waits, err := r.apply(ctx, t, agreed, progress)
 	if err == nil && len(waits) > 0 {
 		err = fmt.Errorf("DPS target %q: %w", t.Name, waits[0])
@@ -44,17 +33,17 @@ func (r *Registrar) Apply(ctx context.Context, t Target, agreed Agreed, progress
 }
 
 // apply also returns what could not be done yet; the rest is done then.
-func (r *Registrar) apply(ctx context.Context, t Target, agreed Agreed, progress func(reconcile.Change)) (reconcile.Plan, []*waiting, error) {
+func (r *Registrar) apply(ctx context.Context, t Target, agreed reconcile.Agreed, progress func(reconcile.Change)) (reconcile.Plan, []*waiting, error) {
 	done := reconcile.Plan{Target: t.Name}
 	e, err := r.examine(ctx, t)
 	if err != nil {
 		return done, nil, err
 	}
-	if err := Refusals(e.plan); err != nil {
+	if err := e.plan.Refusals("DPS target"); err != nil {
 		return done, nil, err
 	}
-	if agreed.Hash != [sha256.Size]byte{} && agreed.Hash != e.plan.Hash() || e.plan.Destructive() && !agreed.Destructive {
-		return done, nil, fmt.Errorf("DPS target %q: nothing was changed: %w", t.Name, ErrChanged)
+	if err := e.plan.Check(agreed); err != nil {
+		return done, nil, fmt.Errorf("DPS target %q: nothing was changed: %w", t.Name, err)
 	}
 	var waits []*waiting
 	for i, res := range e.resources {
@@ -71,7 +60,7 @@ func (r *Registrar) apply(ctx context.Context, t Target, agreed Agreed, progress
 			if planned := e.plan.Changes[i]; planned.Action == change.Action {
 				change = planned // whose words say more
 			}
-			r.cfg.Logger.Info("changed Azure", "target", t.Name, "kind", change.Kind, "subject", change.Subject, "action", change.Action, "after", change.After)
+			r.conn.cfg.Logger.Info("changed Azure", "target", t.Name, "kind", change.Kind, "subject", change.Subject, "action", change.Action, "after", change.After)
 		}
 		done.Changes = append(done.Changes, change)
 		if progress != nil {
@@ -85,7 +74,7 @@ func (r *Registrar) apply(ctx context.Context, t Target, agreed Agreed, progress
 // change found. What it returns without an error has been read back from Azure. It
 // makes no destructive change unless that is allowed.
 func (r *Registrar) converge(ctx context.Context, res resource, o *observed, destructive bool) (reconcile.Change, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Deadline)
+	ctx, cancel := context.WithTimeout(ctx, r.conn.cfg.Deadline)
 	defer cancel()
 	var first *reconcile.Change
 	acted := 0
@@ -107,7 +96,7 @@ func (r *Registrar) converge(ctx context.Context, res resource, o *observed, des
 			case act == nil:
 				return nil
 			case change.Destructive && !destructive:
-				return fmt.Errorf("to %s what is %q takes it out of service: %w", change.Action, change.Before, ErrChanged)
+				return fmt.Errorf("to %s what is %q has become destructive: %w", change.Action, change.Before, reconcile.ErrChanged)
 			case acted == settling:
 				return fmt.Errorf("DPS accepts the change from %q to %q, but does not show it", change.Before, change.After)
 			}

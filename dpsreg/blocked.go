@@ -10,7 +10,7 @@ import (
 
 // makeBlocked makes the disabled enrollment of a device that has none. It must have a
 // certificate; which one does not matter, because it lets nobody in.
-func (d standing) makeBlocked(w Want) (step, error) {
+func (d standing) makeBlocked(w want) (step, error) {
 	e := dps.Enrollment{RegistrationID: w.RegistrationID, Status: dps.Disabled}
 	var second = w.Certificates[1:]
 	s := &dps.Slots{Primary: wireCertificate(&w.Certificates[0])}
@@ -28,7 +28,7 @@ func (d standing) makeBlocked(w Want) (step, error) {
 // block disables an enrollment of ours, and changes nothing else of it. One that
 // somebody else has disabled is left to them: it keeps the device out, and must still do
 // so after a release.
-func (d standing) block(w Want, there dps.Enrollment, m mark) (step, error) {
+func (d standing) block(w want, there dps.Enrollment) (step, error) {
 	if disabled(there) {
 		return step{}, nil
 	}
@@ -43,7 +43,7 @@ func (d standing) block(w Want, there dps.Enrollment, m mark) (step, error) {
 
 // unblock enables an enrollment of ours whose device is not blocked any more, but has no
 // certificate in force either.
-func (d standing) unblock(w Want, there dps.Enrollment, m mark) (step, error) {
+func (d standing) unblock(w want, there dps.Enrollment, m mark) (step, error) {
 	if m.kind != markBlocked {
 		return step{}, nil
 	}
@@ -64,7 +64,7 @@ func (d standing) unblock(w Want, there dps.Enrollment, m mark) (step, error) {
 // certificates, or for a key or TPM, it keeps the device out as it is: DPS asks no group once there is
 // an individual enrollment. Where it stands for a whole CA, disabling it might
 // shut out others, and it is an error until a person has seen to it.
-func (d standing) blockForeign(w Want, there dps.Enrollment) (step, error) {
+func (d standing) blockForeign(w want, there dps.Enrollment) (step, error) {
 	x := there.Attestation.X509
 	if disabled(there) || x == nil {
 		return step{}, nil

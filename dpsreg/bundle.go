@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 )
+
+// MaxBundle bounds the file of a bundle, in bytes.
+const MaxBundle = 16 << 20
 
 // bundleVersion is that of bundles and of requests for proofs.
 const bundleVersion = 1
@@ -54,18 +56,28 @@ type Proof struct {
 // certificates in force below them is as of now: a bundle that is pushed later may let
 // a CA go that has some again, so push it soon.
 func (r *Registrar) Bundle(ctx context.Context, t Target) (Bundle, error) {
-	if err := r.Check(t); err != nil {
+	t, err := r.checked(t)
+	if err != nil {
 		return Bundle{}, err
 	}
-	b := Bundle{Version: bundleVersion, At: r.cfg.Now().UTC(), Target: t.bundled(), Authorities: []BundledAuthority{}}
-	for _, a := range r.authorities() {
-		n, _, err := r.live(ctx, a.Certificate, 1)
+	for _, g := range t.Groups { // which nobody can look at where it is pushed
+		why, err := r.strayOrder(ctx, t, g, nil)
+		if err == nil && why != "" {
+			err = fmt.Errorf("group %q: %s", g.ID, why)
+		}
 		if err != nil {
 			return Bundle{}, fmt.Errorf("DPS target %q: %w", t.Name, err)
 		}
-		one := BundledAuthority{Name: a.Name, Certificate: pemOf(a.Certificate), Chain: []string{}, Live: n > 0}
+	}
+	b := Bundle{Version: bundleVersion, At: r.conn.cfg.Now().UTC(), Target: t.bundled(), Authorities: []BundledAuthority{}}
+	for _, a := range r.authorities() {
+		n, err := r.books.count(ctx, a.Certificate, 1)
+		if err != nil {
+			return Bundle{}, fmt.Errorf("DPS target %q: %w", t.Name, err)
+		}
+		one := BundledAuthority{Name: a.Name, Certificate: pemOf(a.Certificate.Raw), Chain: []string{}, Live: n > 0}
 		for _, c := range a.Chain {
-			one.Chain = append(one.Chain, pemOf(c))
+			one.Chain = append(one.Chain, pemOf(c.Raw))
 		}
 		b.Authorities = append(b.Authorities, one)
 	}
@@ -84,7 +96,6 @@ func (t Target) bundled() Target {
 
 const (
 	maxBundled = 1000
-	maxBundle  = 16 << 20 // bytes
 	maxChain   = 10
 )
 
@@ -92,18 +103,18 @@ const (
 // not hold what its target needs.
 func ParseBundle(data []byte) (Bundle, error) {
 	var b Bundle
-	if err := strict(data, maxBundle, &b); err != nil {
+	if err := strict(data, MaxBundle, &b); err != nil {
 		return Bundle{}, fmt.Errorf("reading the bundle: %w", err)
 	}
-	if _, err := b.registrar(); err != nil {
+	if _, err := b.registrar(nil); err != nil {
 		return Bundle{}, fmt.Errorf("reading the bundle: %w", err)
 	}
 	return b, nil
 }
 
 // registrar is one that knows of CAs what the bundle says. It has no keys and no
-// ledger.
-func (b Bundle) registrar() (*Registrar, error) {
+// ledger: it plans and applies.
+func (b Bundle) registrar(c *Connections) (*Registrar, error) {
 	if b.Version != bundleVersion {
 		return nil, fmt.Errorf("it has version %d, this program knows %d", b.Version, bundleVersion)
 	}
@@ -111,15 +122,15 @@ func (b Bundle) registrar() (*Registrar, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := New(Config{
+	live := make(bundled)
+	for i, a := range authorities {
+		h := SHA256(a.Certificate)
+		live[h] = live[h] || b.Authorities[i].Live
+	}
+	r := &Registrar{conn: c, below: live, cfg: Config{
 		Authorities:  func() []Authority { return authorities },
 		Verification: func(context.Context, string, string) ([]byte, error) { return nil, errLacksProof },
-		Secret:       func(string) ([]byte, error) { return nil, errors.New("there is no way to read secrets") },
-	})
-	if err != nil {
-		return nil, err
-	}
-	r.bundled = &b
+	}}
 	return r, r.Check(b.Target)
 }
 
@@ -154,12 +165,19 @@ func (b Bundle) authorities() ([]Authority, error) {
 	return list, nil
 }
 
-// bundledLive is live by what the bundle says.
-func (r *Registrar) bundledLive(anchor *x509.Certificate) (int, bool, error) {
-	for _, one := range r.bundled.Authorities {
-		if c := readCertificate([]byte(one.Certificate)); c != nil && c.Equal(anchor) {
-			return oneIf(one.Live), one.Live, nil
-		}
+// bundled is what a bundle says of its CAs, by SHA-256: whether certificates are in force
+// below.
+type bundled map[string]bool
+
+func (b bundled) keeps(_ context.Context, sha256 string) (string, error) {
+	switch live, known := b[sha256]; {
+	case !known:
+		return "it is a CA of which the bundle knows nothing", nil
+	case live:
+		return "certificates of devices are in force below it: " + letRenew, nil
 	}
-	return 0, false, errors.New("the bundle says nothing of this CA")
+	return "", nil
 }
+
+// outlived is for the plan at the CA to say.
+func (bundled) outlived(context.Context, *x509.Certificate) (bool, error) { return false, nil }

@@ -14,6 +14,7 @@ import (
 	"mintmark/dpsreg"
 	"mintmark/dpsreg/dpssim"
 	"mintmark/internal/pkitest"
+	"mintmark/internal/reconcile"
 )
 
 // outside is a machine with the network and without the CA.
@@ -50,7 +51,7 @@ func (w *world) carried(t dpsreg.Target) dpsreg.Bundle {
 // push pushes, agreeing to everything.
 func (w *world) push(b dpsreg.Bundle, proofs dpsreg.ProofRequest) ([]string, dpsreg.ProofRequest, error) {
 	w.t.Helper()
-	done, request, err := dpsreg.Push(w.t.Context(), b, w.outside(proofs), dpsreg.Agreed{Destructive: true}, nil)
+	done, request, err := dpsreg.Push(w.t.Context(), b, w.outside(proofs), reconcile.Agreed{Destructive: true}, nil)
 	return todo(done), request, err
 }
 
@@ -86,6 +87,7 @@ func TestBundle(t *testing.T) {
 		t.Fatalf("request %+v", request)
 	}
 	answer := w.proved(request)
+	w.advance(47 * time.Hour) // by hand, over a weekend
 	got, request, err = w.push(b, answer)
 	if err != nil || !slices.Equal(got, []string{"update ca root", "update ca lone", "create group pumps", "create group rest"}) || len(request.Proofs) != 0 {
 		t.Fatalf("the second push: %q, %+v, %v", got, request, err)
@@ -151,29 +153,69 @@ func TestBundleHalfProved(t *testing.T) {
 	w.settled(w.twoGroups())
 }
 
-// Another has asked for a code since: the proof is for one that is not in force, and a
-// new one is asked for. So it is with one that has expired.
+// A proof that DPS does not take, because another push has asked for a code since, stops
+// its CA, and no other: asking for a code once more would end the one that may be on its
+// way to the CA. So it is with one that has expired, or is none.
 func TestBundleStaleProof(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.carried(w.inside())
+	_, first, err := w.push(b, dpsreg.ProofRequest{})
+	w.ok(err)
+	answer := w.proved(first)
+	_, second, err := w.push(b, dpsreg.ProofRequest{}) // which makes new codes
+	w.ok(err)
+	answer.Proofs[0] = w.proved(second).Proofs[0]
+	from := len(w.sim.Calls())
+	done, again, err := dpsreg.Push(t.Context(), b, w.outside(answer), reconcile.Agreed{Destructive: true}, nil)
+	w.ok(err)
+	if got := todo(done); len(again.Proofs) != 0 || !slices.Equal(got, []string{"update ca root", "refuse ca lone", "create group pumps", "refuse group rest"}) {
+		t.Fatalf("%q, %+v", got, again)
+	}
+	for _, words := range []string{`the proof for "lone"`, "code " + first.Proofs[1].Code, "--request"} {
+		if !strings.Contains(done.Changes[1].After, words) {
+			t.Errorf("not said: %q: %s", words, done.Changes[1].After)
+		}
+	}
+	if slices.Contains(w.sim.Calls()[from:], "certificates.generateVerificationCode") {
+		t.Error("a code was asked for in the place of the one that is on its way")
+	}
+
+	good := w.proved(dpsreg.ProofRequest{Version: 1, Target: second.Target, Proofs: second.Proofs[1:]})
+	for words, change := range map[string]func(*dpsreg.Proof){
+		"expired":              func(*dpsreg.Proof) { w.advance(5 * 24 * time.Hour) },
+		"lacks the proof":      func(p *dpsreg.Proof) { p.Certificate = "" },
+		"for the certificate":  func(p *dpsreg.Proof) { p.SHA256 = strings.Repeat("0", 64) },
+		"is not signed by the": func(p *dpsreg.Proof) { p.Certificate = answer.Proofs[0].Certificate; p.Code = answer.Proofs[0].Code },
+	} {
+		bad, offset := good, w.offset
+		bad.Proofs = slices.Clone(good.Proofs)
+		change(&bad.Proofs[0])
+		done, again, err := dpsreg.Push(t.Context(), b, w.outside(bad), reconcile.Agreed{Destructive: true}, nil)
+		if err != nil || len(again.Proofs) != 0 || !strings.Contains(rendered(done), words) {
+			t.Errorf("want %q: %+v, %v\n%s", words, again, err, rendered(done))
+		}
+		w.offset = offset
+	}
+	if got, again, err := w.push(b, good); err != nil || len(again.Proofs) != 0 || !slices.Equal(got, []string{"update ca lone", "create group rest"}) {
+		t.Fatalf("the proof of the code in force: %q, %+v, %v", got, again, err)
+	}
+	w.settled(w.twoGroups())
+}
+
+// Without a right, or with DPS away, a proof is not blamed.
+func TestBundleProofNotBlamed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	b := w.carried(w.inside())
 	_, request, err := w.push(b, dpsreg.ProofRequest{})
 	w.ok(err)
+	w.sim.Inject(dpssim.Fault{Operation: "certificates.verify", Times: 1, Status: 403})
 	answer := w.proved(request)
-	c, err := w.arm().Get(t.Context(), "by-hand", b.Target.ResourceGroup, b.Target.Service, nil)
-	w.ok(err)
-	_, err = w.arm().GenerateVerificationCode(t.Context(), "by-hand", *c.Etag, b.Target.ResourceGroup, b.Target.Service, nil)
-	w.ok(err)
-	got, again, err := w.push(b, answer)
-	if err != nil || len(again.Proofs) != 1 || again.Proofs[0].Name != "by-hand" || again.Proofs[0].Code == request.Proofs[1].Code {
-		t.Fatalf("%q, %+v, %v", got, again, err)
+	if got, _, err := w.push(b, answer); status(err) != 403 {
+		t.Errorf("%q, %v", got, err)
 	}
-	answer = w.proved(again)
-	w.advance(time.Hour)
-	if _, again, err = w.push(b, answer); err != nil || len(again.Proofs) != 1 {
-		t.Fatalf("expired: %+v, %v", again, err)
-	}
-	if _, again, err = w.push(b, w.proved(again)); err != nil || len(again.Proofs) != 0 {
+	if _, again, err := w.push(b, answer); err != nil || len(again.Proofs) != 0 {
 		t.Fatalf("%+v, %v", again, err)
 	}
 	w.settled(w.twoGroups())
@@ -270,14 +312,10 @@ func TestProve(t *testing.T) {
 		t.Errorf("%+v, %v", answer, err)
 	}
 	w.configure = append(w.configure, func(c *dpsreg.Config) {
-		c.Verification = func(context.Context, string, string) ([]byte, error) { return []byte("nothing"), nil }
+		c.Carried = func(context.Context, string, string) ([]byte, error) { return []byte("nothing"), nil }
 	})
 	if _, err := w.registrar().Prove(t.Context(), request); err == nil {
 		t.Error("a proof that is none was given out")
-	}
-	w.configure = append(w.configure, func(c *dpsreg.Config) { c.Verification = nil })
-	if _, err := w.registrar().Prove(t.Context(), request); err == nil {
-		t.Error("no key, and no error")
 	}
 }
 

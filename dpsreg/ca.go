@@ -167,3 +167,5 @@ func statusOf(err error) int {
 	}
 	return 0
 }
+
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }

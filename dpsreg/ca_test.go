@@ -19,6 +19,7 @@ import (
 
 	"mintmark/dpsreg"
 	"mintmark/internal/pkitest"
+	"mintmark/internal/reconcile"
 )
 
 func pemBytes(c *x509.Certificate) []byte {
@@ -164,7 +165,7 @@ func TestProofIsChecked(t *testing.T) {
 		r := w.registrarWith(func(c *dpsreg.Config) {
 			c.Verification = func(_ context.Context, _, code string) ([]byte, error) { return proof(code), nil }
 		})
-		if _, err := r.Apply(t.Context(), target, dpsreg.Agreed{}, nil); err == nil || !strings.Contains(err.Error(), words) {
+		if _, err := r.Apply(t.Context(), target, reconcile.Agreed{}, nil); err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("want %q, got %v", words, err)
 		}
 	}

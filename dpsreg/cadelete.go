@@ -12,7 +12,7 @@ import (
 // caDeletion takes a CA out of DPS, under whatever name it is there. It is refused
 // while a device or a group needs it.
 func (r *Registrar) caDeletion(s *session, ca CA, a Authority) resource {
-	name := ca.nameOf(a)
+	name := ca.NameAtDPS(a.Certificate)
 	return resource{
 		kind: kindCA, subject: caSubject(ca, name),
 		read: func(ctx context.Context, o *observed) error {
@@ -56,12 +56,12 @@ func (r *Registrar) caDeletion(s *session, ca CA, a Authority) resource {
 // keeps says what still needs a CA at DPS; empty if nothing does.
 func (r *Registrar) keeps(ctx context.Context, s *session, a Authority, o *observed) (string, error) {
 	var why []string
-	text, err := r.liveText(ctx, a.Certificate)
+	text, err := r.below.keeps(ctx, SHA256(a.Certificate))
 	if err != nil {
 		return "", err
 	}
 	if text != "" {
-		why = append(why, text+": let them renew under the new CA first, or revoke them")
+		why = append(why, text)
 	}
 	for _, g := range o.groups {
 		for _, anchor := range o.anchors(g) {

@@ -19,7 +19,7 @@ func TestCallsAgain(t *testing.T) {
 	dpsreg.FailFast(t)
 	w := newWorld(t)
 	target := w.withHubs(w.target(), true)
-	s := w.session(w.registrar(), target)
+	s := w.session(w.connections(), target)
 	if _, err := s.Certificates.List(t.Context(), target.ResourceGroup, target.Service, nil); err != nil {
 		t.Fatal(err) // which asks for the token
 	}
@@ -88,7 +88,7 @@ func (w *world) newEnrollment(id string) dps.Enrollment {
 func TestThrottledTarget(t *testing.T) {
 	w := newWorld(t)
 	target := w.withHubs(w.target(), true)
-	s := w.session(w.registrar(), target)
+	s := w.session(w.connections(), target)
 	host := target.Service + ".azure-devices-provisioning.net"
 	w.sim.Inject(dpssim.Fault{Operation: "enrollments.put", Times: 1, Status: 429, RetryAfter: 60})
 	if _, err := s.DPS.PutEnrollment(t.Context(), w.newEnrollment("pump-1")); status(err) != 429 {
@@ -110,7 +110,7 @@ func TestThrottledTarget(t *testing.T) {
 // and bulk operations.
 func TestDataPlane(t *testing.T) {
 	w := newWorld(t)
-	c, ctx := w.session(w.registrar(), w.target()).DPS, t.Context()
+	c, ctx := w.session(w.connections(), w.target()).DPS, t.Context()
 	made, err := c.PutEnrollment(ctx, w.newEnrollment("pump-1"))
 	if err != nil || made.Etag == "" || made.Attestation.X509.Client.Primary.Info == nil {
 		t.Fatalf("%+v, %v", made, err)

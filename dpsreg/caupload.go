@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	arm "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/deviceprovisioningservices/armdeviceprovisioningservices"
 
@@ -17,7 +18,7 @@ import (
 // caResource is a CA that is to be uploaded and verified. A certificate that is there
 // under another name is used as it is: a second copy would take one of 25 places.
 func (r *Registrar) caResource(s *session, ca CA, a Authority) resource {
-	name := ca.nameOf(a)
+	name := ca.NameAtDPS(a.Certificate)
 	return resource{
 		kind: kindCA, subject: caSubject(ca, name),
 		read: func(ctx context.Context, o *observed) error {
@@ -46,7 +47,7 @@ func caSubject(ca CA, name string) string { return fmt.Sprintf("%s (%s)", ca.Aut
 // nameOf is the name under which a CA's certificate is there: its own if that is taken
 // or if none is.
 func (o *observed) nameOf(ca CA, a Authority) string {
-	name := ca.nameOf(a)
+	name := ca.NameAtDPS(a.Certificate)
 	if o.named(name) != nil {
 		return name
 	}
@@ -78,10 +79,10 @@ func (o *observed) copies(a Authority) []uploaded {
 }
 
 func (r *Registrar) examineCA(s *session, ca CA, a Authority, o *observed) (reconcile.Change, doing) {
-	name := ca.nameOf(a)
+	name := ca.NameAtDPS(a.Certificate)
 	there := o.nameOf(ca, a)
 	change := reconcile.Change{Kind: kindCA, Subject: caSubject(ca, name), After: wantedCA(ca, a)}
-	now := r.cfg.Now()
+	now := r.conn.cfg.Now()
 	if have := o.named(there); have != nil {
 		other := ""
 		if !strings.EqualFold(there, name) {
@@ -146,16 +147,8 @@ func (s *session) upload(ctx context.Context, have uploaded, a Authority, attest
 // documented, so that it is read again.
 // https://learn.microsoft.com/azure/iot-dps/how-to-verify-certificates
 func (r *Registrar) verify(ctx context.Context, s *session, have uploaded, a Authority) error {
-	if given, ok := r.given(have.name, a); ok {
-		err := s.sendProof(ctx, have, given.Certificate)
-		if code := statusOf(err); err == nil || passes(err) || code < 400 || code >= 500 {
-			return err
-		}
-		// It is for a code that is not in force any more: another is asked for.
-		r.cfg.Logger.Warn("DPS does not take the proof of possession that was brought", "target", s.target.Name, "certificate", have.name, "error", err)
-		if have, err = s.again(ctx, have.name, a); err != nil {
-			return err
-		}
+	if given := r.given(have.name); given != nil {
+		return r.sendGiven(ctx, s, have, a, *given)
 	}
 	for attempt := 1; ; attempt++ {
 		err := r.proveAndSend(ctx, s, have, a)
@@ -169,14 +162,26 @@ func (r *Registrar) verify(ctx context.Context, s *session, have uploaded, a Aut
 	}
 }
 
+// sendGiven sends a proof that was brought. If that is of no use, no other code is asked
+// for: that would end the one that is in force, to which the proof may be on its way.
+func (r *Registrar) sendGiven(ctx context.Context, s *session, have uploaded, a Authority, given Proof) error {
+	const whatNow = "push again without it, with --request, and have that proved"
+	if err := given.fits(a, r.conn.cfg.Now()); err != nil {
+		return &waiting{why: fmt.Sprintf("the proof for %q that was brought is of no use: %v: %s", a.Name, err, whatNow)}
+	}
+	err := s.sendProof(ctx, have, given.Certificate)
+	switch code := statusOf(err); {
+	case passes(err), code < 400, code >= 500, code == http.StatusUnauthorized, code == http.StatusForbidden, code == http.StatusNotFound:
+		return err
+	}
+	return &waiting{why: fmt.Sprintf("DPS did not take the proof for %q: it is for code %s, which a later push may have replaced: %s (%v)", a.Name, given.Code, whatNow, err)}
+}
+
 // proveAndSend asks for a code, has it signed, and sends it.
 func (r *Registrar) proveAndSend(ctx context.Context, s *session, have uploaded, a Authority) error {
 	code, err := s.code(ctx, have)
 	if err != nil {
 		return err
-	}
-	if r.cfg.Verification == nil {
-		return errors.New("no way to prove possession of a CA's key is configured")
 	}
 	proof, err := r.cfg.Verification(ctx, a.Name, code)
 	if errors.Is(err, errLacksProof) {
@@ -188,7 +193,7 @@ func (r *Registrar) proveAndSend(ctx context.Context, s *session, have uploaded,
 	if err != nil {
 		return fmt.Errorf("proving possession of the key of %q: %w", a.Name, err)
 	}
-	if err := checkProof(proof, a, code, r.cfg.Now()); err != nil {
+	if err := checkProof(proof, a, code, r.conn.cfg.Now()); err != nil {
 		return fmt.Errorf("proving possession of the key of %q: %w", a.Name, err)
 	}
 	if have, err = s.again(ctx, have.name, a); err != nil {
@@ -240,4 +245,18 @@ func (s *session) sendProof(ctx context.Context, have uploaded, proof string) er
 		return fmt.Errorf("verifying certificate %q: %w", have.name, err)
 	}
 	return nil
+}
+
+// cannotVerify says why DPS would not take a CA; empty if it would.
+func cannotVerify(a Authority, now time.Time) string {
+	c := a.Certificate
+	switch {
+	case !c.BasicConstraintsValid || !c.IsCA:
+		return "it is not a CA's certificate (basicConstraints)"
+	case now.Before(c.NotBefore):
+		return fmt.Sprintf("it is valid only from %s: check the clocks, or wait", day(c.NotBefore))
+	case now.After(c.NotAfter):
+		return fmt.Sprintf("it expired on %s: create its successor", day(c.NotAfter))
+	}
+	return ""
 }

@@ -30,31 +30,22 @@ const (
 	maxSDKAnswer = 4 << 20
 )
 
-// certificateAPI is the part of armdeviceprovisioningservices that is used. Only Get and
-// List are made again when they fail in passing; refusals are *rest.Error, and *azcore.ResponseError too.
-type certificateAPI interface {
-	CreateOrUpdate(ctx context.Context, resourceGroupName, provisioningServiceName, certificateName string, certificateDescription arms.CertificateResponse, options *arms.DpsCertificateClientCreateOrUpdateOptions) (arms.DpsCertificateClientCreateOrUpdateResponse, error)
-	Get(ctx context.Context, certificateName, resourceGroupName, provisioningServiceName string, options *arms.DpsCertificateClientGetOptions) (arms.DpsCertificateClientGetResponse, error)
-	List(ctx context.Context, resourceGroupName, provisioningServiceName string, options *arms.DpsCertificateClientListOptions) (arms.DpsCertificateClientListResponse, error)
-	GenerateVerificationCode(ctx context.Context, certificateName, ifMatch, resourceGroupName, provisioningServiceName string, options *arms.DpsCertificateClientGenerateVerificationCodeOptions) (arms.DpsCertificateClientGenerateVerificationCodeResponse, error)
-	VerifyCertificate(ctx context.Context, certificateName, ifMatch, resourceGroupName, provisioningServiceName string, request arms.VerificationCodeRequest, options *arms.DpsCertificateClientVerifyCertificateOptions) (arms.DpsCertificateClientVerifyCertificateResponse, error)
-	Delete(ctx context.Context, resourceGroupName, ifMatch, provisioningServiceName, certificateName string, options *arms.DpsCertificateClientDeleteOptions) (arms.DpsCertificateClientDeleteResponse, error)
-}
-
 // certificates makes the client of uploaded CAs.
-func certificates(subscription string, credential azcore.TokenCredential, client *http.Client, l *limiter) (certificateAPI, error) {
+func certificates(subscription string, credential azcore.TokenCredential, client *http.Client, l *limiter) (armCertificates, error) {
 	options := sdkOptions(client)
 	options.PerCallPolicies = []policy.Policy{paced{l}}
 	c, err := arms.NewDpsCertificateClient(subscription, credential, &arm.ClientOptions{
 		ClientOptions: options, DisableRPRegistration: true, // it would need a right over the subscription
 	})
 	if err != nil {
-		return nil, fmt.Errorf("making the client of the resource manager: %w", err)
+		return armCertificates{}, fmt.Errorf("making the client of the resource manager: %w", err)
 	}
 	return armCertificates{c}, nil
 }
 
-// armCertificates gives the SDK's client errors that fit on a line.
+// armCertificates is the client of the SDK, with errors that fit on a line. Only Get and
+// List are made again when they fail in passing; refusals are *rest.Error, and
+// *azcore.ResponseError too.
 type armCertificates struct {
 	inner *arms.DpsCertificateClient
 }

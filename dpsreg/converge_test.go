@@ -21,7 +21,7 @@ func TestConverge(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var comparing sync.WaitGroup
 	for range 2 {
-		r := w.registrar()
+		r := w.devices()
 		comparing.Go(func() {
 			for ctx.Err() == nil {
 				// What it meets in between may be an error of a device, and is nobody's here.
@@ -31,7 +31,7 @@ func TestConverge(t *testing.T) {
 	}
 	var changing sync.WaitGroup
 	for i := range devices {
-		r, name := w.registrar(), fmt.Sprintf("pump-%d", i)
+		r, name := w.devices(), fmt.Sprintf("pump-%d", i)
 		profile := []string{"pinned", "device"}[i%2]
 		change := rand.New(rand.NewPCG(7, uint64(i)))
 		d := w.issue("line", name, ofProfile(profile))
@@ -77,7 +77,7 @@ func TestConverge(t *testing.T) {
 	changing.Wait()
 	stop()
 	comparing.Wait()
-	drift, err := w.registrar().Reconcile(t.Context(), target)
+	drift, err := w.devices().Reconcile(t.Context(), target)
 	w.ok(err)
 	if len(drift.Repaired)+len(drift.Left)+len(drift.Promoted) > 0 {
 		t.Errorf("%+v", drift)

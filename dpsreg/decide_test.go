@@ -16,8 +16,8 @@ func TestDecideForeign(t *testing.T) {
 	p := newPapers(t)
 	c := p.add(1)
 	d := standing{device: ledger.Device{ID: "pump-1"}, certificates: p.all}
-	blocked := Want{RegistrationID: "pump-1", Kind: Blocked, Reason: "held", Certificates: p.all}
-	pins := Want{RegistrationID: "pump-1", Kind: Pinned, Certificates: p.all, Enrollment: &Enrollment{Name: "pins"}}
+	blocked := want{RegistrationID: "pump-1", Kind: wantBlocked, Reason: "held", Certificates: p.all}
+	pins := want{RegistrationID: "pump-1", Kind: wantPinned, Certificates: p.all, Enrollment: &Enrollment{Name: "pins"}}
 	ours := func(information string) *dps.Enrollment {
 		return &dps.Enrollment{RegistrationID: "pump-1", Status: dps.Enabled, Information: json.RawMessage(information),
 			Attestation: dps.Attestation{Type: "x509", X509: &dps.X509{Client: &dps.Slots{Primary: &dps.Certificate{Info: &dps.Info{SHA256: strings.ToUpper(thumbprint(c))}}}}}}
@@ -36,7 +36,7 @@ func TestDecideForeign(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name  string
-		want  Want
+		want  want
 		there *dps.Enrollment
 		do    verb
 		text  string // of the error or of the note
@@ -73,17 +73,17 @@ func TestDecideOnce(t *testing.T) {
 	newer := p.add(1, byCertificate(older.Serial))
 	d := standing{device: ledger.Device{ID: "Pump 1", Fields: map[string]string{"mac": "00"}}, certificates: p.all}
 	e := &Enrollment{Name: "pins", DeviceID: "${field.mac}", Shape: Shape{Edge: true, Tags: map[string]any{"a": 1, "b": map[string]any{"c": "${field.mac}"}}, Desired: map[string]any{"x": 1.5}}}
-	wants := []Want{
+	wants := []want{
 		{RegistrationID: "pump-1"},
-		{RegistrationID: "pump-1", Kind: Blocked, Reason: "held", Certificates: []ledger.Certificate{newer, older}},
-		{RegistrationID: "pump-1", Kind: Pinned, Certificates: []ledger.Certificate{newer, older}, Enrollment: e},
-		{RegistrationID: "pump-1", Kind: Pinned, Certificates: []ledger.Certificate{newer}, Enrollment: e},
-		{RegistrationID: "pump-1", Kind: Kept, Enrollment: e},
+		{RegistrationID: "pump-1", Kind: wantBlocked, Reason: "held", Certificates: []ledger.Certificate{newer, older}},
+		{RegistrationID: "pump-1", Kind: wantPinned, Certificates: []ledger.Certificate{newer, older}, Enrollment: e},
+		{RegistrationID: "pump-1", Kind: wantPinned, Certificates: []ledger.Certificate{newer}, Enrollment: e},
+		{RegistrationID: "pump-1", Kind: wantKept, Enrollment: e},
 	}
 	for _, first := range wants {
 		for _, second := range wants {
 			var there *dps.Enrollment
-			for i, w := range []Want{first, second, second} {
+			for i, w := range []want{first, second, second} {
 				s, err := d.decide(w, there)
 				if err != nil {
 					t.Fatal(err)
@@ -99,7 +99,7 @@ func TestDecideOnce(t *testing.T) {
 				}
 			}
 			lives := there != nil && !disabled(*there)
-			if wanted := second.Kind == Pinned || second.Kind == Kept && first.Kind == Pinned || second.Kind == Kept && first.Kind == Blocked; lives != wanted {
+			if wanted := second.Kind == wantPinned || second.Kind == wantKept && first.Kind == wantPinned || second.Kind == wantKept && first.Kind == wantBlocked; lives != wanted {
 				t.Errorf("%v after %v: lets in: %v", second.Kind, first.Kind, lives)
 			}
 		}

@@ -29,33 +29,30 @@ type job struct {
 	err  error
 }
 
-// Deliver tells a target what tasks of its kind say and returns one error a task, nil
+// Deliver tells a target what tasks of one of its kinds say and returns one error a task, nil
 // where it is told. What a device should have is read from the ledger when it is
 // told, so that tasks may come late, twice and out of order. Of a batch, blocked devices
 // come first and new enrollments, ten a call, last.
 //
 // What another has made at DPS is left alone; see blockForeign for the one exception.
 // Where it stands in the way of a device, that is the error of the device's task.
-func (r *Registrar) Deliver(ctx context.Context, t Target, tasks []ledger.Task) []error {
+func (ds *Devices) Deliver(ctx context.Context, t Target, tasks []ledger.Task) []error {
 	errs := make([]error, len(tasks))
-	if r.cfg.Records == nil {
-		for i := range errs {
-			errs[i] = errors.New("dpsreg: Config.Records is not set")
-		}
-		return errs
-	}
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Deadline)
+	ctx, cancel := context.WithTimeout(ctx, ds.conn.cfg.Deadline)
 	defer cancel()
+	if len(tasks) > 0 && tasks[0].Kind == UrgentKind(t) {
+		ctx = urgent(ctx)
+	}
 	jobs := make([]*job, len(tasks))
 	for i, task := range tasks {
 		jobs[i] = new(job)
 		id, err := parseTask(task)
 		if err == nil {
-			jobs[i].standing, err = r.standing(ctx, t, id)
+			jobs[i].standing, err = ds.standing(ctx, t, id)
 		}
 		jobs[i].err = err
 	}
-	r.tell(ctx, t, jobs)
+	ds.tell(ctx, t, jobs)
 	for i, j := range jobs {
 		errs[i] = j.err
 	}
@@ -63,7 +60,7 @@ func (r *Registrar) Deliver(ctx context.Context, t Target, tasks []ledger.Task) 
 }
 
 // tell settles all jobs that have no error yet.
-func (r *Registrar) tell(ctx context.Context, t Target, jobs []*job) {
+func (ds *Devices) tell(ctx context.Context, t Target, jobs []*job) {
 	var first, then, fresh []*job
 	for _, j := range jobs {
 		switch {
@@ -79,17 +76,17 @@ func (r *Registrar) tell(ctx context.Context, t Target, jobs []*job) {
 	if len(first)+len(then)+len(fresh) == 0 {
 		return
 	}
-	s, err := r.session(ctx, t)
+	s, err := ds.conn.session(t)
 	if err != nil {
 		for _, j := range slices.Concat(first, then, fresh) {
 			j.err = err
 		}
 		return
 	}
-	settle := func(list []*job) {
-		inParallel(workers, len(list), func(i int) { list[i].outcome, list[i].err = r.settle(ctx, s, list[i].standing) })
+	settle := func(ctx context.Context, list []*job) {
+		inParallel(workers, len(list), func(i int) { list[i].outcome, list[i].err = ds.settle(ctx, s, list[i].standing) })
 	}
-	settle(first)
+	settle(urgent(ctx), first)
 	// Hubs have a quota of their own, which is small: nothing else waits for it.
 	var stopping sync.WaitGroup
 	defer stopping.Wait()
@@ -97,29 +94,29 @@ func (r *Registrar) tell(ctx context.Context, t Target, jobs []*job) {
 		stopping.Go(func() {
 			inParallel(workers, len(first), func(i int) {
 				j := first[i]
-				j.err = errors.Join(j.err, r.stop(ctx, s, j.standing, &j.outcome))
+				j.err = errors.Join(j.err, ds.stop(urgent(ctx), s, j.standing, &j.outcome))
 			})
 		})
 	}
-	settle(then)
+	settle(ctx, then)
 	// Most enrollments that are to be made are not there; those that are cost a second
 	// call.
 	var there []*job
 	var mu sync.Mutex
 	chunks := slices.Collect(slices.Chunk(fresh, dps.MaxBulk))
 	inParallel(workers, len(chunks), func(i int) {
-		left := r.make(ctx, s, chunks[i])
+		left := ds.make(ctx, s, chunks[i])
 		mu.Lock()
 		defer mu.Unlock()
 		there = append(there, left...)
 	})
-	settle(there)
+	settle(ctx, there)
 }
 
 // silent reports that there is nothing at Azure of the device, and nothing is wanted.
 // What may be there for another reason is found by Reconcile.
 func (d standing) silent() bool {
-	return !d.wasBlocked() && !slices.ContainsFunc(d.wants, func(w Want) bool { return w.Kind != Nothing })
+	return !d.wasBlocked() && !slices.ContainsFunc(d.wants, func(w want) bool { return w.Kind != wantNothing })
 }
 
 // fresh reports that the device gets its first individual enrollment, as far as the
@@ -129,12 +126,12 @@ func (d standing) fresh() bool {
 		return false
 	}
 	w := d.wants[0]
-	return w.Kind == Pinned && w.RegistrationID != "" && len(d.certificates) == 1
+	return w.Kind == wantPinned && w.RegistrationID != "" && len(d.certificates) == 1
 }
 
 // make creates the enrollments of at most dps.MaxBulk devices and returns those that
 // must be looked at singly, because there is something already.
-func (r *Registrar) make(ctx context.Context, s *session, jobs []*job) (left []*job) {
+func (ds *Devices) make(ctx context.Context, s *session, jobs []*job) (left []*job) {
 	byID := make(map[string]*job)
 	var list []dps.Enrollment
 	for _, j := range jobs {
@@ -180,7 +177,7 @@ func (r *Registrar) make(ctx context.Context, s *session, jobs []*job) (left []*
 		again(j)
 	}
 	if made := len(list) - len(refused); made > 0 {
-		r.cfg.Logger.Info("individual enrollments made", "target", s.target.Name, "count", made)
+		ds.conn.cfg.Logger.Info("individual enrollments made", "target", s.target.Name, "count", made)
 	}
 	return left
 }

@@ -290,7 +290,7 @@ func TestHubOfOthers(t *testing.T) {
 	w.ok(err)
 	w.hold("pump-4", ledger.Held)
 	w.sim.Inject(dpssim.Fault{Operation: "enrollments.put", Status: 403, Code: 403001})
-	if errs := w.deliver(w.registrar(), target, "pump-4"); errs[0] == nil {
+	if errs := w.deliver(w.devices(), target, "pump-4"); errs[0] == nil {
 		t.Error("it was told to nobody")
 	}
 	w.atHub(fourthState.AssignedHub, "pump-4", "disabled", "mintmark: held")
@@ -323,7 +323,7 @@ func TestDeliverErrors(t *testing.T) {
 	for _, name := range []string{"pump-2", "pump 3", "nobody"} {
 		tasks = append(tasks, dpsreg.TasksForDevice([]dpsreg.Target{target}, name)...)
 	}
-	errs := w.registrar().Deliver(t.Context(), target, tasks)
+	errs := w.devices().Deliver(t.Context(), target, tasks)
 	for i, want := range []string{"", "another device", "nothing for ${field.mac}", "no registration id", ""} {
 		if want == "" && errs[i] != nil || want != "" && (errs[i] == nil || !strings.Contains(errs[i].Error(), want)) {
 			t.Errorf("task %d: %v", i, errs[i])
@@ -347,12 +347,56 @@ func TestNotWantedAnyMore(t *testing.T) {
 	d := w.issue("line", "pump-1", ofProfile("pinned"))
 	w.tell(target, "pump-1")
 	target.Enrollments = nil
-	drift, err := w.registrar().Reconcile(t.Context(), target)
+	drift, err := w.devices().Reconcile(t.Context(), target)
 	w.ok(err)
 	if e := w.enrollment("pump-1"); e != nil || len(drift.Repaired) != 1 || drift.Repaired[0] != (dpsreg.Finding{Device: "pump-1", What: "deleted"}) {
 		t.Errorf("%+v, %+v", e, drift)
 	}
 	if _, err := w.register(d); err != nil {
 		t.Errorf("by its group: %v", err)
+	}
+}
+
+// TestRevokedOutlives: a revoked certificate that was superseded blocks its device when the
+// newer one has expired, for as long as DPS would take it.
+func TestRevokedOutlives(t *testing.T) {
+	w := newWorld(t)
+	target := w.pinned()
+	old := w.issue("line", "pump-1", func(c *ledger.Certificate) { c.NotAfter = c.NotBefore.Add(48 * time.Hour) })
+	newer := w.renew(old, func(c *ledger.Certificate) { c.NotAfter = c.NotBefore.Add(24 * time.Hour) })
+	w.revoke(old)
+	w.tell(target, "pump-1")
+	if _, err := w.register(newer); err != nil {
+		t.Fatal(err)
+	}
+	w.advance(25 * time.Hour)
+	drift, err := w.devices().Reconcile(t.Context(), target)
+	w.ok(err)
+	if len(drift.Repaired) != 1 {
+		t.Errorf("%+v", drift)
+	}
+	w.shutOut(old)
+	back := w.issue("line", "pump-1")
+	w.tell(target, "pump-1")
+	if _, err := w.register(back); err != nil {
+		t.Errorf("a new certificate does not end it: %v", err)
+	}
+}
+
+// TestRevokedExpires: and no longer.
+func TestRevokedExpires(t *testing.T) {
+	w := newWorld(t)
+	target := w.pinned()
+	old := w.issue("line", "pump-1", func(c *ledger.Certificate) { c.NotAfter = c.NotBefore.Add(48 * time.Hour) })
+	w.renew(old, func(c *ledger.Certificate) { c.NotAfter = c.NotBefore.Add(24 * time.Hour) })
+	w.revoke(old)
+	w.advance(25 * time.Hour)
+	w.tell(target, "pump-1")
+	w.shutOut(old)
+	w.advance(25 * time.Hour)
+	_, err := w.devices().Reconcile(t.Context(), target)
+	w.ok(err)
+	if e := w.enrollment("pump-1"); e != nil {
+		t.Errorf("%+v", e)
 	}
 }

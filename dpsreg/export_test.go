@@ -1,7 +1,6 @@
 package dpsreg
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -13,14 +12,14 @@ import (
 type Session struct {
 	s *session
 
-	Certificates certificateAPI
+	Certificates armCertificates
 	DPS          *dps.Client
 	Hubs         map[string]*hub.Client
 }
 
 // Session returns the clients of a target, as Apply and Deliver use them.
-func (r *Registrar) Session(ctx context.Context, t Target) (Session, error) {
-	s, err := r.session(ctx, t)
+func (c *Connections) Session(t Target) (Session, error) {
+	s, err := c.session(t)
 	if err != nil {
 		return Session{}, err
 	}

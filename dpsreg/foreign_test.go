@@ -80,7 +80,7 @@ func TestForeignBlocked(t *testing.T) {
 		t.Error(err)
 	}
 	// It is not ours: nothing more is done to it.
-	drift, err := w.registrar().Reconcile(t.Context(), target)
+	drift, err := w.devices().Reconcile(t.Context(), target)
 	w.ok(err)
 	if !reflect.DeepEqual(drift.Unknown, []string{"pump-1"}) || drift.UnknownCount != 1 || len(drift.Repaired)+len(drift.Left) > 0 {
 		t.Errorf("%+v", drift)
@@ -124,7 +124,7 @@ func TestForeignLeftAlone(t *testing.T) {
 		}
 		w.operator(name, tt.attest(d), func(e *dps.Enrollment) { e.Status = tt.status })
 		before := w.enrollment(name)
-		errs := w.deliver(w.registrar(), target, name)
+		errs := w.deliver(w.devices(), target, name)
 		if tt.want == "" && errs[0] != nil || tt.want != "" && (errs[0] == nil || !strings.Contains(errs[0].Error(), tt.want) || !strings.Contains(errs[0].Error(), "not mintmark's")) {
 			t.Errorf("%s: %v", tt.name, errs[0])
 		}
@@ -136,12 +136,12 @@ func TestForeignLeftAlone(t *testing.T) {
 		}
 	}
 	// What stands in the way is found every night, until somebody has seen to it.
-	drift, err := w.registrar().Reconcile(t.Context(), target)
+	drift, err := w.devices().Reconcile(t.Context(), target)
 	w.ok(err)
 	if len(drift.Left) != 2 || len(drift.Repaired) > 0 || drift.UnknownCount != 6 {
 		t.Errorf("%+v", drift)
 	}
-	if n, err := w.registrar().TellAll(t.Context(), target); n != 0 || err == nil || !strings.Contains(err.Error(), "not mintmark's") {
+	if n, err := w.devices().TellAll(t.Context(), target); n != 0 || err == nil || !strings.Contains(err.Error(), "not mintmark's") {
 		t.Errorf("%d, %v", n, err)
 	}
 }

@@ -87,7 +87,7 @@ func (g Group) attestation(have *dps.Group, anchors []Authority, o *observed, t 
 	}
 	slots := make([]*dps.Certificate, 2)
 	for i, a := range anchors {
-		slots[i] = &dps.Certificate{Certificate: pemOf(a.Certificate)}
+		slots[i] = &dps.Certificate{Certificate: pemOf(a.Certificate.Raw)}
 		if there := slotOf(have, i); there != nil && there.Info != nil && fold(there.Info.SHA256) == SHA256(a.Certificate) {
 			slots[i] = &dps.Certificate{Info: there.Info}
 		}
@@ -113,17 +113,7 @@ func (t Target) caOf(authority string) CA {
 	return CA{Authority: authority}
 }
 
-// drift says what of a group is otherwise at DPS than it should be, its anchors left
-// out.
-func (g Group) drift(have dps.Group) []string {
-	var list []string
-	if !strings.EqualFold(or(have.Status, dps.Enabled), g.status()) {
-		list = append(list, fmt.Sprintf("%s instead of %s", or(have.Status, dps.Enabled), g.status()))
-	}
-	if x := have.Attestation.X509; x != nil && g.Reference != (x.References != nil) {
-		word := map[bool]string{true: "references to uploaded CAs", false: "certificates"}
-		list = append(list, fmt.Sprintf("%s instead of %s", word[x.References != nil], word[g.Reference]))
-	}
-	want := g.Shape.settings(g.Tags, g.Desired)
-	return append(list, want.drift(settings{have.Capabilities, have.Reprovision, have.Allocation, have.Hubs, have.Twin, have.CustomAllocation})...)
+// settingsOfGroup are the settings of a group that is there.
+func settingsOfGroup(g dps.Group) settings {
+	return settings{g.Capabilities, g.Reprovision, g.Allocation, g.Hubs, g.Twin, g.CustomAllocation}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -31,39 +32,15 @@ func (r *Registrar) checkAnchors(ctx context.Context, have []string, anchors []A
 			continue
 		}
 		removed = append(removed, h)
-		a, ours := r.ours(h)
-		if !ours {
-			if r.bundled != nil {
-				why = append(why, fmt.Sprintf("the slot of %s would be emptied, of which the bundle knows nothing", h))
-			}
-			continue
-		}
-		text, err := r.liveText(ctx, a.Certificate)
+		text, err := r.below.keeps(ctx, h)
 		if err != nil {
 			return "", nil, err
 		}
 		if text != "" {
-			why = append(why, fmt.Sprintf("anchor %q cannot go: %s; let them renew first, or revoke them", a.Name, text))
+			why = append(why, fmt.Sprintf("anchor %q cannot go: %s", r.nameOfAnchor(h), text))
 		}
 	}
 	return strings.Join(why, "; "), removed, nil
-}
-
-// names writes anchors for people: our authorities' names, or the SHA-256 of a
-// stranger.
-func (r *Registrar) names(anchors []string) string {
-	var list []string
-	for _, h := range anchors {
-		list = append(list, r.nameOfAnchor(h))
-	}
-	return strings.Join(list, ", ")
-}
-
-func (r *Registrar) nameOfAnchor(sha256 string) string {
-	if a, ok := r.ours(sha256); ok {
-		return a.Name
-	}
-	return sha256
 }
 
 // nearest is the group on which the first certificate of a path stands, as DPS looks
@@ -73,7 +50,7 @@ func (r *Registrar) nameOfAnchor(sha256 string) string {
 func nearest(path []*x509.Certificate, groups map[string][]string) (id, anchor string) {
 	for _, c := range path {
 		sha := SHA256(c)
-		for _, id := range sortedIDs(groups) {
+		for _, id := range slices.Sorted(maps.Keys(groups)) {
 			if slices.Contains(groups[id], sha) {
 				return id, sha
 			}
@@ -82,15 +59,45 @@ func nearest(path []*x509.Certificate, groups map[string][]string) (id, anchor s
 	return "", ""
 }
 
-func sortedIDs(groups map[string][]string) []string {
-	ids := make([]string, 0, len(groups))
-	for id := range groups {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
+// pemOf is a certificate, given in DER, in PEM.
+func pemOf(der []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
-func pemOf(c *x509.Certificate) string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
+// anchored is the target with the anchors of groups that name none: the root of what
+// their labels issue by.
+func (r *Registrar) anchored(t Target) (Target, error) {
+	t.Groups = slices.Clone(t.Groups)
+	for i, g := range t.Groups {
+		if g.deleted() || len(g.Anchors) > 0 {
+			continue
+		}
+		root := ""
+		for _, label := range g.Labels {
+			of, err := r.rootOf(label)
+			switch {
+			case err != nil:
+				return t, fmt.Errorf("group %q: it names no anchors: %w", g.ID, err)
+			case root != "" && of != root:
+				return t, fmt.Errorf("group %q: it names no anchors, and its labels %q and %q lead to the roots %q and %q: name the anchors", g.ID, g.Labels[0], label, root, of)
+			}
+			root = of
+		}
+		t.Groups[i].Anchors = []string{root}
+	}
+	return t, nil
+}
+
+// rootOf is the root above the issuing CA of a label.
+func (r *Registrar) rootOf(label string) (string, error) {
+	issuing, err := r.issuerOf(label)
+	if err != nil {
+		return "", err
+	}
+	path := issuing.path()
+	root, ok := r.ours(SHA256(path[len(path)-1]))
+	if !ok {
+		return "", fmt.Errorf("the root of label %q is no authority here: name the anchors", label)
+	}
+	return root.Name, nil
 }

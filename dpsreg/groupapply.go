@@ -58,6 +58,13 @@ func (r *Registrar) examineGroup(ctx context.Context, s *session, g Group, o *ob
 		return change, nil, nil
 	}
 
+	why, err := r.strayOrder(ctx, s.target, g, o)
+	switch {
+	case err != nil:
+		return change, nil, err
+	case why != "":
+		return refuse(why)
+	}
 	have := o.group(g.ID)
 	var there []string
 	if have == nil {
@@ -68,7 +75,7 @@ func (r *Registrar) examineGroup(ctx context.Context, s *session, g Group, o *ob
 		}
 		there = o.anchors(*have)
 		change.Before = r.describe(there, have.Attestation.X509 != nil && have.Attestation.X509.References != nil, or(have.Status, dps.Enabled),
-			settings{have.Capabilities, have.Reprovision, have.Allocation, have.Hubs, have.Twin, have.CustomAllocation})
+			settingsOfGroup(*have))
 		refused, removed, err := r.checkAnchors(ctx, there, anchors)
 		if err != nil {
 			return change, nil, err
@@ -76,10 +83,11 @@ func (r *Registrar) examineGroup(ctx context.Context, s *session, g Group, o *ob
 		if refused != "" {
 			return refuse(refused)
 		}
-		drift := g.drift(*have)
-		if !slices.Equal(there, want) || len(drift) > 0 {
-			change.Action = reconcile.Update
-			change.Destructive = len(removed) > 0 || g.Disabled && !strings.EqualFold(have.Status, dps.Disabled)
+		if text := r.change(g, *have, there, want); text != "" {
+			change.Action, change.After = reconcile.Update, text+"\n"+change.After
+			// Who disabled it at DPS may have had a reason, such as a CA that is compromised:
+			// to let its devices in again takes as many as to keep them out.
+			change.Destructive = len(removed) > 0 || g.Disabled != strings.EqualFold(have.Status, dps.Disabled)
 		}
 	}
 
@@ -179,7 +187,7 @@ func (r *Registrar) groupDeletion(s *session, g Group) resource {
 			}
 			change.Action, change.Destructive = reconcile.Delete, true
 			change.Before = r.describe(o.anchors(*have), have.Attestation.X509 != nil && have.Attestation.X509.References != nil, or(have.Status, dps.Enabled),
-				settings{have.Capabilities, have.Reprovision, have.Allocation, have.Hubs, have.Twin, have.CustomAllocation})
+				settingsOfGroup(*have))
 			change.After = absent + "; its devices cannot register again"
 			return change, func(ctx context.Context) error {
 				err := s.dps.DeleteGroup(ctx, g.ID, have.Etag)

@@ -2,7 +2,6 @@ package dpsreg
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -21,12 +20,9 @@ const handoverTimeout = 10 * time.Second
 //
 // It is for renewals. A device that has no certificate yet loses nothing by waiting for
 // its task.
-func (r *Registrar) Handover(ctx context.Context, t Target, c ledger.Certificate) error {
+func (ds *Devices) Handover(ctx context.Context, t Target, c ledger.Certificate) error {
 	if !t.Enrolled(c) {
 		return nil
-	}
-	if r.cfg.Records == nil {
-		return errors.New("dpsreg: Config.Records is not set")
 	}
 	all, err := newestFirst([]ledger.Certificate{c})
 	switch {
@@ -37,19 +33,19 @@ func (r *Registrar) Handover(ctx context.Context, t Target, c ledger.Certificate
 	case all[0].id == "":
 		return nil // it could not register before either
 	}
-	ctx, cancel := context.WithTimeout(ctx, handoverTimeout)
+	ctx, cancel := context.WithTimeout(urgent(ctx), handoverTimeout)
 	defer cancel()
-	s, err := r.session(ctx, t)
+	s, err := ds.conn.session(t)
 	if err != nil {
 		return err
 	}
-	o, err := r.settleOne(ctx, s, c.Device, all[0].id, false)
+	o, err := ds.settleOne(ctx, s, c.Device, all[0].id, false)
 	if err != nil {
 		return fmt.Errorf("DPS target %q: device %q: %w", t.Name, c.Device, err)
 	}
-	if w := o.now[0]; w.Kind != Pinned || !slices.ContainsFunc(w.Certificates, func(in ledger.Certificate) bool { return in.Serial == c.Serial }) {
+	if w := o.now[0]; w.Kind != wantPinned || !slices.ContainsFunc(w.Certificates, func(in ledger.Certificate) bool { return in.Serial == c.Serial }) {
 		why := "newer ones have taken its place"
-		if w.Kind == Blocked {
+		if w.Kind == wantBlocked {
 			why = "the device is " + w.Reason
 		}
 		return fmt.Errorf("DPS target %q: device %q: certificate %s does not let it in: %s", t.Name, c.Device, c.Serial, why)

@@ -24,7 +24,7 @@ func TestHandover(t *testing.T) {
 
 	w.advance(time.Hour)
 	renewed := w.renew(old)
-	r := w.registrar()
+	r := w.devices()
 	for range 2 { // the same again, for a repeated request
 		w.ok(r.Handover(t.Context(), target, renewed.Certificate))
 		w.want(w.enrollment("pump-1"), "pinned", dps.Enabled, "0 1", old, renewed)
@@ -38,7 +38,7 @@ func TestHandover(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r = w.registrar() // its token is old
+	r = w.devices() // its token is old
 	drift, err := r.Reconcile(t.Context(), target)
 	w.ok(err)
 	if len(drift.Promoted) != 1 || drift.Promoted[0] != "pump-1" || len(drift.Repaired)+len(drift.Left) > 0 {
@@ -67,7 +67,7 @@ func TestHandoverMakes(t *testing.T) {
 	target := w.pinned()
 	old := w.issue("line", "pump-1", ofProfile("pinned"))
 	renewed := w.renew(old)
-	w.ok(w.registrar().Handover(t.Context(), target, renewed.Certificate))
+	w.ok(w.devices().Handover(t.Context(), target, renewed.Certificate))
 	w.want(w.enrollment("pump-1"), "pinned", dps.Enabled, "0 1", old, renewed)
 }
 
@@ -77,13 +77,13 @@ func TestHandoverRefuses(t *testing.T) {
 	target := w.pinned()
 	old := w.issue("line", "pump-1", ofProfile("pinned"))
 	first, second := w.renew(old), w.renew(old, func(c *ledger.Certificate) { c.IssuedAt = c.IssuedAt.Add(time.Second) })
-	err := w.registrar().Handover(t.Context(), target, first.Certificate)
+	err := w.devices().Handover(t.Context(), target, first.Certificate)
 	if err == nil || !strings.Contains(err.Error(), "newer ones have taken its place") {
 		t.Errorf("%v", err)
 	}
 	w.want(w.enrollment("pump-1"), "pinned", dps.Enabled, "0 2", old, first, second)
 	w.hold("pump-1", ledger.Held)
-	err = w.registrar().Handover(t.Context(), target, second.Certificate)
+	err = w.devices().Handover(t.Context(), target, second.Certificate)
 	if err == nil || !strings.Contains(err.Error(), "the device is held") {
 		t.Errorf("%v", err)
 	}
@@ -92,7 +92,7 @@ func TestHandoverRefuses(t *testing.T) {
 	stranger := w.certify("line", "stranger")
 	d := w.issue("line", "pump-2", ofProfile("pinned"))
 	w.operator("pump-2", clientSlots(stranger))
-	if err := w.registrar().Handover(t.Context(), target, d.Certificate); err == nil || !strings.Contains(err.Error(), "not mintmark's") {
+	if err := w.devices().Handover(t.Context(), target, d.Certificate); err == nil || !strings.Contains(err.Error(), "not mintmark's") {
 		t.Errorf("%v", err)
 	}
 }
@@ -108,7 +108,7 @@ func TestHandoverOfOthers(t *testing.T) {
 		w.issue("line", "pump 2", ofProfile("pinned")),
 		w.issue("line", "pump-3", ofProfile("pinned"), func(c *ledger.Certificate) { c.Purpose = ledger.ForGateway }),
 	} {
-		w.ok(w.registrar().Handover(t.Context(), target, d.Certificate))
+		w.ok(w.devices().Handover(t.Context(), target, d.Certificate))
 	}
 	if made := w.sim.Calls()[calls:]; len(made) > 0 {
 		t.Errorf("%v", made)
@@ -135,7 +135,7 @@ func TestHandoverRaces(t *testing.T) {
 			renewed := w.renew(old)
 			tt.before(w, renewed)
 			w.sim.Inject(tt.fault)
-			w.ok(w.registrar().Handover(t.Context(), target, renewed.Certificate))
+			w.ok(w.devices().Handover(t.Context(), target, renewed.Certificate))
 			w.want(w.enrollment("pump-1"), "pinned", dps.Enabled, "0 1", old, renewed)
 		})
 	}
@@ -154,18 +154,18 @@ func TestHandoverAway(t *testing.T) {
 	w.tell(target, "pump-1")
 	renewed := w.renew(old)
 	w.sim.Inject(dpssim.Fault{Operation: "enrollments.put", Status: 500})
-	if err := w.registrar().Handover(t.Context(), target, renewed.Certificate); err == nil {
+	if err := w.devices().Handover(t.Context(), target, renewed.Certificate); err == nil {
 		t.Error("it was told to nobody")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := w.registrar().Handover(ctx, target, renewed.Certificate); err == nil {
+	if err := w.devices().Handover(ctx, target, renewed.Certificate); err == nil {
 		t.Error("nobody waited for it")
 	}
 	w.want(w.enrollment("pump-1"), "pinned", dps.Enabled, "0 -", old, renewed)
 }
 
-// TestTasksFor: only what concerns a target is told.
+// TestTasksFor: only what concerns a target is told. What is urgent has a ! here.
 func TestTasksFor(t *testing.T) {
 	w := newWorld(t)
 	pins := dpsreg.Target{Name: "pins", Enrollments: []dpsreg.Enrollment{{Name: "pins", Profiles: []string{"pinned"}}}}
@@ -173,22 +173,22 @@ func TestTasksFor(t *testing.T) {
 	line := dpsreg.Target{Name: "line", Groups: []dpsreg.Group{{ID: "auto", Anchors: []string{"auto"}}, {ID: "line", Anchors: []string{"lone", "line"}}}}
 	other := dpsreg.Target{Name: "other", Groups: []dpsreg.Group{{ID: "gone", Anchors: []string{"no such authority"}}, {ID: "two", Anchors: []string{"root2"}}}}
 	all := []dpsreg.Target{pins, root, line, other}
-	r := w.registrar()
+	r := w.devices()
 	boot := ledger.Certificate{Purpose: ledger.ForDevice, Device: "pump-1", Issuer: "line", Profile: "device", State: ledger.Valid, Requester: ledger.Requester{Kind: "order"}}
 	for _, tt := range []struct {
 		name   string
 		change func(*ledger.Certificate)
 		want   string
 	}{
-		{"bootstrapped", func(*ledger.Certificate) {}, "root line"},
+		{"bootstrapped", func(*ledger.Certificate) {}, "root! line!"},
 		{"renewed by itself", func(c *ledger.Certificate) { c.Requester.Kind = "certificate" }, ""},
-		{"under another root", func(c *ledger.Certificate) { c.Issuer = "line2" }, "other"},
+		{"under another root", func(c *ledger.Certificate) { c.Issuer = "line2" }, "other!"},
 		{"under no CA of ours", func(c *ledger.Certificate) { c.Issuer = "unknown" }, ""},
-		{"under the root itself", func(c *ledger.Certificate) { c.Issuer = "root" }, "root"},
-		{"pinned", func(c *ledger.Certificate) { c.Profile = "pinned" }, "pins root line"},
+		{"under the root itself", func(c *ledger.Certificate) { c.Issuer = "root" }, "root!"},
+		{"pinned", func(c *ledger.Certificate) { c.Profile = "pinned" }, "pins root! line!"},
 		{"pinned, renewed by itself", func(c *ledger.Certificate) { c.Profile, c.Requester.Kind = "pinned", "certificate" }, "pins"},
-		{"revoked", func(c *ledger.Certificate) { c.State = ledger.Revoked }, "pins root line other"},
-		{"revoked, renewed by itself", func(c *ledger.Certificate) { c.State, c.Requester.Kind = ledger.Revoked, "certificate" }, "pins root line other"},
+		{"revoked", func(c *ledger.Certificate) { c.State = ledger.Revoked }, "pins! root! line! other!"},
+		{"revoked, renewed by itself", func(c *ledger.Certificate) { c.State, c.Requester.Kind = ledger.Revoked, "certificate" }, "pins! root! line! other!"},
 		{"of a gateway", func(c *ledger.Certificate) { c.Purpose = ledger.ForGateway }, ""},
 		{"of a gateway, revoked", func(c *ledger.Certificate) { c.Purpose, c.State = ledger.ForGateway, ledger.Revoked }, ""},
 		{"of a server", func(c *ledger.Certificate) { c.Purpose, c.Device = ledger.ForServer, "" }, ""},
@@ -200,13 +200,13 @@ func TestTasksFor(t *testing.T) {
 			if task.Key != "device/pump-1" || string(task.Payload) != `{"id":"pump-1"}` {
 				t.Errorf("%s: %+v", tt.name, task)
 			}
-			got = append(got, strings.TrimPrefix(task.Kind, "azure/"))
+			got = append(got, strings.Replace(strings.TrimPrefix(task.Kind, "azure/"), "/urgent", "!", 1))
 		}
 		if strings.Join(got, " ") != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
 		}
 	}
-	if tasks := dpsreg.TasksForDevice(all, "pump-1"); len(tasks) != 4 {
+	if tasks := dpsreg.TasksForDevice(all, "pump-1"); len(tasks) != 4 || tasks[1].Kind != dpsreg.UrgentKind(root) {
 		t.Errorf("%+v", tasks)
 	}
 }
@@ -215,7 +215,7 @@ func TestTasksFor(t *testing.T) {
 func BenchmarkTasksFor(b *testing.B) {
 	w := newWorld(b)
 	targets := []dpsreg.Target{{Name: "root", Groups: []dpsreg.Group{{ID: "all", Anchors: []string{"root"}}}}}
-	r := w.registrar()
+	r := w.devices()
 	c := ledger.Certificate{Purpose: ledger.ForDevice, Device: "pump-1", Issuer: "line", State: ledger.Valid, Requester: ledger.Requester{Kind: "order"}}
 	b.ReportAllocs()
 	for b.Loop() {

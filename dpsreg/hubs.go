@@ -27,7 +27,7 @@ type place struct {
 // individual enrollment is made for a device that came in by a group, or deleted, is
 // not documented: without one, every configured hub is asked for the id that
 // the device gets. The thumbprint decides in the end.
-func (r *Registrar) places(ctx context.Context, s *session, device string, w settled) ([]place, error) {
+func (ds *Devices) places(ctx context.Context, s *session, device string, w settled) ([]place, error) {
 	if len(s.target.Hubs) == 0 {
 		return nil, nil
 	}
@@ -43,7 +43,7 @@ func (r *Registrar) places(ctx context.Context, s *session, device string, w set
 			}
 		}
 		if len(all) == 0 {
-			r.logger(s, device).Info("the device is at a hub that is not configured", "hub", state.AssignedHub)
+			ds.logger(s, device).Info("the device is at a hub that is not configured", "hub", state.AssignedHub)
 		}
 		return all, nil
 	}
@@ -56,20 +56,20 @@ func (r *Registrar) places(ctx context.Context, s *session, device string, w set
 // stop disables the identities of a blocked device, whatever became of its enrollment. A
 // hub lets a device in by the thumbprint that its identity had at the last registration,
 // and asks DPS nothing.
-func (r *Registrar) stop(ctx context.Context, s *session, blocked standing, o *outcome) error {
+func (ds *Devices) stop(ctx context.Context, s *session, d standing, o *outcome) error {
 	var errs []error
-	for _, w := range blocked.wants {
-		at := settled{Want: w}
+	for _, w := range d.wants {
+		at := settled{want: w}
 		for _, now := range o.now {
 			if now.RegistrationID == w.RegistrationID {
 				at = now
 			}
 		}
-		if at.Kind != Blocked {
+		if at.Kind != wantBlocked {
 			continue
 		}
-		device := blocked.device.ID
-		err := r.untilCalm(ctx, func() (bool, error) { return false, r.atHubs(ctx, s, device, at, o) })
+		device := d.device.ID
+		err := untilCalm(ctx, func() (bool, error) { return false, ds.atHubs(ctx, s, device, at, o) })
 		if err != nil {
 			errs = append(errs, fmt.Errorf("device %q: %w", device, err))
 		}
@@ -80,8 +80,8 @@ func (r *Registrar) stop(ctx context.Context, s *session, blocked standing, o *o
 // atHubs enables or disables a device's identities, as the ledger has the device then.
 // As in settleOne, an identity is read before the ledger, and the ledger once more after
 // the change.
-func (r *Registrar) atHubs(ctx context.Context, s *session, device string, w settled, o *outcome) error {
-	places, err := r.places(ctx, s, device, w)
+func (ds *Devices) atHubs(ctx context.Context, s *session, device string, w settled, o *outcome) error {
+	places, err := ds.places(ctx, s, device, w)
 	if err != nil {
 		return err
 	}
@@ -93,14 +93,14 @@ func (r *Registrar) atHubs(ctx context.Context, s *session, device string, w set
 		if err != nil {
 			return fmt.Errorf("reading identity %q at %s: %w", p.id, p.host, err)
 		}
-		d, err := r.standing(ctx, s.target, device)
+		d, err := ds.standing(ctx, s.target, device)
 		if err != nil {
 			return err
 		}
 		status, reason := d.statusOf(identity, w.RegistrationID)
 		if status == "" {
 			if d.blocked() && identity.Status != hub.Disabled {
-				r.logger(s, device).Info("the identity at the hub is left alone: it has no certificate of the device", "hub", p.host, "identity", p.id)
+				ds.logger(s, device).Info("the identity at the hub is left alone: it has no certificate of the device", "hub", p.host, "identity", p.id)
 			}
 			continue
 		}
@@ -112,8 +112,8 @@ func (r *Registrar) atHubs(ctx context.Context, s *session, device string, w set
 			return fmt.Errorf("identity %q at %s: %w", p.id, p.host, err)
 		}
 		o.did, o.more = append(o.did, status+" at "+p.host), true
-		r.logger(s, device).Info("identity at the hub changed", "hub", p.host, "identity", p.id, "status", status)
-		now, err := r.standing(ctx, s.target, device)
+		ds.logger(s, device).Info("identity at the hub changed", "hub", p.host, "identity", p.id, "status", status)
+		now, err := ds.standing(ctx, s.target, device)
 		if err != nil {
 			return err
 		}
@@ -125,14 +125,17 @@ func (r *Registrar) atHubs(ctx context.Context, s *session, device string, w set
 }
 
 // statusOf is what becomes of an identity; empty if it stays as it is. That of a blocked
-// device is disabled, if it has a certificate of the device. That of another is
-// enabled, if it was we who disabled it.
+// device is disabled, and that of another is enabled if it was we who disabled it; both
+// only if it has a certificate of the device.
 func (d standing) statusOf(identity hub.Device, registrationID string) (status, reason string) {
+	if !d.owns(identity.Primary) && !d.owns(identity.Secondary) {
+		return "", ""
+	}
 	off := identity.Status == hub.Disabled
 	switch w, _ := d.want(registrationID); {
-	case w.Kind == Blocked && !off && (d.owns(identity.Primary) || d.owns(identity.Secondary)):
+	case w.Kind == wantBlocked && !off:
 		return hub.Disabled, reasonPrefix + w.Reason
-	case w.Kind != Blocked && off && strings.HasPrefix(identity.StatusReason, reasonPrefix):
+	case w.Kind != wantBlocked && off && strings.HasPrefix(identity.StatusReason, reasonPrefix):
 		return hub.Enabled, ""
 	}
 	return "", ""

@@ -14,6 +14,7 @@ import (
 	"mintmark/dpsreg"
 	"mintmark/dpsreg/dpssim"
 	"mintmark/internal/ledger"
+	"mintmark/internal/reconcile"
 )
 
 // life is one of everything that a server does at a target, in steps: CAs and groups
@@ -69,7 +70,7 @@ func (h injected) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-type doing func(context.Context, *world, *dpsreg.Registrar) error
+type doing func(context.Context, *world) error
 
 // newLife makes certificates and one ledger for each step. The clock of a step is a day
 // after that of the one before.
@@ -87,15 +88,15 @@ func newLife(t *testing.T) *life {
 
 	one := base.wantedTarget()
 	tell := func(names ...string) doing {
-		return func(ctx context.Context, w *world, r *dpsreg.Registrar) error {
-			return errors.Join(w.deliverIn(ctx, r, w.reach(one), names...)...)
+		return func(ctx context.Context, w *world) error {
+			return errors.Join(w.deliverIn(ctx, w.devices(), w.reach(one), names...)...)
 		}
 	}
 	apply := func(change func(*dpsreg.Target)) doing {
-		return func(ctx context.Context, w *world, r *dpsreg.Registrar) error {
+		return func(ctx context.Context, w *world) error {
 			target := w.reach(one)
 			change(&target)
-			_, err := r.Apply(ctx, target, dpsreg.Agreed{Destructive: true}, nil)
+			_, err := w.registrar().Apply(ctx, target, reconcile.Agreed{Destructive: true}, nil)
 			return err
 		}
 	}
@@ -138,8 +139,8 @@ func newLife(t *testing.T) *life {
 			})
 		}
 		w.record(renewed)
-	}, register(first, second, third, held, revoked, lively), func(ctx context.Context, w *world, r *dpsreg.Registrar) error {
-		return r.Handover(ctx, w.reach(one), renewed.Certificate)
+	}, register(first, second, third, held, revoked, lively), func(ctx context.Context, w *world) error {
+		return w.devices().Handover(ctx, w.reach(one), renewed.Certificate)
 	})
 	step("promotion", nil, func(w *world) { register(renewed)(w) }, tell("pinned-1"))
 	step("hold", func(w *world) { w.hold("group-1", ledger.Held) }, nil, tell("group-1"))
@@ -154,10 +155,10 @@ func newLife(t *testing.T) *life {
 		}
 		w.record(superseded)
 	}, nil, tell("group-2"))
-	step("no enrollment any more", nil, nil, func(ctx context.Context, w *world, r *dpsreg.Registrar) error {
+	step("no enrollment any more", nil, nil, func(ctx context.Context, w *world) error {
 		target := w.reach(one)
 		target.Enrollments[0].Profiles = []string{"another"}
-		return errors.Join(w.deliverIn(ctx, r, target, "pinned-1", "pinned-2")...)
+		return errors.Join(w.deliverIn(ctx, w.devices(), target, "pinned-1", "pinned-2")...)
 	})
 	step("second slot", func(w *world) { w.record(moved) }, nil, apply(func(t *dpsreg.Target) { t.Groups[0].Anchors = []string{"line", "next"} }))
 	step("promoted CA", nil, nil, apply(func(t *dpsreg.Target) { t.Groups[0].Anchors = []string{"next", "line"} }))
@@ -172,8 +173,8 @@ func newLife(t *testing.T) *life {
 	step("comparison", nil, func(w *world) {
 		// Somebody takes the block of a device away and enables another.
 		w.spoil("pinned-3")
-	}, func(ctx context.Context, w *world, r *dpsreg.Registrar) error {
-		drift, err := r.Reconcile(ctx, w.reach(one))
+	}, func(ctx context.Context, w *world) error {
+		drift, err := w.devices().Reconcile(ctx, w.reach(one))
 		if err == nil && len(drift.Left) > 0 {
 			err = fmt.Errorf("left: %v", drift.Left) // by a call that failed
 		}
@@ -245,7 +246,7 @@ func (l *life) run(t *testing.T, n int, d disturbance) (states []string, calls [
 		end = cancel
 		mu.Unlock()
 		from := len(w.sim.Calls())
-		err := step.do(ctx, w, w.registrar())
+		err := step.do(ctx, w)
 		cancel()
 		calls = append(calls, w.sim.Calls()[from:])
 		w.sim.ClearFaults()
@@ -253,7 +254,7 @@ func (l *life) run(t *testing.T, n int, d disturbance) (states []string, calls [
 			if again > 2 || n < 0 {
 				t.Fatalf("%s of call %d: step %q cannot be resumed: %v", d.name, n+1, step.name, err)
 			}
-			err = step.do(t.Context(), w, w.registrar())
+			err = step.do(t.Context(), w)
 		}
 		states = append(states, w.state())
 	}

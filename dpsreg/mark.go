@@ -28,6 +28,9 @@ type mark struct {
 	device string // empty for the registration id
 }
 
+// owner is the device that an enrollment of ours is there for.
+func (m mark) owner(registrationID string) string { return or(m.device, registrationID) }
+
 // markOf reads the mark of an enrollment. What cannot be read, or is none of ours, is no
 // mark.
 func markOf(e dps.Enrollment) mark {

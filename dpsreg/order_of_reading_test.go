@@ -40,9 +40,7 @@ func TestOlderNeverOverwrites(t *testing.T) {
 		w.tell(target, "pump-1")
 	}
 	slow := &overtaken{Records: w.ledger(), then: hold}
-	w.configure = append(w.configure, func(c *dpsreg.Config) { c.Records = slow })
-	r := w.registrar()
-	w.configure = nil
+	r := w.devicesOf(slow)
 	if err := r.Handover(t.Context(), target, renewed.Certificate); err == nil {
 		t.Error("a held device gets a certificate that lets it in")
 	}
@@ -81,7 +79,7 @@ func TestReconcileHubs(t *testing.T) {
 	w.ok(err)
 	_, err = w.hub(state.AssignedHub).SetStatus(t.Context(), identity, "enabled", "")
 	w.ok(err)
-	drift, err := w.registrar().Reconcile(t.Context(), target)
+	drift, err := w.devices().Reconcile(t.Context(), target)
 	w.ok(err)
 	if len(drift.Repaired) != 1 || drift.Repaired[0].What != "disabled at "+state.AssignedHub {
 		t.Errorf("%+v", drift)

@@ -16,7 +16,7 @@ var hubDeviceID = regexp.MustCompile(`^[A-Za-z0-9\-.%_*?!(),:=@$']{1,128}$`)
 // pin makes the individual enrollment of a pinned device, or brings one of ours to what
 // it should be. One that somebody has disabled at Azure stays disabled: only what was
 // disabled by a block is enabled again.
-func (d standing) pin(w Want, there dps.Enrollment, m mark) (step, error) {
+func (d standing) pin(w want, there dps.Enrollment, m mark) (step, error) {
 	e := w.Enrollment
 	v := values{d.device, w.Certificates[0]}
 	id, err := v.text(e.DeviceID)
@@ -76,7 +76,7 @@ func (d standing) pin(w Want, there dps.Enrollment, m mark) (step, error) {
 
 // pinSlots puts the certificates that let the device in into an enrollment. moved is true if
 // there were others, or in other places; swapped if they only changed places.
-func pinSlots(w Want, next *dps.Enrollment, there dps.Enrollment) (swapped, moved bool) {
+func pinSlots(w want, next *dps.Enrollment, there dps.Enrollment) (swapped, moved bool) {
 	primary, secondary := slots(w.Certificates, there.Registration)
 	next.Attestation = dps.Attestation{Type: "x509", X509: &dps.X509{Client: wireSlots(primary, secondary)}}
 	print := func(c *ledger.Certificate) string {
@@ -93,7 +93,7 @@ func pinSlots(w Want, next *dps.Enrollment, there dps.Enrollment) (swapped, move
 
 // pinForeign reports whether a device is let in by an enrollment that is another's, which
 // is never changed.
-func (d standing) pinForeign(w Want, there dps.Enrollment) error {
+func pinForeign(w want, there dps.Enrollment) error {
 	first, second, ok := inSlots(there)
 	switch {
 	case disabled(there):

@@ -2,7 +2,9 @@ package dpsreg
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"mintmark/internal/ledger"
@@ -17,20 +19,20 @@ var fieldName = regexp.MustCompile(`^[^\x00-\x1f{}$]{1,64}$`)
 
 // checkPlaceholders says what is wrong with the placeholders of an enrollment.
 func (e Enrollment) checkPlaceholders() error {
-	bad := func(s string) bool { return CheckPlaceholders(s) != nil }
+	bad := func(s string) bool { return checkPlaceholders(s) != nil }
 	for _, in := range []struct {
 		name  string
 		value any
 	}{{"device id", e.DeviceID}, {"tags", e.Tags}, {"desired", e.Desired}} {
 		if text := findText(in.value, bad); text != "" {
-			return fmt.Errorf("%s: %w", in.name, CheckPlaceholders(text))
+			return fmt.Errorf("%s: %w", in.name, checkPlaceholders(text))
 		}
 	}
 	return nil
 }
 
-// CheckPlaceholders says what is wrong with a text that may have placeholders in it.
-func CheckPlaceholders(text string) error {
+// checkPlaceholders says what is wrong with a text that may have placeholders in it.
+func checkPlaceholders(text string) error {
 	_, err := replacePlaceholders(text, func(name string) (string, error) { return name, nil })
 	return err
 }
@@ -100,7 +102,7 @@ func (v values) object(m map[string]any) (map[string]any, error) {
 		return nil, nil
 	}
 	out := make(map[string]any, len(m))
-	for _, k := range sortedKeys(m) {
+	for _, k := range slices.Sorted(maps.Keys(m)) {
 		replaced, err := v.any(m[k])
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", k, err)

@@ -37,7 +37,7 @@ func TestPlaceholders(t *testing.T) {
 		if got != want {
 			t.Errorf("%q: %q instead of %q", text, got, want)
 		}
-		if err := CheckPlaceholders(text); err != nil {
+		if err := checkPlaceholders(text); err != nil {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
@@ -53,7 +53,7 @@ func TestPlaceholders(t *testing.T) {
 		"${field." + strings.Repeat("x", 65) + "}": "no name of a field",
 		"${${device}}": "there is no",
 	} {
-		if err := CheckPlaceholders(text); err == nil || !strings.Contains(err.Error(), want) {
+		if err := checkPlaceholders(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", text, err)
 		}
 		if got, err := someValues.text(text); err == nil {
@@ -128,7 +128,7 @@ func FuzzPlaceholders(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		checked := CheckPlaceholders(text)
+		checked := checkPlaceholders(text)
 		got, err := someValues.text(text)
 		if checked != nil && err == nil {
 			t.Errorf("%q is refused (%v) and replaced by %q", text, checked, got)

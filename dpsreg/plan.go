@@ -3,7 +3,6 @@ package dpsreg
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"mintmark/internal/reconcile"
 )
@@ -41,12 +40,13 @@ type examined struct {
 
 // examine reads everything that a target consists of and makes its plan.
 func (r *Registrar) examine(ctx context.Context, t Target) (examined, error) {
-	if err := r.Check(t); err != nil {
+	t, err := r.checked(t)
+	if err != nil {
 		return examined{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Deadline)
+	ctx, cancel := context.WithTimeout(ctx, r.conn.cfg.Deadline)
 	defer cancel()
-	s, err := r.session(ctx, t)
+	s, err := r.conn.session(t)
 	if err != nil {
 		return examined{}, err
 	}
@@ -86,7 +86,7 @@ func (r *Registrar) warn(ctx context.Context, t Target, changes []reconcile.Chan
 		}
 		for _, ca := range t.CAs {
 			a := all[ca.Authority]
-			if caSubject(ca, ca.nameOf(a)) != c.Subject {
+			if caSubject(ca, ca.NameAtDPS(a.Certificate)) != c.Subject {
 				continue
 			}
 			text, err := r.expiryText(ctx, a)
@@ -103,26 +103,12 @@ func (r *Registrar) warn(ctx context.Context, t Target, changes []reconcile.Chan
 
 // expiryText says whether a CA ends too early; empty if it does not.
 func (r *Registrar) expiryText(ctx context.Context, a Authority) (string, error) {
-	if r.cfg.Now().After(a.Certificate.NotAfter) {
+	if r.conn.cfg.Now().After(a.Certificate.NotAfter) {
 		return fmt.Sprintf("%q expired on %s", a.Name, day(a.Certificate.NotAfter)), nil
 	}
-	early, err := r.outlived(ctx, a.Certificate)
+	early, err := r.below.outlived(ctx, a.Certificate)
 	if err != nil || !early {
 		return "", err
 	}
 	return fmt.Sprintf("%q expires on %s, before certificates of devices below it do", a.Name, day(a.Certificate.NotAfter)), nil
-}
-
-// Refusals is an error that names everything in a plan that cannot be done; nil if all
-// can.
-func Refusals(plan reconcile.Plan) error {
-	refused := plan.Refused()
-	if len(refused) == 0 {
-		return nil
-	}
-	lines := make([]string, 0, len(refused))
-	for _, c := range refused {
-		lines = append(lines, fmt.Sprintf("%s %s: %s", c.Kind, c.Subject, c.After))
-	}
-	return fmt.Errorf("DPS target %q: nothing was changed, because this cannot be done:\n%s", plan.Target, strings.Join(lines, "\n"))
 }

@@ -3,6 +3,7 @@ package dpsreg
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -10,13 +11,26 @@ import (
 // Check reports everything that is wrong with a target: Validate, and whether the CAs
 // that it names are there and may be used so. It makes no call.
 func (r *Registrar) Check(t Target) error {
+	_, err := r.checked(t)
+	return err
+}
+
+// checked is a target in which nothing is wrong, with all anchors filled in.
+func (r *Registrar) checked(t Target) (Target, error) {
 	if err := t.Validate(); err != nil {
-		return err
+		return Target{}, err
 	}
-	if err := errors.Join(r.checkAuthorities(t), r.checkLabels(t)); err != nil {
-		return fmt.Errorf("DPS target %q: %w", t.Name, err)
+	t, err := r.anchored(t)
+	if err == nil {
+		err = t.checkGroups()
 	}
-	return nil
+	if err == nil {
+		err = errors.Join(r.checkAuthorities(t), r.checkLabels(t))
+	}
+	if err != nil {
+		return Target{}, fmt.Errorf("DPS target %q: %w", t.Name, err)
+	}
+	return t, nil
 }
 
 func (r *Registrar) checkAuthorities(t Target) error {
@@ -30,7 +44,7 @@ func (r *Registrar) checkAuthorities(t Target) error {
 			add("CA %q: there is no authority of that name", ca.Authority)
 			continue
 		}
-		name := ca.nameOf(a)
+		name := ca.NameAtDPS(a.Certificate)
 		if !certificatePattern.MatchString(name) {
 			add("CA %q: the name %q at DPS must be 1 to 256 letters, digits and . _ -: set name", ca.Authority, name)
 		}
@@ -38,8 +52,8 @@ func (r *Registrar) checkAuthorities(t Target) error {
 			add("CAs %q and %q have the name %q at DPS both", other, ca.Authority, name)
 		}
 		names[strings.ToLower(name)] = ca.Authority
-		if !ca.deleted() && r.gateways(a) {
-			add("CA %q issues to gateways, each of which could then make devices of its own: verify the CA of the devices", ca.Authority)
+		if what := r.cfg.Strangers[ca.Authority]; what != "" && !ca.deleted() {
+			add("CA %q issues %s, with which others would come in as devices: verify the CA of the devices", ca.Authority, what)
 		}
 	}
 	stands := make(map[string]string) // group by SHA-256
@@ -53,11 +67,11 @@ func (r *Registrar) checkAuthorities(t Target) error {
 				add("group %q: there is no authority %q", g.ID, name)
 				continue
 			}
-			if r.gateways(a) {
-				add("group %q: anchor %q issues to gateways, each of which could then make devices of its own", g.ID, name)
+			if what := r.cfg.Strangers[name]; what != "" {
+				add("group %q: anchor %q issues %s, with which others would come in as devices", g.ID, name, what)
 			}
-			if below := r.gatewaysBelow(a); below != "" {
-				add("group %q: below anchor %q stands %q, which issues to gateways, each of which could then make devices of its own: give gateways a root of their own, or let the group stand on the CA of the devices", g.ID, name, below)
+			if below := r.strangersBelow(a); below != "" {
+				add("group %q: below anchor %q stands %q, which issues %s, with which others would come in as devices: give it a root of its own, or let the group stand on the CA of the devices", g.ID, name, below, r.cfg.Strangers[below])
 			}
 			sha := SHA256(a.Certificate)
 			if other, taken := stands[sha]; taken && other != g.ID {
@@ -69,13 +83,11 @@ func (r *Registrar) checkAuthorities(t Target) error {
 	return errors.Join(errs...)
 }
 
-// gateways reports whether an authority issues CA certificates to gateways.
-func (r *Registrar) gateways(a Authority) bool { return slices.Contains(r.cfg.Gateways, a.Name) }
-
-// gatewaysBelow names an authority below a that issues to gateways; empty if none does.
-func (r *Registrar) gatewaysBelow(a Authority) string {
+// strangersBelow names an authority below a that issues to others than devices; empty
+// if none does.
+func (r *Registrar) strangersBelow(a Authority) string {
 	all := r.authorities()
-	for _, name := range r.cfg.Gateways {
+	for _, name := range slices.Sorted(maps.Keys(r.cfg.Strangers)) {
 		if g, ok := all[name]; ok && name != a.Name && g.stands(a.Certificate) {
 			return name
 		}
@@ -109,16 +121,25 @@ func (r *Registrar) checkLabels(t Target) error {
 
 // leads is the group in which devices of a label end; empty for none.
 func (r *Registrar) leads(label string, groups map[string][]string) (id, anchor string, err error) {
-	issuer, ok := r.cfg.LabelIssuer[label]
-	if !ok {
-		return "", "", fmt.Errorf("there is no label %q", label)
-	}
-	a, ok := r.authorities()[issuer]
-	if !ok {
-		return "", "", fmt.Errorf("label %q: there is no authority %q", label, issuer)
+	a, err := r.issuerOf(label)
+	if err != nil {
+		return "", "", err
 	}
 	id, anchor = nearest(a.path(), groups)
 	return id, anchor, nil
+}
+
+// issuerOf is the issuing CA of a label.
+func (r *Registrar) issuerOf(label string) (Authority, error) {
+	issuer, ok := r.cfg.LabelIssuer[label]
+	if !ok {
+		return Authority{}, fmt.Errorf("there is no label %q", label)
+	}
+	a, ok := r.authorities()[issuer]
+	if !ok {
+		return Authority{}, fmt.Errorf("label %q: there is no authority %q", label, issuer)
+	}
+	return a, nil
 }
 
 // grounds are the anchors of every group by id: those that the target wants, and of

@@ -59,13 +59,10 @@ func checkProof(proof []byte, a Authority, code string, now time.Time) error {
 // Prove answers a request with the CAs' own keys. It refuses a certificate that is not
 // exactly the authority's, and a code that is none: a name of a device could look like
 // a code, but what is signed is of no use, since its key is thrown away. The proofs
-// live for as long as Config.Verification makes them.
+// live for as long as Config.Carried makes them.
 func (r *Registrar) Prove(ctx context.Context, request ProofRequest) (ProofRequest, error) {
 	if err := request.check(); err != nil {
 		return ProofRequest{}, err
-	}
-	if r.cfg.Verification == nil {
-		return ProofRequest{}, errors.New("no way to prove possession of a CA's key is configured")
 	}
 	all := r.authorities()
 	for _, p := range request.Proofs { // before the first signature
@@ -83,9 +80,9 @@ func (r *Registrar) Prove(ctx context.Context, request ProofRequest) (ProofReque
 	answer.Proofs = slices.Clone(request.Proofs)
 	for i, p := range answer.Proofs {
 		a := all[p.Authority]
-		proof, err := r.cfg.Verification(ctx, p.Authority, p.Code)
+		proof, err := r.cfg.Carried(ctx, p.Authority, p.Code)
 		if err == nil {
-			err = checkProof(proof, a, p.Code, r.cfg.Now())
+			err = checkProof(proof, a, p.Code, r.conn.cfg.Now())
 		}
 		if err != nil {
 			return ProofRequest{}, fmt.Errorf("proving possession of the key of %q: %w", p.Authority, err)
@@ -141,20 +138,24 @@ func (p ProofRequest) check() error {
 
 var sha256Pattern = regexp.MustCompile(`^[0-9A-Fa-f]{64}$`)
 
-// given is the proof that was brought for a certificate, if it is one that DPS could
-// take.
-func (r *Registrar) given(name string, a Authority) (Proof, bool) {
-	for _, p := range r.proofs {
-		if !strings.EqualFold(p.Name, name) || p.Certificate == "" || fold(p.SHA256) != SHA256(a.Certificate) {
-			continue
-		}
-		if err := checkProof([]byte(p.Certificate), a, p.Code, r.cfg.Now()); err != nil {
-			r.cfg.Logger.Warn("a proof of possession that was brought is of no use", "certificate", name, "error", err)
-			continue
-		}
-		return p, true
+// given is the proof that was brought for a certificate; nil for none.
+func (r *Registrar) given(name string) *Proof {
+	i := slices.IndexFunc(r.proofs, func(p Proof) bool { return strings.EqualFold(p.Name, name) })
+	if i < 0 {
+		return nil
 	}
-	return Proof{}, false
+	return &r.proofs[i]
+}
+
+// fits says why DPS cannot take a proof, whatever code it wants.
+func (p Proof) fits(a Authority, now time.Time) error {
+	switch {
+	case p.Certificate == "":
+		return errors.New("the file lacks the proof: it is a request, which is to be answered at the CA (azure bundle prove)")
+	case fold(p.SHA256) != SHA256(a.Certificate):
+		return fmt.Errorf("it is for the certificate with the SHA-256 %s", fold(p.SHA256))
+	}
+	return checkProof([]byte(p.Certificate), a, p.Code, now)
 }
 
 // strict reads one JSON value of known fields.

@@ -2,6 +2,7 @@ package dpsreg
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -13,7 +14,7 @@ import (
 type Pushing struct {
 	Identity Identity
 	Connect  Connect
-	// Secret is as Config.Secret. Must be set if Identity names a file.
+	// Secret is as Connecting.Secret. Must be set if Identity names a file.
 	Secret func(path string) ([]byte, error)
 	// Proofs are those that were made so far; zero for none.
 	Proofs ProofRequest
@@ -33,9 +34,9 @@ func PlanPush(ctx context.Context, b Bundle, p Pushing) (reconcile.Plan, error) 
 // Push applies a bundle with the proofs that there are, on a machine without the CA.
 // What still lacks a proof is in the request that it returns, with everything else
 // done that can be; what waits for it is in the plan as refused. A verification code
-// is asked for only where no proof is at hand, because asking may change it. A proof
-// that DPS does not take is asked for again.
-func Push(ctx context.Context, b Bundle, p Pushing, agreed Agreed, progress func(reconcile.Change)) (reconcile.Plan, ProofRequest, error) {
+// is asked for only where no proof is at hand, because asking ends the one before. A CA
+// whose proof DPS does not take is left as it is, with no word in the request.
+func Push(ctx context.Context, b Bundle, p Pushing, agreed reconcile.Agreed, progress func(reconcile.Change)) (reconcile.Plan, ProofRequest, error) {
 	request := ProofRequest{Version: bundleVersion, Target: b.Target.Name, Proofs: []Proof{}}
 	r, t, err := p.registrar(b)
 	if err != nil {
@@ -52,7 +53,14 @@ func Push(ctx context.Context, b Bundle, p Pushing, agreed Agreed, progress func
 
 // registrar is the bundle's, with credentials and proofs.
 func (p Pushing) registrar(b Bundle) (*Registrar, Target, error) {
-	r, err := b.registrar()
+	if p.Secret == nil {
+		p.Secret = func(string) ([]byte, error) { return nil, errors.New("there is no way to read secrets") }
+	}
+	c, err := NewConnections(Connecting{Secret: p.Secret, Now: p.Now, Logger: p.Logger})
+	if err != nil {
+		return nil, Target{}, err
+	}
+	r, err := b.registrar(c)
 	if err != nil {
 		return nil, Target{}, fmt.Errorf("reading the bundle: %w", err)
 	}
@@ -65,15 +73,6 @@ func (p Pushing) registrar(b Bundle) (*Registrar, Target, error) {
 		}
 	}
 	r.proofs = p.Proofs.Proofs
-	if p.Secret != nil {
-		r.cfg.Secret = p.Secret
-	}
-	if p.Now != nil {
-		r.cfg.Now = p.Now
-	}
-	if p.Logger != nil {
-		r.cfg.Logger = p.Logger
-	}
 	t := b.Target
 	t.Identity, t.Connect = p.Identity, p.Connect
 	return r, t, t.Validate()

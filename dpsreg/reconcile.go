@@ -3,9 +3,7 @@ package dpsreg
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"mintmark/dpsreg/dps"
@@ -18,23 +16,25 @@ const mostFindings = 1000
 // Reconcile compares every individual enrollment at the target with the ledger, both
 // ways, repairs what differs, promotes new certificates of devices that have
 // registered since they got them, and returns what it found. Enrollments that are not
-// ours are counted and left alone; so are those of ours whose device the ledger does not
-// know, because it may be an older ledger than the one that made them.
+// ours are counted and left alone, but for one that lets in a blocked device by its own
+// certificate: it is disabled, and enabled again with the device (blockForeign). Those of
+// ours whose device the ledger does not know are left alone, because it may be an older
+// ledger than the one that made them.
 //
 // It may run at the same time as Deliver, whose work it has done. It takes one call for
 // each 100 enrollments, some more for each device that differs and, with hubs
-// configured, some for each blocked device, whose identities are looked at. It needs 16
+// configured, some for each blocked device, whose identities are looked at. It needs 32
 // bytes of memory and what a map adds for each enrollment of ours. It ends early with ctx,
 // and returns what it has done by then with the error.
-func (r *Registrar) Reconcile(ctx context.Context, t Target) (Drift, error) {
-	run, err := r.compare(ctx, t)
+func (ds *Devices) Reconcile(ctx context.Context, t Target) (Drift, error) {
+	run, err := ds.compare(ctx, t)
 	return run.drift, err
 }
 
-func (r *Registrar) compare(ctx context.Context, t Target) (*reconciling, error) {
+func (ds *Devices) compare(ctx context.Context, t Target) (*reconciling, error) {
 	run := &reconciling{
-		r: r, t: t, drift: Drift{Target: t.Name, At: r.cfg.Now()},
-		seen: make(map[[16]byte]struct{}), queued: make(map[string]bool),
+		ds: ds, t: t, drift: Drift{Target: t.Name, At: ds.conn.cfg.Now()},
+		seen: make(map[fingerprint]fingerprint), queued: make(map[string]bool),
 	}
 	err := run.run(ctx)
 	run.summarize()
@@ -43,7 +43,7 @@ func (r *Registrar) compare(ctx context.Context, t Target) (*reconciling, error)
 
 // reconciling is one run of Reconcile.
 type reconciling struct {
-	r      *Registrar
+	ds     *Devices
 	t      Target
 	drift  Drift
 	more   [3]int  // what did not fit into Repaired, Promoted and Left
@@ -51,17 +51,16 @@ type reconciling struct {
 	failed []error // the first ones
 	fails  int     // all of them
 
-	seen map[[16]byte]struct{} // registration ids of the enrollments of ours
+	// seen are the registration ids of the enrollments of ours, with the devices that they are
+	// there for.
+	seen map[fingerprint]fingerprint
 	// Devices that differ, or whose identities are to be looked at.
 	pending []*job
 	queued  map[string]bool
 }
 
 func (d *reconciling) run(ctx context.Context) error {
-	if d.r.cfg.Records == nil {
-		return errors.New("dpsreg: Config.Records is not set")
-	}
-	s, err := d.r.session(ctx, d.t)
+	s, err := d.ds.conn.session(d.t)
 	if err != nil {
 		return err
 	}
@@ -76,10 +75,12 @@ func (d *reconciling) run(ctx context.Context) error {
 	return d.repair(ctx)
 }
 
-// fingerprint is what is remembered of a registration id.
-func fingerprint(registrationID string) [16]byte {
-	sum := sha256.Sum256([]byte(strings.ToLower(registrationID)))
-	return [16]byte(sum[:16])
+// fingerprint is what is remembered of a registration id or of a device.
+type fingerprint [16]byte
+
+func fingerprintOf(id string) fingerprint {
+	sum := sha256.Sum256([]byte(id))
+	return fingerprint(sum[:16])
 }
 
 // there looks at one enrollment at DPS.
@@ -91,8 +92,8 @@ func (d *reconciling) there(ctx context.Context, e dps.Enrollment) error {
 		}
 		return nil
 	}
-	device := or(m.device, id)
-	standing, err := d.r.standing(ctx, d.t, device)
+	device := m.owner(id)
+	standing, err := d.ds.standing(ctx, d.t, device)
 	if err != nil {
 		return err
 	}
@@ -101,11 +102,11 @@ func (d *reconciling) there(ctx context.Context, e dps.Enrollment) error {
 		d.left(device, fmt.Sprintf("enrollment %q is mintmark's, and the ledger has no certificate of such a device: is it an older ledger? Delete the enrollment at Azure if nobody needs it", e.RegistrationID))
 		return nil
 	}
-	d.seen[fingerprint(id)] = struct{}{}
+	d.seen[fingerprintOf(id)] = fingerprintOf(device)
 	next, err := standing.decide(w, &e)
 	switch {
 	case err != nil || next.do != leave:
-	case w.Kind == Blocked && len(d.t.Hubs) > 0:
+	case w.Kind == wantBlocked && len(d.t.Hubs) > 0:
 	default:
 		if next.note != "" {
 			d.left(device, next.note)
@@ -118,7 +119,7 @@ func (d *reconciling) there(ctx context.Context, e dps.Enrollment) error {
 // here looks at every device of the ledger that has a certificate.
 func (d *reconciling) here(ctx context.Context) error {
 	for query := (ledger.DeviceQuery{Limit: 1000}); ; {
-		page, err := d.r.cfg.Records.Devices(ctx, query)
+		page, err := d.ds.records.Devices(ctx, query)
 		if err != nil {
 			return fmt.Errorf("listing devices: %w", err)
 		}
@@ -131,15 +132,12 @@ func (d *reconciling) here(ctx context.Context) error {
 			if d.cannotConcern(device) {
 				continue
 			}
-			standing, err := d.r.standingOf(ctx, d.t, device)
+			standing, err := d.ds.standingOf(ctx, d.t, device)
 			if err != nil {
 				return err
 			}
-			if slices.ContainsFunc(standing.wants, func(w Want) bool {
-				_, seen := d.seen[fingerprint(w.RegistrationID)]
-				return !seen && (w.Kind == Pinned || w.Kind == Blocked)
-			}) {
-				if err := d.fix(ctx, &job{standing: standing}); err != nil {
+			if missing, others := d.lacks(standing); missing || others {
+				if err := d.fix(ctx, &job{standing: standing, look: others}); err != nil {
 					return err
 				}
 			}
@@ -148,6 +146,22 @@ func (d *reconciling) here(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// lacks reports whether an enrollment that a device should have is not there, and whether one
+// is there for another device with its registration id, which is an error when it is looked
+// at (sameName).
+func (d *reconciling) lacks(s standing) (missing, others bool) {
+	for _, w := range s.wants {
+		owner, seen := d.seen[fingerprintOf(w.RegistrationID)]
+		switch {
+		case seen:
+			others = others || owner != fingerprintOf(s.device.ID)
+		case w.Kind == wantPinned || w.Kind == wantBlocked:
+			missing = true
+		}
+	}
+	return missing, others
 }
 
 // cannotConcern saves looking at the certificates of a device that cannot be pinned and
@@ -171,7 +185,7 @@ func (d *reconciling) fix(ctx context.Context, j *job) error {
 
 // repair settles the devices that wait for it.
 func (d *reconciling) repair(ctx context.Context) error {
-	d.r.tell(ctx, d.t, d.pending)
+	d.ds.tell(ctx, d.t, d.pending)
 	for _, j := range d.pending {
 		switch {
 		case j.err != nil:

@@ -81,7 +81,7 @@ func TestReconcile(t *testing.T) {
 		e.Information = json.RawMessage(`{"mintmark":"pinned","mintmarkDevice":"Lost One"}`)
 	})
 
-	drift, err := w.registrar().Reconcile(t.Context(), target)
+	drift, err := w.devices().Reconcile(t.Context(), target)
 	w.ok(err)
 	want := []string{
 		"changed: IoT Edge false instead of true, initial twin",
@@ -118,7 +118,7 @@ func TestReconcile(t *testing.T) {
 	}
 
 	state, calls := w.state(), len(w.sim.Calls())
-	again, err := w.registrar().Reconcile(t.Context(), target)
+	again, err := w.devices().Reconcile(t.Context(), target)
 	w.ok(err)
 	if len(again.Repaired)+len(again.Promoted) > 0 || len(again.Left) != 3 {
 		t.Errorf("the second time: %+v", again)
@@ -140,11 +140,11 @@ func TestReconcileSettled(t *testing.T) {
 	for i := range 120 {
 		w.issue("line", fmt.Sprintf("pump-%03d", i), ofProfile("pinned"))
 	}
-	if n, err := w.registrar().TellAll(t.Context(), target); n != 120 || err != nil {
+	if n, err := w.devices().TellAll(t.Context(), target); n != 120 || err != nil {
 		t.Fatalf("%d, %v", n, err)
 	}
 	calls := len(w.sim.Calls())
-	drift, err := w.registrar().Reconcile(t.Context(), target)
+	drift, err := w.devices().Reconcile(t.Context(), target)
 	w.ok(err)
 	if drift.Devices != 120 || len(drift.Repaired)+len(drift.Left)+drift.UnknownCount > 0 {
 		t.Errorf("%+v", drift)
@@ -153,7 +153,7 @@ func TestReconcileSettled(t *testing.T) {
 	if len(made) != 2 {
 		t.Errorf("%v", made)
 	}
-	if n, err := w.registrar().TellAll(t.Context(), target); n != 0 || err != nil {
+	if n, err := w.devices().TellAll(t.Context(), target); n != 0 || err != nil {
 		t.Errorf("telling all once more: %d, %v", n, err)
 	}
 }
@@ -167,18 +167,18 @@ func TestReconcileFails(t *testing.T) {
 		w.issue("line", fmt.Sprintf("bad %d", i), ofProfile("pinned"))
 	}
 	w.issue("line", "good", ofProfile("pinned"))
-	n, err := w.registrar().TellAll(t.Context(), target)
+	n, err := w.devices().TellAll(t.Context(), target)
 	if n != 1 || err == nil || !strings.Contains(err.Error(), `device "bad 0"`) || !strings.Contains(err.Error(), "and 2 more") {
 		t.Errorf("%d, %v", n, err)
 	}
 	w.enrollment("good")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := w.registrar().Reconcile(ctx, target); err == nil {
+	if _, err := w.devices().Reconcile(ctx, target); err == nil {
 		t.Error("it ran without time")
 	}
 	w.sim.Inject(dpssim.Fault{Operation: "enrollments.query", Status: 403, Code: 403001})
-	drift, err := w.registrar().Reconcile(t.Context(), target)
+	drift, err := w.devices().Reconcile(t.Context(), target)
 	if err == nil || drift.Target != "factory" || drift.At.IsZero() {
 		t.Errorf("%+v, %v", drift, err)
 	}
@@ -205,7 +205,7 @@ func TestReconcileBounds(t *testing.T) {
 			}
 		}
 	}
-	drift, err := w.registrar().Reconcile(t.Context(), target)
+	drift, err := w.devices().Reconcile(t.Context(), target)
 	w.ok(err)
 	if len(drift.Unknown) != 1000 || drift.UnknownCount != 1010 || len(drift.Left) != 1001 || drift.Left[1000].What != "and 10 more" {
 		t.Errorf("%d of %d unknown, %d left, the last %+v", len(drift.Unknown), drift.UnknownCount, len(drift.Left), drift.Left[len(drift.Left)-1])

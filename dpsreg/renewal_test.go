@@ -50,7 +50,7 @@ func TestRenewalWaits(t *testing.T) {
 	target := w.target()
 	target.Enrollments = []dpsreg.Enrollment{{Name: "pins", Profiles: []string{"pinned"}}}
 	targets := []dpsreg.Target{target}
-	r := w.registrar()
+	r := w.devices()
 	profiles := make(map[string]*issuer.Profile)
 	for _, name := range []string{"pinned", "device"} {
 		p, err := issuer.NewProfile(name, issuer.ProfileConfig{Preset: "device"}, "http://ca.example")
@@ -60,8 +60,16 @@ func TestRenewalWaits(t *testing.T) {
 	ra, err := issuer.New(t.Context(), issuer.Config{
 		Ledger: w.ledger(), Keys: &memory{keys: make(map[string]crypto.Signer), new: func() crypto.Signer { return pkitest.NewKey(t) }},
 		Server: "ra", EpochTTL: 100 * time.Hour, Profiles: profiles, Logger: slog.New(slog.DiscardHandler), Now: w.now,
-		Tasks:    func(c ledger.Certificate) []ledger.Task { return r.TasksFor(targets, c) },
-		Handover: func(ctx context.Context, c ledger.Certificate) error { return r.Handover(ctx, target, c) },
+		Tasks: func(c ledger.Certificate) []ledger.Task { return r.TasksFor(targets, c) },
+		Handover: issuer.Handover{
+			Targets: func(c ledger.Certificate) (pinning []string) {
+				if target.Enrolled(c) {
+					pinning = append(pinning, target.Name)
+				}
+				return pinning
+			},
+			Take: func(ctx context.Context, _ string, c ledger.Certificate) error { return r.Handover(ctx, target, c) },
+		},
 	})
 	w.ok(err)
 	_, err = ra.CreateAuthority(t.Context(), issuer.AuthoritySpec{

@@ -184,7 +184,7 @@ func TestRefusesLiveMeanwhile(t *testing.T) {
 	target.CAs = []dpsreg.CA{{Authority: "root"}, {Authority: "lone"}}
 	w.apply(target)
 	target.CAs[0].State, target.CAs[1].State = dpsreg.StateDeleted, dpsreg.StateDeleted
-	done, err := w.registrar().Apply(t.Context(), target, dpsreg.Agreed{Destructive: true}, func(c reconcile.Change) {
+	done, err := w.registrar().Apply(t.Context(), target, reconcile.Agreed{Destructive: true}, func(c reconcile.Change) {
 		if c.Action == reconcile.Delete {
 			w.foreignGroup("theirs", w.authority("lone"))
 		}

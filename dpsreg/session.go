@@ -1,10 +1,8 @@
 package dpsreg
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -17,52 +15,13 @@ import (
 // Reads are made again when they fail in passing; changes are made once: see retry.
 type session struct {
 	target       Target
-	certificates certificateAPI
+	certificates armCertificates
 	dps          *dps.Client
 	hubs         map[string]*hub.Client // by host name, as it is configured
 
 	of       [sha256.Size]byte // hash of all that the clients depend on
 	limiters map[string]*limiter
 	http     *http.Client
-}
-
-// session returns the clients of a target. It reads files of secrets and makes no call.
-// The clients are made once, and again when a file or the configuration of how to
-// connect has changed; the pace of calls goes on.
-func (r *Registrar) session(_ context.Context, t Target) (*session, error) {
-	secrets := make(map[string][]byte)
-	secret := func(path string) ([]byte, error) {
-		if data, ok := secrets[path]; ok {
-			return data, nil
-		}
-		data, err := r.cfg.Secret(path)
-		if err == nil {
-			secrets[path] = data
-		}
-		return data, err
-	}
-	of, err := t.connection(secret)
-	if err != nil {
-		return nil, fmt.Errorf("DPS target %q: %w", t.Name, err)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	old := r.sessions[t.Name]
-	if old == nil || old.of != of {
-		fresh, err := connect(t, old, secret, r.cfg.Now)
-		if err != nil {
-			return nil, fmt.Errorf("DPS target %q: %w", t.Name, err)
-		}
-		fresh.of = of
-		r.sessions[t.Name] = fresh
-		if old != nil {
-			old.http.CloseIdleConnections()
-		}
-		old = fresh
-	}
-	s := *old // what is wanted may differ from call to call
-	s.target = t
-	return &s, nil
 }
 
 // connection hashes what the clients of a target depend on, the contents of files

@@ -31,9 +31,9 @@ func (w *world) withHubs(target dpsreg.Target, sas bool) dpsreg.Target {
 	return target
 }
 
-func (w *world) session(r *dpsreg.Registrar, target dpsreg.Target) dpsreg.Session {
+func (w *world) session(c *dpsreg.Connections, target dpsreg.Target) dpsreg.Session {
 	w.t.Helper()
-	s, err := r.Session(w.t.Context(), target)
+	s, err := c.Session(target)
 	w.ok(err)
 	return s
 }
@@ -53,7 +53,7 @@ func TestSession(t *testing.T) {
 		t.Run(map[bool]string{false: "Entra", true: "SAS"}[sas], func(t *testing.T) {
 			w := newWorld(t)
 			target := w.withHubs(w.target(), sas)
-			s := w.session(w.registrar(), target)
+			s := w.session(w.connections(), target)
 			if calls := w.sim.Calls(); len(calls) != 0 {
 				t.Errorf("calls: %v", calls)
 			}
@@ -82,15 +82,15 @@ func TestSession(t *testing.T) {
 func TestSessionKept(t *testing.T) {
 	w := newWorld(t)
 	target := w.withHubs(w.target(), true)
-	r := w.registrar()
-	first := w.session(r, target)
+	c := w.connections()
+	first := w.session(c, target)
 	wanted := target
 	wanted.Groups = []dpsreg.Group{{ID: "pumps", Anchors: []string{"line"}}}
-	if again := w.session(r, wanted); !again.Same(first) {
+	if again := w.session(c, wanted); !again.Same(first) {
 		t.Error("clients were made again because more is wanted")
 	}
 	w.file("iothubowner", []byte(base64.StdEncoding.EncodeToString(make([]byte, 32))))
-	second := w.session(r, target)
+	second := w.session(c, target)
 	if second.Same(first) || !second.SamePace(first) {
 		t.Errorf("after a change of a key: same clients %v, same pace %v", second.Same(first), second.SamePace(first))
 	}
@@ -98,7 +98,7 @@ func TestSessionKept(t *testing.T) {
 		t.Errorf("a wrong key: %v", err)
 	}
 	target.Connect.Address = "127.0.0.1:1"
-	third := w.session(r, target)
+	third := w.session(c, target)
 	if third.Same(second) {
 		t.Error("another address, and the same clients")
 	}
@@ -132,7 +132,7 @@ func TestSessionRefused(t *testing.T) {
 	} {
 		target := w.target()
 		change(&target)
-		_, err := w.registrar().Session(t.Context(), target)
+		_, err := w.connections().Session(target)
 		if err == nil || !strings.Contains(err.Error(), `DPS target "factory"`) || strings.Contains(err.Error(), secret) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -146,7 +146,7 @@ func TestSessionRefused(t *testing.T) {
 func TestWrongSecret(t *testing.T) {
 	w := newWorld(t)
 	w.file("client-secret", []byte("wrong-secret-of-the-test"))
-	s := w.session(w.registrar(), w.target())
+	s := w.session(w.connections(), w.target())
 	for name, call := range map[string]func() error{
 		"data plane": func() error { _, err := s.DPS.Group(t.Context(), "pumps"); return err },
 		"resource manager": func() error {
@@ -172,7 +172,7 @@ func TestDefaultIdentity(t *testing.T) {
 	t.Setenv("AZURE_CLIENT_SECRET", cfg.ClientSecret)
 	target := w.target()
 	target.Identity = dpsreg.Identity{}
-	s := w.session(w.registrar(), target)
+	s := w.session(w.connections(), target)
 	if _, err := s.DPS.Group(t.Context(), "pumps"); status(err) != 404 {
 		t.Error(err)
 	}
@@ -197,7 +197,7 @@ func TestCertificateIdentity(t *testing.T) {
 		w.file("identity.pem", append(pkitest.PEM("CERTIFICATE", c.Raw), pkitest.PEM("PRIVATE KEY", der)...))
 		target := w.target()
 		target.Identity.SecretFile, target.Identity.CertificateFile = "", w.path("identity.pem")
-		s := w.session(w.registrar(), target)
+		s := w.session(w.connections(), target)
 		_, err = s.DPS.Group(t.Context(), "pumps")
 		switch {
 		case known && status(err) != 404:
@@ -215,12 +215,12 @@ func TestUntrustedServer(t *testing.T) {
 	w := newWorld(t)
 	target := w.target()
 	target.Connect.Trust = ""
-	s := w.session(w.registrar(), target)
+	s := w.session(w.connections(), target)
 	if _, err := s.DPS.Group(t.Context(), "pumps"); err == nil {
 		t.Error("an untrusted server was believed")
 	}
 	target.SAS = &dpsreg.SAS{Policy: "provisioningserviceowner", KeyFile: w.path("provisioningserviceowner")}
-	s = w.session(w.registrar(), target)
+	s = w.session(w.connections(), target)
 	if _, err := s.DPS.Group(t.Context(), "pumps"); err == nil || dpsreg.Passes(err) {
 		t.Errorf("an untrusted server: %v", err)
 	}
@@ -248,7 +248,7 @@ func TestNoProxy(t *testing.T) {
 	}()
 	t.Setenv("HTTPS_PROXY", "http://"+l.Addr().String())
 	w := newWorld(t)
-	s := w.session(w.registrar(), w.target())
+	s := w.session(w.connections(), w.target())
 	if _, err := s.DPS.Group(t.Context(), "pumps"); status(err) != 404 {
 		t.Error(err)
 	}
@@ -257,7 +257,7 @@ func TestNoProxy(t *testing.T) {
 // TestSecretsStayOut: the clients print no secret, whatever prints them.
 func TestSecretsStayOut(t *testing.T) {
 	w := newWorld(t)
-	s := w.session(w.registrar(), w.withHubs(w.target(), true))
+	s := w.session(w.connections(), w.withHubs(w.target(), true))
 	secrets := []string{w.sim.Config().ClientSecret}
 	for _, key := range w.sim.Config().Keys {
 		secrets = append(secrets, key)

@@ -29,7 +29,7 @@ type outcome struct {
 
 // settled is what a device has under one registration id now.
 type settled struct {
-	Want
+	want
 	deviceID string // of the enrollment; empty for the registration id
 }
 
@@ -51,11 +51,11 @@ func (o *outcome) join(other outcome) {
 func (o *outcome) promoted() bool { return len(o.did) > 0 && !o.more }
 
 // settle brings the enrollments of a device to what they should be.
-func (r *Registrar) settle(ctx context.Context, s *session, d standing) (outcome, error) {
+func (ds *Devices) settle(ctx context.Context, s *session, d standing) (outcome, error) {
 	var all outcome
 	var errs []error
 	for _, w := range d.wants {
-		o, err := r.settleOne(ctx, s, d.device.ID, w.RegistrationID, true)
+		o, err := ds.settleOne(ctx, s, d.device.ID, w.RegistrationID, true)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("device %q: %w", d.device.ID, err))
 		}
@@ -73,15 +73,15 @@ func (r *Registrar) settle(ctx context.Context, s *session, d standing) (outcome
 // With hubs, the identity of a device that is not blocked any more is released before
 // its enrollment is: the mark in the enrollment says until the end that there is
 // something to undo. Identities are stopped by stop, after the enrollment.
-func (r *Registrar) settleOne(ctx context.Context, s *session, device, id string, hubs bool) (outcome, error) {
+func (ds *Devices) settleOne(ctx context.Context, s *session, device, id string, hubs bool) (outcome, error) {
 	var o outcome
-	err := r.untilCalm(ctx, func() (bool, error) { return r.attempt(ctx, s, device, id, hubs, &o) })
+	err := untilCalm(ctx, func() (bool, error) { return ds.attempt(ctx, s, device, id, hubs, &o) })
 	return o, err
 }
 
 // untilCalm makes attempts until one succeeds and does not want another. What another
 // changed in between is read again at once, what may pass after a pause.
-func (r *Registrar) untilCalm(ctx context.Context, attempt func() (again bool, err error)) error {
+func untilCalm(ctx context.Context, attempt func() (again bool, err error)) error {
 	for attempts := 1; ; attempts++ {
 		again, err := attempt()
 		switch {
@@ -114,7 +114,7 @@ func (e *racedError) Error() string { return e.err.Error() }
 func (e *racedError) Unwrap() error { return e.err }
 
 // attempt is one reading and what follows from it.
-func (r *Registrar) attempt(ctx context.Context, s *session, device, id string, hubs bool, o *outcome) (again bool, err error) {
+func (ds *Devices) attempt(ctx context.Context, s *session, device, id string, hubs bool, o *outcome) (again bool, err error) {
 	if id == "" {
 		return false, errors.New("the common name of its certificate is no registration id that DPS takes: use 1 to 128 of a-z 0-9 - . _ : with a letter, a digit or - at the end")
 	}
@@ -125,7 +125,7 @@ func (r *Registrar) attempt(ctx context.Context, s *session, device, id string, 
 	case !missing(err):
 		return false, fmt.Errorf("reading individual enrollment %q: %w", id, err)
 	}
-	d, err := r.standing(ctx, s.target, device)
+	d, err := ds.standing(ctx, s.target, device)
 	if err != nil {
 		return false, err
 	}
@@ -133,7 +133,7 @@ func (r *Registrar) attempt(ctx context.Context, s *session, device, id string, 
 	if !known {
 		return false, fmt.Errorf("the ledger has no certificate of device %q with the common name %q", device, id)
 	}
-	o.now = []settled{{Want: w}}
+	o.now = []settled{{want: w}}
 	if there != nil {
 		o.now[0].deviceID = there.DeviceID
 	}
@@ -141,8 +141,8 @@ func (r *Registrar) attempt(ctx context.Context, s *session, device, id string, 
 	if err != nil {
 		return false, err
 	}
-	if hubs && w.Kind != Blocked && (d.wasBlocked() || there != nil && markOf(*there).kind == markBlocked) {
-		if err := r.atHubs(ctx, s, device, o.now[0], o); err != nil {
+	if hubs && w.Kind != wantBlocked && (d.wasBlocked() || there != nil && markOf(*there).kind == markBlocked) {
+		if err := ds.atHubs(ctx, s, device, o.now[0], o); err != nil {
 			return false, err
 		}
 	}
@@ -150,17 +150,17 @@ func (r *Registrar) attempt(ctx context.Context, s *session, device, id string, 
 		return false, fmt.Errorf("individual enrollment %q: %w", id, err)
 	}
 	if o.add(next); next.do != leave {
-		r.logger(s, device).Info("individual enrollment changed", "registration", id, "done", next.what)
+		ds.logger(s, device).Info("individual enrollment changed", "registration", id, "done", next.what)
 	}
 	if next.note != "" {
-		r.logger(s, device).Warn("individual enrollment is not as wanted", "registration", id, "note", next.note)
+		ds.logger(s, device).Warn("individual enrollment is not as wanted", "registration", id, "note", next.note)
 	}
 	if next.do == leave {
 		return false, nil
 	}
 	// Whoever told something newer in between may have found it done already, and
 	// written nothing that would have stopped this.
-	after, err := r.standing(ctx, s.target, device)
+	after, err := ds.standing(ctx, s.target, device)
 	if err != nil {
 		return false, err
 	}
@@ -169,7 +169,7 @@ func (r *Registrar) attempt(ctx context.Context, s *session, device, id string, 
 }
 
 // same reports whether two wants of one registration id lead to the same.
-func (w Want) same(other Want) bool {
+func (w want) same(other want) bool {
 	return w.Kind == other.Kind && slices.EqualFunc(w.Certificates, other.Certificates, func(a, b ledger.Certificate) bool { return a.Serial == b.Serial })
 }
 
@@ -195,6 +195,6 @@ func (s *session) do(ctx context.Context, next step) error {
 	return err
 }
 
-func (r *Registrar) logger(s *session, device string) *slog.Logger {
-	return r.cfg.Logger.With("target", s.target.Name, "device", device)
+func (ds *Devices) logger(s *session, device string) *slog.Logger {
+	return ds.conn.cfg.Logger.With("target", s.target.Name, "device", device)
 }

@@ -1,7 +1,6 @@
 package dpsreg
 
 import (
-	"encoding/pem"
 	"slices"
 	"strings"
 
@@ -56,7 +55,7 @@ func wireCertificate(c *ledger.Certificate) *dps.Certificate {
 	if c == nil {
 		return nil
 	}
-	return &dps.Certificate{Certificate: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.DER}))}
+	return &dps.Certificate{Certificate: pemOf(c.DER)}
 }
 
 // inSlots are the SHA-256 thumbprints of the certificates that an individual enrollment

@@ -3,15 +3,17 @@ package dpsreg
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
 
 	"mintmark/dpsreg/dps"
 	"mintmark/internal/ledger"
+	"mintmark/internal/reconcile"
 )
 
-// Status is what DPS has of a target, beside what is wanted.
+// Status is what DPS has of a target, and what is to be done about it, of one moment.
 type Status struct {
 	Target string     `json:"target"`
 	CAs    []CAStatus `json:"cas"`
@@ -24,6 +26,8 @@ type Status struct {
 	// Warnings are about what is as it should be and will not do for long: a CA that
 	// has expired or ends too early, limits that are nearly reached.
 	Warnings []string `json:"warnings"`
+	// Plan is what Apply would do; empty when the target is as it should be.
+	Plan reconcile.Plan `json:"-"`
 }
 
 // CAStatus is one CA.
@@ -54,34 +58,17 @@ type GroupStatus struct {
 // certificates and registrations, page by page; the latter count as operations of the
 // service.
 func (r *Registrar) Status(ctx context.Context, t Target, count bool) (Status, error) {
-	status, err := r.status(ctx, t, count)
+	e, err := r.examine(ctx, t)
+	if err != nil {
+		return Status{}, err
+	}
+	status := Status{Target: t.Name, CAs: []CAStatus{}, Groups: []GroupStatus{}, Unknown: []string{}, Warnings: []string{}, Plan: e.plan}
+	err = r.statusOfCAs(ctx, t, e.observed, count, &status)
+	if err == nil {
+		err = r.statusOfGroups(ctx, e.session, e.observed, count, &status)
+	}
 	if err != nil {
 		return Status{}, fmt.Errorf("DPS target %q: %w", t.Name, err)
-	}
-	return status, nil
-}
-
-func (r *Registrar) status(ctx context.Context, t Target, count bool) (Status, error) {
-	status := Status{Target: t.Name, CAs: []CAStatus{}, Groups: []GroupStatus{}, Unknown: []string{}, Warnings: []string{}}
-	if err := r.Check(t); err != nil {
-		return status, err
-	}
-	s, err := r.session(ctx, t)
-	if err != nil {
-		return status, err
-	}
-	var o *observed
-	if err := retry(ctx, func() (err error) {
-		o, err = r.observe(ctx, s)
-		return err
-	}); err != nil {
-		return status, err
-	}
-	if err := r.statusOfCAs(ctx, t, o, count, &status); err != nil {
-		return status, err
-	}
-	if err := r.statusOfGroups(ctx, s, o, count, &status); err != nil {
-		return status, err
 	}
 	status.limits()
 	return status, nil
@@ -99,7 +86,7 @@ func (r *Registrar) statusOfCAs(ctx context.Context, t Target, o *observed, coun
 		}
 		if count {
 			var err error
-			if one.Live, err = r.countLive(ctx, a.Certificate); err != nil {
+			if one.Live, err = r.books.count(ctx, a.Certificate, math.MaxInt); err != nil {
 				return err
 			}
 		}
@@ -176,7 +163,7 @@ func (r *Registrar) count(ctx context.Context, s *session, o *observed, have dps
 		if !ours {
 			continue
 		}
-		n, err := r.countLive(ctx, a.Certificate)
+		n, err := r.books.count(ctx, a.Certificate, math.MaxInt)
 		if err != nil {
 			return err
 		}
@@ -214,9 +201,6 @@ func (r *Registrar) destinations(ctx context.Context, t Target, groups map[strin
 		d.labels = append(d.labels, label)
 		slices.Sort(d.labels)
 		found[id] = d
-	}
-	if r.cfg.Records == nil {
-		return found, nil
 	}
 	for after := ""; ; {
 		orders, err := r.cfg.Records.Orders(ctx, ledger.OrderQuery{State: ledger.OrderOpen, After: after, Limit: 1000})

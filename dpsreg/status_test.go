@@ -29,12 +29,26 @@ func TestStatus(t *testing.T) {
 	if g := status.Groups[0]; g.There || g.Assigned != -1 || g.Live != nil || len(g.Labels) != 0 {
 		t.Errorf("group %+v", g)
 	}
-	if calls := changing(w.sim.Calls()); len(calls) > 0 {
+	if got := todo(status.Plan); !slices.Contains(got, "create ca root") || !slices.Contains(got, "create group later") {
+		t.Errorf("planned %q", got)
+	}
+	// The plan is of the same moment: nothing is read twice.
+	calls := w.sim.Calls()
+	for _, call := range []string{"certificates.list", "enrollmentGroups.query"} {
+		if n := len(slices.DeleteFunc(slices.Clone(calls), func(c string) bool { return c != call })); n != 1 {
+			t.Errorf("%d times %s", n, call)
+		}
+	}
+	if len(changing(calls)) > 0 {
 		t.Errorf("calls %v", calls)
 	}
 
 	target.Groups = target.Groups[:2]
 	w.apply(target)
+	status, err = w.registrar().Status(t.Context(), target, false)
+	if err != nil || !status.Plan.Empty() || status.Plan.Target != target.Name {
+		t.Errorf("plan %+v, %v", status.Plan, err)
+	}
 	var devices []device
 	for i := range 1003 { // more than one page of the ledger
 		devices = append(devices, w.certify("line", fmt.Sprint("pump-", i)))

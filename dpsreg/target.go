@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"slices"
 )
 
 // Target is the desired state of one DPS instance.
@@ -63,29 +62,33 @@ type CA struct {
 	// SelfAttested uploads it as verified, without a proof: for a CA whose key is
 	// nowhere near. Never the default.
 	SelfAttested bool   `json:"self_attested,omitempty"`
-	State        string `json:"state,omitempty"` // StateActive if empty, or StateDeleted
+	State        string `json:"state,omitempty"` // active if empty, or StateDeleted
 }
 
 // What is wanted of an uploaded CA or of a group.
 const (
-	StateActive  = "active"
+	stateActive  = "active"
 	StateDeleted = "deleted"
 )
 
 // Group is an enrollment group: devices under its anchors.
 type Group struct {
 	ID string `json:"id"`
-	// Anchors are one or two authorities, primary and secondary slot. Roots by
-	// default: two slots cannot hold two issuing CAs under two roots.
+	// Anchors are one or two authorities, primary and secondary slot. If empty, the
+	// root above the issuing CA of Labels, which must then be set: two slots cannot
+	// hold two issuing CAs under two roots.
 	Anchors []string `json:"anchors"`
 	// Reference names the uploaded certificates (caReferences) instead of sending
 	// them (signingCertificates). Each anchor must then be among Target.CAs.
 	Reference bool   `json:"reference,omitempty"`
 	Disabled  bool   `json:"disabled,omitempty"`
-	State     string `json:"state,omitempty"` // StateActive if empty, or StateDeleted
+	State     string `json:"state,omitempty"` // active if empty, or StateDeleted
 	// Labels are EST labels whose devices must end in this group, which is checked:
 	// the label's issuing CA must have one of the anchors as its nearest anchor.
 	Labels []string `json:"labels,omitempty"`
+	// Orders are work orders whose devices must end in this group, which is checked by
+	// the label of the order.
+	Orders []string `json:"orders,omitempty"`
 	Shape
 }
 
@@ -126,14 +129,6 @@ type Hub struct {
 	SAS  *SAS   // nil for Entra
 }
 
-// Authority is what dpsreg must know of a CA of ours. Chain leads from its issuer
-// to the root, which is the last one; empty for a root.
-type Authority struct {
-	Name        string
-	Certificate *x509.Certificate
-	Chain       []*x509.Certificate
-}
-
 // The policies of Shape, as configured.
 const (
 	AllocateHashed  = "hashed"
@@ -155,23 +150,12 @@ func SHA256(c *x509.Certificate) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// nameOf is the name of a CA's certificate at DPS.
-func (ca CA) nameOf(a Authority) string {
+// NameAtDPS is the name under which a CA's certificate is uploaded.
+func (ca CA) NameAtDPS(c *x509.Certificate) string {
 	if ca.Name != "" {
 		return ca.Name
 	}
-	return a.Name + "-" + SHA256(a.Certificate)[:8]
-}
-
-// path is the authority's certificate and those above it.
-func (a Authority) path() []*x509.Certificate {
-	return append([]*x509.Certificate{a.Certificate}, a.Chain...)
-}
-
-// stands reports whether the authority is, or stands below, the one with this
-// certificate.
-func (a Authority) stands(anchor *x509.Certificate) bool {
-	return slices.ContainsFunc(a.path(), anchor.Equal)
+	return ca.Authority + "-" + SHA256(c)[:8]
 }
 
 func or(s, otherwise string) string {

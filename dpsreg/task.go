@@ -22,8 +22,14 @@ type subject struct {
 	ID string `json:"id"`
 }
 
-// TaskKind is the kind of the tasks of a target.
+// TaskKind is the kind of a target's tasks, but for those that cannot wait: of individual
+// enrollments, of which thousands may wait for the service's quota.
 func TaskKind(t Target) string { return "azure/" + t.Name }
+
+// UrgentKind is the kind of those that may block a device or end a block: revocations,
+// holds, releases, and certificates of devices under a group, for which there is nothing
+// else to tell. They have a worker of their own, and their calls leave first.
+func UrgentKind(t Target) string { return TaskKind(t) + "/urgent" }
 
 // TasksFor returns what the targets must be told of a certificate that was issued or
 // revoked: that something of its device changed. It makes no I/O. Only bootstrapped
@@ -33,23 +39,31 @@ func TaskKind(t Target) string { return "azure/" + t.Name }
 // A bootstrapped certificate ends the block of a device whose last one was revoked. One
 // that the device got by its own certificate changes nothing for a group: it was let in
 // before, and is let in by the chain.
-func (r *Registrar) TasksFor(targets []Target, c ledger.Certificate) []ledger.Task {
+func (ds *Devices) TasksFor(targets []Target, c ledger.Certificate) []ledger.Task {
 	if c.Purpose != ledger.ForDevice || c.Device == "" {
 		return nil
 	}
 	var authorities []Authority
 	if c.State != ledger.Revoked && c.Requester.Bootstrap() && len(targets) > 0 {
-		authorities = r.cfg.Authorities()
+		authorities = ds.authorities()
 	}
-	return tasksAbout(targets, c.Device, func(t Target) bool {
-		return c.State == ledger.Revoked || t.Enrolled(c) || t.grouped(authorities, c.Issuer)
+	return tasksAbout(targets, c.Device, func(t Target) (kind string) {
+		switch {
+		case c.State == ledger.Revoked:
+			return UrgentKind(t)
+		case t.Enrolled(c):
+			return TaskKind(t)
+		case t.grouped(authorities, c.Issuer):
+			return UrgentKind(t)
+		}
+		return ""
 	})
 }
 
 // TasksForDevice returns what they must be told when a device was held, retired or
 // released.
 func TasksForDevice(targets []Target, device string) []ledger.Task {
-	return tasksAbout(targets, device, func(Target) bool { return true })
+	return tasksAbout(targets, device, UrgentKind)
 }
 
 // grouped reports whether an issuer stands below an anchor of a group of the target,
@@ -66,6 +80,9 @@ func (t Target) grouped(authorities []Authority, issuer string) bool {
 		return false
 	}
 	for _, g := range t.Groups {
+		if len(g.Anchors) == 0 && !g.deleted() {
+			return true // on a root that a Registrar looks up; too much is told, never too little
+		}
 		for _, name := range g.Anchors {
 			if anchor := byName(name); anchor != nil && below.stands(anchor.Certificate) {
 				return true
@@ -75,15 +92,16 @@ func (t Target) grouped(authorities []Authority, issuer string) bool {
 	return false
 }
 
-func tasksAbout(targets []Target, device string, concerns func(Target) bool) []ledger.Task {
+// tasksAbout returns a task for each target for which there is a kind.
+func tasksAbout(targets []Target, device string, kind func(Target) string) []ledger.Task {
 	payload, err := json.Marshal(subject{device})
 	if err != nil || device == "" {
 		return nil // no string fails to encode
 	}
 	var tasks []ledger.Task
 	for _, t := range targets {
-		if concerns(t) {
-			tasks = append(tasks, ledger.Task{Kind: TaskKind(t), Key: deviceTask + device, Payload: payload})
+		if kind := kind(t); kind != "" {
+			tasks = append(tasks, ledger.Task{Kind: kind, Key: deviceTask + device, Payload: payload})
 		}
 	}
 	return tasks

@@ -25,7 +25,7 @@ func TestThousandDevices(t *testing.T) {
 		devices[i] = w.certify("line", names[i], ofProfile("pinned"))
 	}
 	w.record(devices...)
-	r := w.registrar()
+	r := w.devices()
 	for chunk := range slices.Chunk(names, dpsreg.BatchSize) {
 		for i, err := range w.deliver(r, target, chunk...) {
 			if err != nil {
@@ -61,7 +61,7 @@ func TestBulkWithOthers(t *testing.T) {
 	w.operator("pump-3", clientSlots(devices[3]))
 	w.operator("pump-4", clientSlots(w.certify("line", "stranger")))
 	w.tell(target, "pump-7")
-	errs := w.deliver(w.registrar(), target, names...)
+	errs := w.deliver(w.devices(), target, names...)
 	for i, err := range errs {
 		if (err != nil) != (i == 4) {
 			t.Errorf("%s: %v", names[i], err)
@@ -86,7 +86,7 @@ func TestBulkWithOthers(t *testing.T) {
 	}
 	belts := []string{"belt-0", "belt-1", "belt-2", "belt-3", "belt-4"}
 	w.sim.Inject(dpssim.Fault{Operation: "enrollments.bulk", Times: 1, AfterEffect: true})
-	for i, err := range w.deliver(w.registrar(), target, belts...) {
+	for i, err := range w.deliver(w.devices(), target, belts...) {
 		if err == nil {
 			t.Errorf("%s was told without an answer", belts[i])
 		}

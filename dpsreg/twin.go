@@ -42,13 +42,27 @@ func (s Shape) settings(tags, desired map[string]any) settings {
 	return out
 }
 
+// difference is a setting that is otherwise there.
+type difference struct {
+	field      string
+	have, want any
+}
+
 // drift says what of these settings is otherwise there, one text a field; nil if
-// nothing is. What is not set here is not compared.
+// nothing is.
 func (want settings) drift(have settings) []string {
 	var list []string
-	differ := func(field string, have, want any) {
-		list = append(list, fmt.Sprintf("%s %v instead of %v", field, have, want))
+	for _, d := range want.differences(have) {
+		list = append(list, fmt.Sprintf("%s %v instead of %v", d.field, d.have, d.want))
 	}
+	return list
+}
+
+// differences are what of these settings is otherwise there. What is not set here is not
+// compared.
+func (want settings) differences(have settings) []difference {
+	var list []difference
+	differ := func(field string, have, want any) { list = append(list, difference{field, have, want}) }
 	edge := have.Capabilities != nil && have.Capabilities.Edge
 	if edge != want.Capabilities.Edge {
 		differ("IoT Edge", edge, want.Capabilities.Edge)
@@ -150,13 +164,4 @@ func canonical(v any) string {
 		return fmt.Sprintf("unreadable: %v", err)
 	}
 	return strings.TrimSpace(b.String())
-}
-
-func sortedKeys(m map[string]any) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

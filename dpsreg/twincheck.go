@@ -2,7 +2,9 @@ package dpsreg
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -39,7 +41,7 @@ func checkTwinObject(path string, m map[string]any, depth int) error {
 	if depth > twinDepth {
 		return fmt.Errorf("%s: more than %d levels deep", path, twinDepth)
 	}
-	for _, k := range sortedKeys(m) {
+	for _, k := range slices.Sorted(maps.Keys(m)) {
 		if err := checkTwinKey(path, k); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package dpsreg
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"regexp"
@@ -128,8 +129,8 @@ func (c Connect) check() error {
 }
 
 func checkState(state string) error {
-	if state != "" && state != StateActive && state != StateDeleted {
-		return fmt.Errorf("state %q is neither %s nor %s", state, StateActive, StateDeleted)
+	if state != "" && state != stateActive && state != StateDeleted {
+		return fmt.Errorf("state %q is neither %s nor %s", state, stateActive, StateDeleted)
 	}
 	return nil
 }
@@ -171,7 +172,7 @@ func (t Target) checkCAs() error {
 }
 
 func (t Target) checkGroups() error {
-	ids, anchors, labels := make(map[string]string), make(map[string]string), make(map[string]string)
+	ids, anchors, labels, orders := make(map[string]string), make(map[string]string), make(map[string]string), make(map[string]string)
 	active := 0
 	for _, g := range t.Groups {
 		if err := t.checkGroup(g); err != nil {
@@ -197,6 +198,12 @@ func (t Target) checkGroups() error {
 			}
 			labels[l] = g.ID
 		}
+		for _, order := range g.Orders {
+			if other, taken := orders[order]; taken {
+				return fmt.Errorf("work order %q is expected in the groups %q and %q: its devices have one nearest anchor", order, other, g.ID)
+			}
+			orders[order] = g.ID
+		}
 	}
 	if active > MaxGroups {
 		return fmt.Errorf("%d groups: a DPS instance takes %d", active, MaxGroups)
@@ -212,20 +219,25 @@ func (t Target) checkGroup(g Group) error {
 		return err
 	}
 	if g.deleted() {
-		if len(g.Labels) > 0 {
+		switch {
+		case len(g.Labels) > 0:
 			return fmt.Errorf("it is to be deleted, but devices of label %q should end in it", g.Labels[0])
+		case len(g.Orders) > 0:
+			return fmt.Errorf("it is to be deleted, but devices of work order %q should end in it", g.Orders[0])
 		}
 		return nil
 	}
 	switch {
-	case len(g.Anchors) == 0:
-		return errors.New("it stands on no authority: name one or two anchors")
+	case len(g.Anchors) == 0 && len(g.Labels) == 0:
+		return errors.New("it stands on no authority: name one or two anchors, or labels, on whose root it stands then")
 	case len(g.Anchors) > 2:
 		return fmt.Errorf("%d anchors: a group has a primary and a secondary slot, no more", len(g.Anchors))
 	case slices.Contains(g.Anchors, ""):
 		return errors.New("an anchor names no authority")
 	case len(g.Anchors) == 2 && g.Anchors[0] == g.Anchors[1]:
 		return fmt.Errorf("both anchors are %q", g.Anchors[0])
+	case slices.Contains(g.Orders, ""):
+		return errors.New("it has an empty id of a work order")
 	}
 	if g.Reference {
 		for _, a := range g.Anchors {
@@ -250,7 +262,7 @@ func findText(v any, match func(string) bool) string {
 			return v
 		}
 	case map[string]any:
-		for _, k := range sortedKeys(v) {
+		for _, k := range slices.Sorted(maps.Keys(v)) {
 			if text := findText(v[k], match); text != "" {
 				return text
 			}

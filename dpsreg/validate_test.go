@@ -90,7 +90,7 @@ func TestValidate(t *testing.T) {
 		{"the id must be", func(t *dpsreg.Target) { t.Groups[0].ID = strings.Repeat("a", 129) }},
 		{"does not look at case", func(t *dpsreg.Target) { t.Groups[1].ID = "PUMPS" }},
 		{`state "x"`, func(t *dpsreg.Target) { t.Groups[0].State = "x" }},
-		{"stands on no authority", func(t *dpsreg.Target) { t.Groups[0].Anchors = nil }},
+		{"stands on no authority", func(t *dpsreg.Target) { t.Groups[0].Anchors, t.Groups[0].Labels = nil, nil }},
 		{"3 anchors", func(t *dpsreg.Target) { t.Groups[0].Anchors = []string{"a", "b", "c"} }},
 		{"both anchors are", func(t *dpsreg.Target) { t.Groups[0].Anchors = []string{"a", "a"} }},
 		{"an anchor names no authority", func(t *dpsreg.Target) { t.Groups[0].Anchors = []string{""} }},
@@ -177,8 +177,10 @@ func TestValidateTargets(t *testing.T) {
 func TestCheck(t *testing.T) {
 	w := newWorld(t)
 	w.newIssuing("below", w.authority("line"))
+	w.newIssuing("claims", w.newRoot("own"))
+	w.newRoot("officers")
 	w.configure = append(w.configure, func(c *dpsreg.Config) {
-		c.Gateways = []string{"edge"}
+		c.Strangers = map[string]string{"edge": "CA certificates of gateways", "officers": "certificates of officers", "claims": "claim certificates", "nobody": "nothing"}
 		c.LabelIssuer["below"] = "below"
 	})
 	for _, test := range []struct {
@@ -187,9 +189,13 @@ func TestCheck(t *testing.T) {
 	}{
 		{`CA "nobody": there is no authority`, func(t *dpsreg.Target) { t.CAs[0].Authority = "nobody" }},
 		{`group "pumps": there is no authority "nobody"`, func(t *dpsreg.Target) { t.Groups[0].Anchors = []string{"nobody"} }},
-		{`CA "edge" issues to gateways`, func(t *dpsreg.Target) { t.CAs = append(t.CAs, dpsreg.CA{Authority: "edge"}) }},
-		{`anchor "edge" issues to gateways`, func(t *dpsreg.Target) { t.Groups[0].Anchors = []string{"edge"} }},
-		{`below anchor "root" stands "edge"`, func(t *dpsreg.Target) { t.Groups[0].Anchors = []string{"root"} }},
+		{`CA "edge" issues CA certificates of gateways, with which others would come in as devices`, func(t *dpsreg.Target) { t.CAs = append(t.CAs, dpsreg.CA{Authority: "edge"}) }},
+		{`anchor "edge" issues CA certificates of gateways, with`, func(t *dpsreg.Target) { t.Groups[0].Anchors = []string{"edge"} }},
+		{`below anchor "root" stands "edge", which issues CA certificates of gateways`, func(t *dpsreg.Target) { t.Groups[0].Anchors = []string{"root"} }},
+		{`CA "officers" issues certificates of officers`, func(t *dpsreg.Target) { t.CAs = append(t.CAs, dpsreg.CA{Authority: "officers"}) }},
+		{`anchor "officers" issues certificates of officers`, func(t *dpsreg.Target) { t.Groups[0].Anchors = []string{"officers"} }},
+		{`anchor "claims" issues claim certificates`, func(t *dpsreg.Target) { t.Groups[0].Anchors = []string{"line", "claims"} }},
+		{`below anchor "own" stands "claims", which issues claim certificates`, func(t *dpsreg.Target) { t.Groups[0].Anchors = []string{"own"} }},
 		{`have the name "` + w.nameAtDPS("root") + `" at DPS both`, func(t *dpsreg.Target) { t.CAs[1].Name = w.nameAtDPS("root") }},
 		{`there is no label "nothing"`, func(t *dpsreg.Target) { t.Groups[0].Labels = []string{"nothing"} }},
 		{`stands below none of its anchors (line)`, func(t *dpsreg.Target) { t.Groups[0].Labels = []string{"line2"} }},

@@ -14,39 +14,39 @@ import (
 	"mintmark/internal/ledger"
 )
 
-// Kind is what a device should have at DPS under one registration id.
-type Kind int
+// wantKind is what a device should have at DPS under one registration id.
+type wantKind int
 
 const (
-	// Nothing of its own: its chain leads to a group, or nowhere.
-	Nothing Kind = iota
-	// Blocked: a disabled individual enrollment, which DPS asks before any group, and
+	// wantNothing: nothing of its own: its chain leads to a group, or nowhere.
+	wantNothing wantKind = iota
+	// wantBlocked: a disabled individual enrollment, which DPS asks before any group, and
 	// no live identity at a configured hub.
-	Blocked
-	// Pinned: an individual enrollment with the certificates that it is let in by.
-	Pinned
-	// Kept: as Pinned, but every certificate has expired. What is there stays, because
+	wantBlocked
+	// wantPinned: an individual enrollment with the certificates that it is let in by.
+	wantPinned
+	// wantKept: as wantPinned, but every certificate has expired. What is there stays, because
 	// the device will be back with a new certificate; nothing is made.
-	Kept
+	wantKept
 )
 
-func (k Kind) String() string {
+func (k wantKind) String() string {
 	return [...]string{"nothing", "blocked", "pinned", "kept"}[k]
 }
 
-// Want is what a device should have at DPS under one registration id.
-type Want struct {
+// want is what a device should have at DPS under one registration id.
+type want struct {
 	// RegistrationID is the certificates' common name in lower case; empty for a
-	// device that should be Pinned and whose common name is none that DPS takes.
+	// device that should be pinned and whose common name is none that DPS takes.
 	RegistrationID string
-	Kind           Kind
-	// Reason says why it is Blocked: held, retired or revoked.
+	Kind           wantKind
+	// Reason says why it is blocked: held, retired or revoked.
 	Reason string
-	// Certificates are at most two, the newest first. Pinned: those that let the device
-	// in. Blocked: those that a disabled enrollment is made with, which lets in none.
+	// Certificates are at most two, the newest first. wantPinned: those that let the device
+	// in. wantBlocked: those that a disabled enrollment is made with, which lets in none.
 	Certificates []ledger.Certificate
-	// Enrollment is the one of Target.Enrollments that matches; nil unless Pinned or
-	// Kept.
+	// Enrollment is the one of Target.Enrollments that matches; nil unless wantPinned
+	// or wantKept.
 	Enrollment *Enrollment
 }
 
@@ -61,18 +61,19 @@ type named struct {
 	id string
 }
 
-// Wanted says what a device should have at a target, for each registration id that its
+// wanted says what a device should have at a target, for each registration id that its
 // certificates ever had. It is computed from all that the ledger says of the device and
 // from nothing else, so that it does not matter how often and in which order changes are
 // told. Certificates are all of the device's; the zero Device stands for one that the
 // ledger does not know.
 //
 // A device is blocked while it is held or retired, and when it has no certificate in
-// force and its newest one is revoked: a revoked certificate that was superseded blocks
-// nothing, neither does one that expired, and a new one ends it. CA certificates of
-// gateways do not count. DPS takes a device by its registration id before it looks at
-// certificates, so that a block holds for all of them.
-func Wanted(t Target, d ledger.Device, certificates []ledger.Certificate, now time.Time) ([]Want, error) {
+// force and its newest one is revoked, or any revoked one has not expired: DPS would
+// still take that. While one is in force a revoked one blocks nothing, expired ones alone
+// block nothing, and a new one ends it. CA certificates of gateways do not count. DPS takes a
+// device by its registration id before it looks at certificates, so that a block holds for
+// all of them.
+func wanted(t Target, d ledger.Device, certificates []ledger.Certificate, now time.Time) ([]want, error) {
 	all, err := newestFirst(certificates)
 	if err != nil {
 		return nil, err
@@ -82,16 +83,16 @@ func Wanted(t Target, d ledger.Device, certificates []ledger.Certificate, now ti
 	for _, c := range all {
 		byID[c.id] = append(byID[c.id], c)
 	}
-	wants := make([]Want, 0, len(byID))
+	wants := make([]want, 0, len(byID))
 	for id, list := range byID {
 		w := t.want(id, list, reason, now)
 		// A device that cannot register need not be kept out; one that should be able to
 		// is worth an error.
-		if id != "" || w.Kind == Pinned {
+		if id != "" || w.Kind == wantPinned {
 			wants = append(wants, w)
 		}
 	}
-	slices.SortFunc(wants, func(a, b Want) int { return strings.Compare(a.RegistrationID, b.RegistrationID) })
+	slices.SortFunc(wants, func(a, b want) int { return strings.Compare(a.RegistrationID, b.RegistrationID) })
 	return wants, nil
 }
 
@@ -125,18 +126,21 @@ func blockedBy(d ledger.Device, newestFirst []named, now time.Time) string {
 		return "held"
 	case d.State == ledger.Retired:
 		return "retired"
-	case len(newestFirst) == 0 || newestFirst[0].State != ledger.Revoked:
-		return ""
 	case slices.ContainsFunc(newestFirst, func(c named) bool { return c.InForce(now) }):
 		return ""
 	}
-	return "revoked"
+	for i, c := range newestFirst {
+		if c.State == ledger.Revoked && (i == 0 || !now.After(c.NotAfter)) {
+			return "revoked"
+		}
+	}
+	return ""
 }
 
-func (t Target) want(id string, list []named, reason string, now time.Time) Want {
-	w := Want{RegistrationID: id}
+func (t Target) want(id string, list []named, reason string, now time.Time) want {
+	w := want{RegistrationID: id}
 	if reason != "" {
-		w.Kind, w.Reason = Blocked, reason
+		w.Kind, w.Reason = wantBlocked, reason
 		w.Certificates = newestForBlock(list, now)
 		return w
 	}
@@ -147,14 +151,14 @@ func (t Target) want(id string, list []named, reason string, now time.Time) Want
 			continue
 		}
 		if w.Enrollment == nil {
-			w.Kind, w.Enrollment = Kept, e
+			w.Kind, w.Enrollment = wantKept, e
 		}
 		if c.InForce(now) {
 			inForce = append(inForce, c.Certificate)
 		}
 	}
 	if len(inForce) > 0 {
-		w.Kind, w.Enrollment = Pinned, t.enrollment(inForce[0])
+		w.Kind, w.Enrollment = wantPinned, t.enrollment(inForce[0])
 		w.Certificates = letIn(inForce)
 	}
 	return w

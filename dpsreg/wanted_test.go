@@ -58,6 +58,9 @@ func byCertificate(serial ledger.Serial) func(*ledger.Certificate) {
 		c.Requester = ledger.Requester{Kind: "certificate", Name: string(serial)}
 	}
 }
+func living(days int) func(*ledger.Certificate) {
+	return func(c *ledger.Certificate) { c.NotAfter = c.IssuedAt.AddDate(0, 0, days) }
+}
 func called(name string) func(*ledger.Certificate) {
 	return func(c *ledger.Certificate) { c.Subject = name }
 }
@@ -97,6 +100,9 @@ func TestWanted(t *testing.T) {
 		{"newest revoked, an older one in force, pinned", pins, ledger.Device{}, func(p *papers) { p.add(9); p.add(1, revoked) }, "pump-1 pinned 01"},
 		{"newest revoked, the older one expired", groups, ledger.Device{}, func(p *papers) { p.add(100); p.add(1, revoked) }, "pump-1 blocked revoked 02 01"},
 		{"expired, an older one was revoked", groups, ledger.Device{}, func(p *papers) { p.add(200, revoked); p.add(100) }, "pump-1 nothing"},
+		{"expired, an older one was revoked and has not expired", groups, ledger.Device{}, func(p *papers) { p.add(9, revoked); p.add(5, living(4)) }, "pump-1 blocked revoked 01 02"},
+		{"the same, pinned", pins, ledger.Device{}, func(p *papers) { p.add(9, revoked); p.add(5, living(4)) }, "pump-1 blocked revoked 01 02"},
+		{"the same, and one in force", groups, ledger.Device{}, func(p *papers) { p.add(9, revoked); p.add(5, living(4)); p.add(4) }, "pump-1 nothing"},
 		{"expired", groups, ledger.Device{}, func(p *papers) { p.add(100) }, "pump-1 nothing"},
 		{"expired, pinned", pins, ledger.Device{}, func(p *papers) { p.add(100) }, "pump-1 kept"},
 		{"revoked, and has expired since", groups, ledger.Device{}, func(p *papers) { p.add(100, revoked) }, "pump-1 blocked revoked 01"},
@@ -145,7 +151,7 @@ func TestWanted(t *testing.T) {
 		tt.certificates(p)
 		for i := range p.all { // in whatever order they are listed
 			list := append(slices.Clone(p.all[i:]), p.all[:i]...)
-			wants, err := Wanted(tt.target, tt.device, list, p.now)
+			wants, err := wanted(tt.target, tt.device, list, p.now)
 			if err != nil {
 				t.Fatalf("%s: %v", tt.name, err)
 			}
@@ -157,7 +163,7 @@ func TestWanted(t *testing.T) {
 	}
 }
 
-func wantText(wants []Want) string {
+func wantText(wants []want) string {
 	var all []string
 	for _, w := range wants {
 		words := []string{w.RegistrationID, w.Kind.String()}
@@ -167,7 +173,7 @@ func wantText(wants []Want) string {
 		for _, c := range w.Certificates {
 			words = append(words, string(c.Serial))
 		}
-		if (w.Enrollment != nil) != (w.Kind == Pinned || w.Kind == Kept) {
+		if (w.Enrollment != nil) != (w.Kind == wantPinned || w.Kind == wantKept) {
 			words = append(words, "enrollment!")
 		}
 		all = append(all, strings.Join(words, " "))
@@ -181,7 +187,7 @@ func TestWantedUnreadable(t *testing.T) {
 	p := newPapers(t)
 	c := p.add(1)
 	c.DER = c.DER[:40]
-	if wants, err := Wanted(Target{}, ledger.Device{}, []ledger.Certificate{c}, p.now); err == nil || wants != nil {
+	if wants, err := wanted(Target{}, ledger.Device{}, []ledger.Certificate{c}, p.now); err == nil || wants != nil {
 		t.Errorf("%v, %v", wants, err)
 	}
 }
@@ -281,6 +287,11 @@ func TestWasBlocked(t *testing.T) {
 			p.add(9, ago(5))
 			p.add(6, ago(3))
 			p.add(2)
+		}, true},
+		{"superseded by one that expired before it", ledger.Device{}, func(p *papers, ago func(int) func(*ledger.Certificate)) {
+			p.add(9, ago(5))
+			p.add(6, living(2))
+			p.add(1)
 		}, true},
 		{"superseded by what was never signed", ledger.Device{}, func(p *papers, ago func(int) func(*ledger.Certificate)) {
 			p.add(9, ago(5))

@@ -48,10 +48,10 @@ const (
 //	w.tell(target, "pump-1")                  // delivers the device's task
 //	state, err := w.register(d)               // as the device does
 //
-// w.registrar() is a fresh process of the server each time: a test that wants to see
-// what one process remembers keeps it. w.dps() and w.hub(host) are an operator's own
+// w.registrar() and w.devices() are a fresh process of the server each time: a test that
+// wants to see what one process remembers keeps it. w.dps() and w.hub(host) are an operator's own
 // clients, for what others do in between and to look. w.advance moves the clock of
-// everything; take a fresh registrar after it.
+// everything; take a fresh one after it.
 type world struct {
 	t           testing.TB
 	sim         *dpssim.Sim
@@ -246,7 +246,7 @@ func (w *world) certify(issuer, name string, change ...func(*ledger.Certificate)
 }
 
 // verification does what the issuance cycle does for dpsreg.
-func (w *world) verification(_ context.Context, name, code string) ([]byte, error) {
+func (w *world) verification(name, code string, validity time.Duration) ([]byte, error) {
 	w.verifications++
 	if w.beforeVerification != nil {
 		before := w.beforeVerification
@@ -256,33 +256,59 @@ func (w *world) verification(_ context.Context, name, code string) ([]byte, erro
 	a, key := w.authority(name), pkitest.NewKey(w.t)
 	c := sign(w.t, &x509.Certificate{
 		Subject:   pkix.Name{CommonName: code},
-		NotBefore: w.now().Add(-time.Minute), NotAfter: w.now().Add(10 * time.Minute), KeyUsage: x509.KeyUsageDigitalSignature,
+		NotBefore: w.now().Add(-time.Minute), NotAfter: w.now().Add(validity), KeyUsage: x509.KeyUsageDigitalSignature,
 	}, a.Certificate, key.Public(), a.key)
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}), nil
 }
 
-// registrar is a fresh process of the server.
+// ours are the world's authorities.
+func (w *world) ours() []dpsreg.Authority {
+	list := make([]dpsreg.Authority, len(w.authorities))
+	for i, a := range w.authorities {
+		list[i] = a.Authority
+	}
+	return list
+}
+
+// connections are those of a fresh process of the server.
+func (w *world) connections() *dpsreg.Connections {
+	w.t.Helper()
+	c, err := dpsreg.NewConnections(dpsreg.Connecting{Secret: os.ReadFile, Deadline: time.Minute, Now: w.now})
+	w.ok(err)
+	return c
+}
+
+// devices is what a fresh process of the server tells devices by.
+func (w *world) devices() *dpsreg.Devices {
+	w.t.Helper()
+	return w.devicesOf(w.ledger())
+}
+
+func (w *world) devicesOf(records dpsreg.Records) *dpsreg.Devices {
+	w.t.Helper()
+	ds, err := dpsreg.NewDevices(w.connections(), w.ours, records)
+	w.ok(err)
+	return ds
+}
+
+// registrar is that of a fresh process of the server.
 func (w *world) registrar() *dpsreg.Registrar {
 	w.t.Helper()
 	cfg := dpsreg.Config{
-		Authorities: func() []dpsreg.Authority {
-			list := make([]dpsreg.Authority, len(w.authorities))
-			for i, a := range w.authorities {
-				list[i] = a.Authority
-			}
-			return list
+		Authorities: w.ours,
+		LabelIssuer: map[string]string{"line": "line", "auto": "auto", "line2": "line2"},
+		Verification: func(_ context.Context, authority, code string) ([]byte, error) {
+			return w.verification(authority, code, 10*time.Minute)
 		},
-		LabelIssuer:  map[string]string{"line": "line", "auto": "auto", "line2": "line2"},
-		Verification: w.verification,
-		Records:      w.ledger(),
-		Secret:       os.ReadFile,
-		Deadline:     time.Minute,
-		Now:          w.now,
+		Carried: func(_ context.Context, authority, code string) ([]byte, error) {
+			return w.verification(authority, code, 48*time.Hour)
+		},
+		Records: w.ledger(),
 	}
 	for _, f := range w.configure {
 		f(&cfg)
 	}
-	r, err := dpsreg.New(cfg)
+	r, err := dpsreg.New(w.connections(), cfg)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"mintmark/internal/audit"
 	"mintmark/internal/ledger"
 	"mintmark/internal/ledger/sqldb"
+	"mintmark/internal/reconcile"
 )
 
 // ledger is the world's ledger: the server's own, on SQLite.
@@ -130,7 +131,7 @@ func (w *world) list(id string, rows ...ledger.Listing) {
 // tell delivers the tasks of devices by a fresh process.
 func (w *world) tell(target dpsreg.Target, devices ...string) {
 	w.t.Helper()
-	for i, err := range w.deliver(w.registrar(), target, devices...) {
+	for i, err := range w.deliver(w.devices(), target, devices...) {
 		if err != nil {
 			w.t.Fatalf("telling of %s: %v", devices[i], err)
 		}
@@ -138,12 +139,12 @@ func (w *world) tell(target dpsreg.Target, devices ...string) {
 }
 
 // deliver delivers one task for each device and returns one error for each.
-func (w *world) deliver(r *dpsreg.Registrar, target dpsreg.Target, devices ...string) []error {
+func (w *world) deliver(ds *dpsreg.Devices, target dpsreg.Target, devices ...string) []error {
 	w.t.Helper()
-	return w.deliverIn(w.t.Context(), r, target, devices...)
+	return w.deliverIn(w.t.Context(), ds, target, devices...)
 }
 
-func (w *world) deliverIn(ctx context.Context, r *dpsreg.Registrar, target dpsreg.Target, devices ...string) []error {
+func (w *world) deliverIn(ctx context.Context, ds *dpsreg.Devices, target dpsreg.Target, devices ...string) []error {
 	w.t.Helper()
 	var tasks []ledger.Task
 	for _, name := range devices {
@@ -152,13 +153,13 @@ func (w *world) deliverIn(ctx context.Context, r *dpsreg.Registrar, target dpsre
 	if len(tasks) != len(devices) {
 		w.t.Fatalf("%d tasks for %d devices", len(tasks), len(devices))
 	}
-	return r.Deliver(ctx, target, tasks)
+	return ds.Deliver(ctx, target, tasks)
 }
 
 // apply applies, agreeing to everything, and checks that nothing is left to do.
 func (w *world) apply(target dpsreg.Target) {
 	w.t.Helper()
-	if _, err := w.registrar().Apply(w.t.Context(), target, dpsreg.Agreed{Destructive: true}, nil); err != nil {
+	if _, err := w.registrar().Apply(w.t.Context(), target, reconcile.Agreed{Destructive: true}, nil); err != nil {
 		w.t.Fatal(err)
 	}
 	w.settled(target)

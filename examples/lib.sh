@@ -22,8 +22,8 @@ wants() { # wants COMMAND...: what the example cannot do without
 		command -v "$command" >/dev/null || fail "$command is needed: on Debian, apt-get install awscli mosquitto-clients openssl curl python3 nodejs"
 	done
 }
-wants openssl aws mosquitto_pub mosquitto_rr curl python3
-[ -x "$M" ] && [ -x "$F" ] || fail "run make build bin/bootstrap first"
+wants openssl curl python3
+[ -x "$M" ] || fail "run make build first"
 
 rm -rf "$D"
 mkdir -p "$D/log" "$D/line"
@@ -73,6 +73,8 @@ json() { python3 -c 'import json,sys; v=json.load(sys.stdin)[sys.argv[1]]; print
 # simulate [FLAG...]: starts the AWS simulator in ./sim, and points the aws command
 # at it.
 simulate() {
+	wants aws mosquitto_pub mosquitto_rr
+	[ -x "$F" ] || fail "run make bin/bootstrap first"
 	"$M" sim aws --state sim "$@" >log/sim.out 2>log/sim.log &
 	pids="$pids $!"
 	control=$(after log/sim.out "control plane listening on ")

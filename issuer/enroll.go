@@ -20,7 +20,7 @@ func (ra *RA) Enroll(ctx context.Context, r Request) (Answer, error) {
 	if err == nil {
 		// Between 9 and 10, and no more among the requests in flight: this may take
 		// seconds, which nobody else should wait for.
-		err = ra.handOver(ctx, r, answer)
+		err = ra.handOver(ctx, answer)
 	}
 	ra.done(ctx, r, err, start)
 	if err != nil {

@@ -46,11 +46,8 @@ type Config struct {
 	// Tasks says what is to be told to the outside of a certificate that was
 	// issued or revoked; nil for nothing. It runs inside the cycle: no I/O.
 	Tasks func(ledger.Certificate) []ledger.Task
-	// Handover is called with a certificate that renews a device's before the device
-	// gets it, also when it is one that a repeated request got before; nil for never.
-	// An error keeps it back for now: the device is told to repeat its request. It
-	// must be bounded in time, and may be called again for the same certificate.
-	Handover func(context.Context, ledger.Certificate) error
+	// Handover is what a certificate waits for that replaces one of its device.
+	Handover Handover
 	// PublicURL is the base of the CRL and CA-issuer URLs in CA certificates,
 	// without a trailing slash; empty leaves them out.
 	PublicURL string
@@ -75,11 +72,10 @@ type Config struct {
 // concurrently.
 type RA struct {
 	Config
-	log      *slog.Logger
-	metrics  *metrics
-	inFlight chan struct{}
-	// handovers holds one for each renewal that waits for Handover.
-	handovers chan struct{}
+	log       *slog.Logger
+	metrics   *metrics
+	inFlight  chan struct{}
+	handovers places              // of certificates that wait for Handover
 	refusals  chan ledger.Refused // to be written by KeepRefusals
 
 	generators generators
@@ -123,7 +119,6 @@ func New(ctx context.Context, config Config) (*RA, error) {
 		log:        config.Logger,
 		metrics:    newMetrics(),
 		inFlight:   make(chan struct{}, config.MaxInFlight),
-		handovers:  make(chan struct{}, mostHandovers),
 		refusals:   make(chan ledger.Refused, maxWaiting),
 		generators: newGenerators(),
 		revoked:    make(map[ledger.Serial]bool),
@@ -133,7 +128,7 @@ func New(ctx context.Context, config Config) (*RA, error) {
 	if ra.Profiles == nil {
 		ra.Profiles = make(map[string]*Profile)
 	}
-	ra.Profiles[verification.Name] = verification
+	ra.Profiles[verification.Name], ra.Profiles[carried.Name] = verification, carried
 	if err := ra.Refresh(ctx); err != nil {
 		return nil, err
 	}

@@ -28,10 +28,27 @@ var verification = &Profile{
 	backdate: 5 * time.Minute,
 }
 
+// carried is verification for a proof that goes by hand from a CA without a network
+// to where the network is.
+var carried = func() *Profile {
+	p := *verification
+	p.Name, p.validity = "verification-carried", 2*day
+	return &p
+}()
+
 // Verification issues a verification certificate: CN = code, a throw-away key
 // that is forgotten at once, signed directly by the named authority (AWS IoT
 // developer guide, register-CA-cert). It returns PEM.
 func (ra *RA) Verification(ctx context.Context, authority, code string) ([]byte, error) {
+	return ra.verify(ctx, verification, authority, code)
+}
+
+// CarriedVerification is Verification with a certificate that lives for two days.
+func (ra *RA) CarriedVerification(ctx context.Context, authority, code string) ([]byte, error) {
+	return ra.verify(ctx, carried, authority, code)
+}
+
+func (ra *RA) verify(ctx context.Context, profile *Profile, authority, code string) ([]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("making a throw-away key: %w", err)
@@ -41,7 +58,7 @@ func (ra *RA) Verification(ctx context.Context, authority, code string) ([]byte,
 		return nil, fmt.Errorf("making a certification request: %w", err)
 	}
 	answer, err := ra.Enroll(ctx, Request{
-		Profile: verification.Name, Issuer: authority, CSR: csr,
+		Profile: profile.Name, Issuer: authority, CSR: csr,
 		Requester: ledger.Requester{Kind: "server", Name: ra.Server}, Authorize: Trusted, Operation: "verification",
 	})
 	if err != nil {

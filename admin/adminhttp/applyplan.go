@@ -2,7 +2,6 @@ package adminhttp
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -18,14 +17,8 @@ import (
 type planned struct {
 	kind, name string // "AWS target", "line-a"
 	plan       func(ctx context.Context) (reconcile.Plan, error)
-	apply      func(ctx context.Context, a agreement, progress func(reconcile.Change)) (reconcile.Plan, error)
+	apply      func(ctx context.Context, agreed reconcile.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error)
 	failed     func(error) *failure // makes an answer of an error of these two
-}
-
-// agreement is awsreg.Agreed and dpsreg.Agreed.
-type agreement struct {
-	Hash        [sha256.Size]byte
-	Destructive bool
 }
 
 // applyPlan carries out a plan. What takes something out of service needs two
@@ -49,7 +42,7 @@ func (h *handler) applyPlan(w http.ResponseWriter, r *http.Request, t planned) e
 	if err := plan.Refusals(t.kind); err != nil {
 		return fail(http.StatusConflict, "plan-refused", "%v", err)
 	}
-	agreed := agreement{Destructive: plan.Destructive()}
+	agreed := reconcile.Agreed{Destructive: plan.Destructive()}
 	if in.Hash != "" || agreed.Destructive {
 		agreed.Hash = sum
 	}

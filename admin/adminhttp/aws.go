@@ -13,8 +13,8 @@ import (
 	"mintmark/internal/reconcile"
 )
 
-// targets lists the AWS targets; none is not null on the wire.
-func (h *handler) targets() []string {
+// awsTargets lists the AWS targets; none is not null on the wire.
+func (h *handler) awsTargets() []string {
 	if h.AWS == nil {
 		return []string{}
 	}
@@ -22,7 +22,7 @@ func (h *handler) targets() []string {
 }
 
 func (h *handler) listAWS(w http.ResponseWriter, _ *http.Request) error {
-	out := admin.AWSTargets{Targets: h.targets(), Places: []admin.AWSPlace{}}
+	out := admin.AWSTargets{Targets: h.awsTargets(), Places: []admin.AWSPlace{}}
 	for _, name := range out.Targets {
 		account, region := h.AWS.Place(name)
 		place := admin.AWSPlace{Target: name, AccountID: account, Region: region, Labels: []string{}}
@@ -36,17 +36,17 @@ func (h *handler) listAWS(w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, http.StatusOK, out)
 }
 
-// target is the AWS target that the path names.
-func (h *handler) target(r *http.Request) (string, error) {
+// awsTarget is the AWS target that the path names.
+func (h *handler) awsTarget(r *http.Request) (string, error) {
 	name := r.PathValue("name")
-	if !slices.Contains(h.targets(), name) {
+	if !slices.Contains(h.awsTargets(), name) {
 		return "", fail(http.StatusNotFound, "aws-target", "there is no AWS target %q: mintmark.yaml defines them under aws.targets", name)
 	}
 	return name, nil
 }
 
 func (h *handler) planAWS(w http.ResponseWriter, r *http.Request) error {
-	name, err := h.target(r)
+	name, err := h.awsTarget(r)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (h *handler) planAWS(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *handler) statusAWS(w http.ResponseWriter, r *http.Request) error {
-	name, err := h.target(r)
+	name, err := h.awsTarget(r)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (h *handler) statusAWS(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *handler) doctorAWS(w http.ResponseWriter, r *http.Request) error {
-	name, err := h.target(r)
+	name, err := h.awsTarget(r)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (h *handler) doctorAWS(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *handler) iamPolicy(w http.ResponseWriter, r *http.Request) error {
-	name, err := h.target(r)
+	name, err := h.awsTarget(r)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (h *handler) iamPolicy(w http.ResponseWriter, r *http.Request) error {
 
 // fromAWS is an error of awsreg, whose texts are written for the administrator.
 func fromAWS(err error) *failure {
-	if errors.Is(err, awsreg.ErrChanged) {
+	if errors.Is(err, reconcile.ErrChanged) {
 		return &failure{status: http.StatusConflict, rule: "plan-changed", text: err.Error(), err: err}
 	}
 	return &failure{status: http.StatusBadGateway, rule: "aws", text: err.Error(), err: err}

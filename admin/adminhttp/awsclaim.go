@@ -23,7 +23,7 @@ const maxClaimCSR = 4096
 // listClaims shows the claim certificates of a work order: what AWS has, and what
 // is issued here and not told yet.
 func (h *handler) listClaims(w http.ResponseWriter, r *http.Request) error {
-	name, err := h.target(r)
+	name, err := h.awsTarget(r)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (h *handler) listClaims(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *handler) newAWSClaim(w http.ResponseWriter, r *http.Request) error {
-	name, err := h.target(r)
+	name, err := h.awsTarget(r)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ type Connection struct {
 
 // connection says how a device connects with its newest certificate in force.
 func (h *handler) connection(w http.ResponseWriter, r *http.Request) error {
-	name, err := h.target(r)
+	name, err := h.awsTarget(r)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (h *handler) answerConnection(w http.ResponseWriter, target string, device 
 // bulkAWS streams the input of a bulk registration: once the first line is out,
 // an error is the last line.
 func (h *handler) bulkAWS(w http.ResponseWriter, r *http.Request) error {
-	name, err := h.target(r)
+	name, err := h.awsTarget(r)
 	if err != nil {
 		return err
 	}

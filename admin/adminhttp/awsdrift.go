@@ -12,7 +12,7 @@ import (
 )
 
 func (h *handler) driftAWS(w http.ResponseWriter, r *http.Request) error {
-	name, err := h.target(r)
+	name, err := h.awsTarget(r)
 	if err != nil {
 		return err
 	}
@@ -27,7 +27,7 @@ func (h *handler) driftAWS(w http.ResponseWriter, r *http.Request) error {
 // reconcileAWS compares now. To adopt revocations is to revoke: that is asked for,
 // and bounded, as everywhere.
 func (h *handler) reconcileAWS(w http.ResponseWriter, r *http.Request) error {
-	name, err := h.target(r)
+	name, err := h.awsTarget(r)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 
 // renderAWS answers the stacks and documents of a target.
 func (h *handler) renderAWS(w http.ResponseWriter, r *http.Request) error {
-	name, err := h.target(r)
+	name, err := h.awsTarget(r)
 	if err != nil {
 		return err
 	}

@@ -21,8 +21,8 @@ type Azure interface {
 	Plan(ctx context.Context, target string) (reconcile.Plan, error)
 	// Apply calls progress for each resource as soon as it is as desired and
 	// returns what was done, also when it fails. It does what was agreed to, or
-	// fails with dpsreg.ErrChanged.
-	Apply(ctx context.Context, target string, agreed dpsreg.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error)
+	// fails with reconcile.ErrChanged.
+	Apply(ctx context.Context, target string, agreed reconcile.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error)
 	// Status counts certificates and registrations if asked to.
 	Status(ctx context.Context, target string, count bool) (dpsreg.Status, error)
 	// Drift is what the last comparison found; ok is false if there was none.
@@ -44,8 +44,9 @@ func (h *handler) azureRoutes() []route {
 		{"GET " + target + "/status", access.CloudRead, h.statusAzure},
 		{"GET " + target + "/drift", access.CloudRead, h.driftAzure},
 		{"POST " + target + "/reconcile", access.CloudApply, h.reconcileAzure},
-		{"GET " + target + "/bundle", access.CloudRead, h.bundleAzure},
-		// As Apply does it for a CA with a network.
+		// Both are parts of Apply, for a CA without a network. A bundle has the whole URLs of
+		// allocation functions, whose queries Plan does not show.
+		{"GET " + target + "/bundle", access.CloudApply, h.bundleAzure},
 		{"POST " + target + "/prove", access.CloudApply, h.proveAzure},
 	}
 }
@@ -68,7 +69,7 @@ func (h *handler) azureTargets() []string {
 }
 
 func (h *handler) listAzure(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, http.StatusOK, admin.AzureTargets{Targets: h.azureTargets(), Places: h.azurePlaces()})
+	return writeJSON(w, http.StatusOK, admin.AzureTargets{Places: h.azurePlaces()})
 }
 
 // azureTarget is the target that the path names.
@@ -100,8 +101,8 @@ func (h *handler) applyAzure(w http.ResponseWriter, r *http.Request) error {
 	return h.applyPlan(w, r, planned{
 		kind: "DPS target", name: name, failed: fromAzure,
 		plan: func(ctx context.Context) (reconcile.Plan, error) { return h.Azure.Plan(ctx, name) },
-		apply: func(ctx context.Context, a agreement, progress func(reconcile.Change)) (reconcile.Plan, error) {
-			return h.Azure.Apply(ctx, name, dpsreg.Agreed(a), progress)
+		apply: func(ctx context.Context, agreed reconcile.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
+			return h.Azure.Apply(ctx, name, agreed, progress)
 		},
 	})
 }
@@ -120,25 +121,21 @@ func (h *handler) statusAzure(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fromAzure(err)
 	}
-	plan, err := h.Azure.Plan(r.Context(), name)
-	if err != nil {
-		return fromAzure(err)
-	}
-	return writeJSON(w, http.StatusOK, wireAzureStatus(status, plan, count))
+	return writeJSON(w, http.StatusOK, wireAzureStatus(status, count))
 }
 
 // fromAzure is an error of dpsreg, whose texts are written for the administrator.
 func fromAzure(err error) *failure {
-	if errors.Is(err, dpsreg.ErrChanged) {
+	if errors.Is(err, reconcile.ErrChanged) {
 		return &failure{status: http.StatusConflict, rule: "plan-changed", text: err.Error(), err: err}
 	}
 	return &failure{status: http.StatusBadGateway, rule: "azure", text: err.Error(), err: err}
 }
 
-func wireAzureStatus(s dpsreg.Status, plan reconcile.Plan, count bool) admin.AzureStatus {
+func wireAzureStatus(s dpsreg.Status, count bool) admin.AzureStatus {
 	out := admin.AzureStatus{
 		Target: s.Target, CAs: []admin.AzureCA{}, Groups: []admin.AzureGroup{}, CertificateSlots: s.CertificateSlots, GroupSlots: s.GroupSlots,
-		Unknown: list(s.Unknown), Warnings: list(s.Warnings), Plan: wirePlan(plan),
+		Unknown: list(s.Unknown), Warnings: list(s.Warnings), Plan: wirePlan(s.Plan),
 	}
 	counted := func(n int) *int {
 		if !count || n < 0 {

@@ -11,6 +11,7 @@ import (
 	"mintmark/admin"
 	"mintmark/admin/adminhttp"
 	"mintmark/dpsreg"
+	"mintmark/internal/reconcile"
 )
 
 func TestAzure(t *testing.T) {
@@ -57,6 +58,8 @@ func TestAzure(t *testing.T) {
 		t.Errorf("told %v, done %+v", told, done)
 	}
 
+	planned := func(c *azure) int { return c.planned }
+	before := c.count(planned)
 	status, err := w.client.AzureStatus(t.Context(), "plant", false)
 	if err != nil || status.CAs[0].Live != nil || status.Groups[0].Assigned != nil || status.Groups[0].Live != nil || !status.CAs[0].Verified || status.CertificateSlots != 2 {
 		t.Errorf("status %+v, %v", status, err)
@@ -64,6 +67,13 @@ func TestAzure(t *testing.T) {
 	status, err = w.client.AzureStatus(t.Context(), "plant", true)
 	if err != nil || *status.CAs[0].Live != 0 || *status.Groups[0].Assigned != 7 || status.Groups[0].Live["root"] != 3 {
 		t.Errorf("status with counts %+v, %v", status, err)
+	}
+	// Its plan is from the same moment as the rest.
+	if c.count(planned) != before || status.Plan.Hash == "" || status.Plan.Target != "plant" {
+		t.Errorf("%d plans were made, and the status has %+v", c.count(planned)-before, status.Plan)
+	}
+	if retiring, err := w.client.AzureStatus(t.Context(), "plant-r", false); err != nil || retiring.Plan.Pending != 1 || !retiring.Plan.Destructive {
+		t.Errorf("status %+v, %v", retiring, err)
 	}
 	if status.Unknown == nil || status.Groups[0].Orders == nil {
 		t.Errorf("a list of nothing is null: %+v", status)
@@ -97,7 +107,7 @@ func TestAzureRetires(t *testing.T) {
 	if answer := p.ask(t, "olga", "POST", wire{path: "/v1/approvals/" + a.ID + "/run", body: none}); answer.Code != http.StatusOK {
 		t.Fatalf("carrying it out: %d %s", answer.Code, answer.Body)
 	}
-	if p.azure.retired != 1 || p.azure.agreed != (dpsreg.Agreed{Hash: sum, Destructive: true}) {
+	if p.azure.retired != 1 || p.azure.agreed != (reconcile.Agreed{Hash: sum, Destructive: true}) {
 		t.Errorf("done %d times, agreed to %+v", p.azure.retired, p.azure.agreed)
 	}
 }

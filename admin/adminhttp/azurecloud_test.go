@@ -19,10 +19,11 @@ type azure struct {
 	mu      sync.Mutex
 	done    int
 	fail    error
-	retired int           // times that plant-r's plan was carried out
-	agreed  dpsreg.Agreed // to what plant-r's plan was last to be carried out
-	drift   *dpsreg.Drift // of the last comparison
+	retired int              // times that plant-r's plan was carried out
+	agreed  reconcile.Agreed // to what plant-r's plan was last to be carried out
+	drift   *dpsreg.Drift    // of the last comparison
 	proved  []dpsreg.Proof
+	planned int // calls of Plan
 }
 
 var wantedGroups = []reconcile.Change{
@@ -40,6 +41,7 @@ func (*azure) Places() []admin.AzurePlace {
 func (c *azure) Plan(_ context.Context, name string) (reconcile.Plan, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.planned++
 	return c.plan(name), nil
 }
 
@@ -52,14 +54,14 @@ func (c *azure) plan(name string) reconcile.Plan {
 	return reconcile.Plan{Target: name, Changes: wantedGroups[c.done:]}
 }
 
-func (c *azure) Apply(_ context.Context, name string, agreed dpsreg.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
+func (c *azure) Apply(_ context.Context, name string, agreed reconcile.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if name == "plant-r" {
 		plan := c.plan(name)
 		c.agreed = agreed
 		if agreed.Hash != plan.Hash() || !agreed.Destructive {
-			return reconcile.Plan{}, dpsreg.ErrChanged
+			return reconcile.Plan{}, reconcile.ErrChanged
 		}
 		c.retired++
 		return plan, nil
@@ -81,8 +83,10 @@ func (c *azure) Status(_ context.Context, name string, count bool) (dpsreg.Statu
 	if count {
 		live, assigned, below = 0, 7, map[string]int{"root": 3}
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return dpsreg.Status{
-		Target: name, CertificateSlots: 2, GroupSlots: 1,
+		Target: name, Plan: c.plan(name), CertificateSlots: 2, GroupSlots: 1,
 		CAs:    []dpsreg.CAStatus{{Authority: "root", Name: "root-01", There: true, Verified: true, Expires: time.Unix(2_000_000_000, 0), Live: live}},
 		Groups: []dpsreg.GroupStatus{{ID: "line-a", There: true, Anchors: []string{"root"}, Live: below, Labels: []string{"line"}, Assigned: assigned}},
 	}, nil

@@ -27,8 +27,8 @@ type AWSResources interface {
 	Plan(ctx context.Context, target string) (reconcile.Plan, error)
 	// Apply calls progress for each resource as soon as it is as desired and
 	// returns what was done, also when it fails. It does what was agreed to, or
-	// fails with awsreg.ErrChanged.
-	Apply(ctx context.Context, target string, agreed awsreg.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error)
+	// fails with reconcile.ErrChanged.
+	Apply(ctx context.Context, target string, agreed reconcile.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error)
 	// Status counts the certificates of each CA if asked to.
 	Status(ctx context.Context, target string, count bool) (awsreg.Status, error)
 	// Doctor makes no call to AWS.

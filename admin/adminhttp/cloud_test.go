@@ -28,11 +28,11 @@ type cloud struct {
 	// before is what line-r's plan shows when it is read for the first time; nil
 	// for the same as ever.
 	before  []reconcile.Change
-	agreed  awsreg.Agreed  // to what line-r's plan was last to be carried out
-	claims  []awsreg.Claim // that AWS has issued
-	drift   *awsreg.Drift  // of the last comparison
-	adopted []string       // as whom
-	told    map[string]int // tasks asked for, by what they are about
+	agreed  reconcile.Agreed // to what line-r's plan was last to be carried out
+	claims  []awsreg.Claim   // that AWS has issued
+	drift   *awsreg.Drift    // of the last comparison
+	adopted []string         // as whom
+	told    map[string]int   // tasks asked for, by what they are about
 	woken   int
 	lines   []string // of a bulk registration
 }
@@ -71,14 +71,14 @@ func (c *cloud) Plan(_ context.Context, name string) (reconcile.Plan, error) {
 	return reconcile.Plan{Target: name, Changes: wanted[c.done:]}, nil
 }
 
-func (c *cloud) Apply(ctx context.Context, name string, agreed awsreg.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
+func (c *cloud) Apply(ctx context.Context, name string, agreed reconcile.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
 	if name == "line-r" {
 		plan, err := c.Plan(ctx, name)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.agreed = agreed
 		if agreed.Hash != [32]byte{} && agreed.Hash != plan.Hash() || !agreed.Destructive {
-			return reconcile.Plan{}, awsreg.ErrChanged
+			return reconcile.Plan{}, reconcile.ErrChanged
 		}
 		c.retired++
 		return plan, err

@@ -79,7 +79,7 @@ var matrix = []row{
 	reading("GET /v1/azure/targets/{name}/plan", access.CloudRead, "/v1/azure/targets/plant/plan"),
 	reading("GET /v1/azure/targets/{name}/status", access.CloudRead, "/v1/azure/targets/plant/status"),
 	reading("GET /v1/azure/targets/{name}/drift", access.CloudRead, "/v1/azure/targets/plant/drift"),
-	reading("GET /v1/azure/targets/{name}/bundle", access.CloudRead, "/v1/azure/targets/plant/bundle"),
+	reading("GET /v1/azure/targets/{name}/bundle", access.CloudApply, "/v1/azure/targets/plant/bundle"),
 	reading("GET /v1/principals", access.PrincipalRead, "/v1/principals"),
 	reading("GET /v1/principals/{name}", access.PrincipalRead, "/v1/principals/alice"),
 	reading("GET /v1/enrollments", access.EnrollmentRead, "/v1/enrollments"),

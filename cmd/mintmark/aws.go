@@ -20,7 +20,7 @@ should be, and brings them there.`,
 
 // awsIoT is AWS IoT Core, for the commands that every cloud has.
 var awsIoT = cloud[admin.AWSPlace]{
-	name: "AWS", columns: []string{"ACCOUNT", "REGION"},
+	name: "AWS", kind: "AWS target", columns: []string{"ACCOUNT", "REGION"},
 	places: (*admin.Client).AWSPlaces, plan: (*admin.Client).AWSPlan, apply: (*admin.Client).AWSApply,
 	outcome: func(p admin.AWSPlace) outcome {
 		return outcome{Target: p.Target, AccountID: p.AccountID, Region: p.Region, where: []string{p.AccountID, p.Region}}

@@ -18,7 +18,7 @@ enrollment groups. What single devices have there the server keeps by itself.`,
 
 // azureDPS is the Device Provisioning Service, for the commands that every cloud has.
 var azureDPS = cloud[admin.AzurePlace]{
-	name: "Azure", columns: []string{"RESOURCE GROUP", "SERVICE"},
+	name: "Azure", kind: "DPS target", columns: []string{"RESOURCE GROUP", "SERVICE"},
 	places: (*admin.Client).AzurePlaces, plan: (*admin.Client).AzurePlan, apply: (*admin.Client).AzureApply,
 	outcome: func(p admin.AzurePlace) outcome {
 		return outcome{Target: p.Target, ResourceGroup: p.ResourceGroup, Service: p.Service, where: []string{p.ResourceGroup, p.Service}}

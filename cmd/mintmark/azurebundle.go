@@ -15,9 +15,6 @@ import (
 	"mintmark/dpsreg"
 )
 
-// maxBundleFile is more than any bundle or request may have.
-const maxBundleFile = 32 << 20
-
 func newAzureBundle(a *app) *cobra.Command {
 	c := a.group("bundle", "Bring a CA to Azure that has no network: export, push, prove",
 		`Bundle is azure apply for a CA whose machine reaches no network. Three files are
@@ -68,12 +65,13 @@ func newAzureBundleProve(a *app) *cobra.Command {
 	var out string
 	c := a.command("prove TARGET REQUEST [flags]", "Sign the proofs of possession that a request asks for",
 		`Prove has the keys of CAs sign the verification codes in REQUEST, a file that
-azure bundle push has written, or - for standard input. Each proof is good for a
-few minutes: push them soon. It signs for CAs that are in the request with
-exactly their own certificate, and nothing that is not such a code.`,
+azure bundle push has written, or - for standard input. Each proof is good for
+two days, and only until another push asks for a code. It signs for CAs that are
+in the request with exactly their own certificate, and nothing that is not such
+a code.`,
 		"  mintmark azure bundle prove plant request.json --out proof.json --dir ./factory", cobra.ExactArgs(2),
 		func(c *cobra.Command, args []string) error {
-			request, err := a.readProofs(args[1])
+			request, err := a.readProofs(args[1], "azure bundle push --request")
 			if err != nil {
 				return err
 			}
@@ -97,7 +95,7 @@ exactly their own certificate, and nothing that is not such a code.`,
 					return err
 				}
 				if until := proofsUntil(proofs); !until.IsZero() {
-					a.say("%d proofs for target %s, good until %s: push them before", len(proofs.Proofs), request.Target, until.UTC().Format("2006-01-02 15:04:05 UTC"))
+					a.say("%s for target %s, good until %s: push before", plural(len(proofs.Proofs), "proof"), request.Target, until.UTC().Format("2006-01-02 15:04:05 UTC"))
 				}
 				return nil
 			})
@@ -122,11 +120,18 @@ func proofsUntil(proofs admin.AzureProofs) time.Time {
 	return first
 }
 
-// readProofs reads a request for proofs, or proofs; - is standard input.
-func (a *app) readProofs(name string) (dpsreg.ProofRequest, error) {
+// readProofs reads a request for proofs, or proofs, which the command by writes; - is
+// standard input.
+func (a *app) readProofs(name, by string) (dpsreg.ProofRequest, error) {
 	data, err := a.readInput(name)
 	if err != nil {
 		return dpsreg.ProofRequest{}, err
+	}
+	if len(bytes.TrimSpace(data)) == 0 {
+		return dpsreg.ProofRequest{}, fmt.Errorf("%s is empty: it should be what %s writes", name, by)
+	}
+	if _, err := dpsreg.ParseBundle(data); err == nil {
+		return dpsreg.ProofRequest{}, fmt.Errorf("%s is a bundle, and should be what %s writes", name, by)
 	}
 	proofs, err := dpsreg.ParseProofs(data)
 	if err != nil {
@@ -135,17 +140,18 @@ func (a *app) readProofs(name string) (dpsreg.ProofRequest, error) {
 	return proofs, nil
 }
 
-// readInput reads a file that is carried between machines; - is standard input.
+// readInput reads a file that is carried between machines, of which a bundle is the
+// largest; - is standard input.
 func (a *app) readInput(name string) ([]byte, error) {
 	if name != "-" {
-		return readFile(name, maxBundleFile)
+		return readFile(name, dpsreg.MaxBundle)
 	}
-	data, err := io.ReadAll(io.LimitReader(a.in, maxBundleFile+1))
+	data, err := io.ReadAll(io.LimitReader(a.in, dpsreg.MaxBundle+1))
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("reading standard input: %w", err)
-	case len(data) > maxBundleFile:
-		return nil, fmt.Errorf("standard input is larger than %d bytes", maxBundleFile)
+	case len(data) > dpsreg.MaxBundle:
+		return nil, fmt.Errorf("standard input is larger than %d bytes", dpsreg.MaxBundle)
 	}
 	return data, nil
 }

@@ -40,7 +40,9 @@ Credentials are --tenant, --client and one of --secret-file and
 identity, managed identity, az login. They may change certificates and
 enrollment groups of the service, nothing else.
 
-It may be run again at any time; a run that was cut off is continued.`,
+It may be run again at any time; a run that was cut off is continued. But
+without --proof it asks for new codes, and proofs of the ones before are then
+for nothing.`,
 		`  mintmark azure bundle push bundle.json --request request.json
   mintmark azure bundle push bundle.json --proof proof.json --yes`,
 		cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
@@ -56,7 +58,7 @@ It may be run again at any time; a run that was cut off is continued.`,
 				return keystore.SecretFile(path, maxPEM)
 			}}
 			if f.proofs != "" {
-				if push.Proofs, err = a.readProofs(f.proofs); err != nil {
+				if push.Proofs, err = a.readProofs(f.proofs, "azure bundle prove --out"); err != nil {
 					return err
 				}
 			}
@@ -99,18 +101,18 @@ func (a *app) push(c *cobra.Command, bundle dpsreg.Bundle, push dpsreg.Pushing, 
 	if err := shown.Render(a.err); err != nil {
 		return err
 	}
-	if err := dpsreg.Refusals(plan); err != nil {
+	if err := plan.Refusals("DPS target"); err != nil {
 		return err
 	}
 	if plan.Pending() > 0 && !f.yes {
-		if err := a.confirm(fmt.Sprintf("Apply these %d changes to %s?", plan.Pending(), name), "--yes"); err != nil {
+		if err := a.confirm(fmt.Sprintf("Apply %s to %s?", plural(plan.Pending(), "change"), name), "--yes"); err != nil {
 			return err
 		}
 	}
 	var done reconcile.Plan
 	var lacking dpsreg.ProofRequest
 	err = azureDPS.asking(ctx, a, name, func() (err error) {
-		done, lacking, err = dpsreg.Push(ctx, bundle, push, dpsreg.Agreed{Hash: plan.Hash(), Destructive: true}, func(c reconcile.Change) {
+		done, lacking, err = dpsreg.Push(ctx, bundle, push, reconcile.Agreed{Hash: plan.Hash(), Destructive: true}, func(c reconcile.Change) {
 			switch c.Action {
 			case reconcile.None:
 			case reconcile.Refuse:

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mintmark/dpsreg"
 	"mintmark/dpsreg/attest"
 	"mintmark/dpsreg/doctor"
 )
@@ -54,7 +55,7 @@ nothing in that. docs/azure-doctor.md explains each rule.`,
 	flags.StringArrayVar(&f.individual, "individual", nil, "`file` with a certificate of the device's individual enrollment, or disabled (repeatable)")
 	flags.StringVar(&f.bundle, "bundle", "", "`file` of mintmark azure bundle export")
 	flags.StringVar(&f.at, "at", "", "as if it were this `date`, or so long from now, as in 2027-01-31 or 90d")
-	flags.StringVar(&f.soon, "soon", "30d", "warn of a certificate so `long` before its expiry")
+	flags.StringVar(&f.soon, "soon", "30d", "warn of a certificate this `span` before its expiry")
 	flags.StringVar(&f.apiVersion, "api-version", "", "`version` of the device API that the device uses (default the newest)")
 	return c
 }
@@ -74,7 +75,7 @@ func (f azureDoctorFlags) options(now time.Time) (doctor.Options, error) {
 	}
 	o.Soon = soon.after(o.Now).Sub(o.Now)
 	if f.bundle != "" {
-		data, err := readFile(f.bundle, doctor.MaxBundle)
+		data, err := readFile(f.bundle, dpsreg.MaxBundle)
 		if err != nil {
 			return o, fmt.Errorf("--bundle: %w", err)
 		}

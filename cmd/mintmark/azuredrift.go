@@ -18,8 +18,9 @@ found, and what it did: DPS is brought to the ledger's state, and what only a
 person can decide is left. The server compares by itself (azure.reconcile);
 --run does it now, which takes a while for many devices.
 
-Individual enrollments that mintmark did not make are listed as unknown: they
-are never changed. The exit status is 1 if anything is left.`,
+Individual enrollments that mintmark did not make are listed as unknown and left
+alone, with one exception: one that lets in a certificate of a blocked device is
+disabled until the device is released. The exit status is 1 if anything is left.`,
 		"  mintmark azure drift --dir ./factory\n  mintmark azure drift --run --target plant --dir ./factory", cobra.NoArgs,
 		func(c *cobra.Command, _ []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -15,11 +16,13 @@ import (
 
 func newAzureEdgeConfig(a *app) *cobra.Command {
 	var f edgeFlags
-	c := a.command("edge-config --registration-id ID (--id-scope SCOPE | --target NAME) --identity file|est|pkcs11 --out DIR [flags]",
+	c := a.command("edge-config --registration-id ID --identity HOW -o DIR [flags]",
 		"Write the configuration of an IoT Edge device",
 		`Edge-config writes config.toml of an IoT Edge device and place.sh, which puts it
 with certificates and keys where IoT Edge reads them. Nothing secret is in the
 directory: place.sh is given keys, password and PIN as files, on the device.
+Which DPS it is for says either --id-scope or --target; where the device's
+certificate comes from says --identity:
 
   file    the device's certificate and key are files
   est     IoT Edge makes the key, enrolls at --est-url and renews there
@@ -30,26 +33,44 @@ password), with both, or with an EST identity that it has (--est-cert). The Edge
 CA certificate comes from a label of its own, --edge-ca-url.
 
 It asks the server only with --target, for the id scope, and then checks that
-the label leads to an enrollment there.`,
-		`  mintmark azure edge-config --registration-id press-0042 --id-scope 0ne00000A0B --identity file --cert press-0042.pem --out press-0042
-  mintmark azure edge-config --registration-id press-0042 --id-scope 0ne00000A0B --identity est --est-url https://ca.example.org:8443/.well-known/est/edge --est-ca root.pem --bootstrap-cert idevid.pem --edge-ca-url https://ca.example.org:8443/.well-known/est/edge-ca --trust-bundle gateway-root.pem --out press-0042
-  mintmark azure edge-config --registration-id press-0042 --target plant --identity est --est-url https://ca.example.org:8443/.well-known/est/edge --est-ca root.pem --est-user line-a --out press-0042 --dir ./factory
-  mintmark azure edge-config --registration-id press-0042 --id-scope 0ne00000A0B --identity pkcs11 --cert press-0042.pem --pkcs11-lib /usr/lib/softhsm/libsofthsm2.so --pkcs11-token edge --pkcs11-object device-id --out press-0042`,
+the label leads to an enrollment there, or that DPS will take the chain.`,
+		`  mintmark azure edge-config --registration-id press-0042 \
+    --id-scope 0ne00000A0B --identity file --cert chain.pem --out press-0042
+  mintmark azure edge-config --registration-id press-0042 \
+    --id-scope 0ne00000A0B --identity est --bootstrap-cert idevid.pem \
+    --est-url https://ca.example.org:8443/.well-known/est/edge \
+    --edge-ca-url https://ca.example.org:8443/.well-known/est/edge-ca \
+    --est-ca root.pem --trust-bundle gateway-root.pem --out press-0042
+  mintmark azure edge-config --registration-id press-0042 --target plant \
+    --identity est --est-url https://ca.example.org:8443/.well-known/est/edge \
+    --est-ca root.pem --est-user line-a --out press-0042 --dir ./factory
+  mintmark azure edge-config --registration-id press-0042 \
+    --id-scope 0ne00000A0B --identity pkcs11 --cert chain.pem \
+    --pkcs11-lib /usr/lib/softhsm/libsofthsm2.so --pkcs11-token edge \
+    --pkcs11-object device-id --out press-0042`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			config, err := f.config(c.Flags())
 			if err != nil {
 				return err
 			}
+			var bundle []byte
 			if f.target != "" {
-				if err := a.edgeTarget(c.Context(), f.target, &config); err != nil {
+				if bundle, err = a.edgeTarget(c.Context(), f.target, &config); err != nil {
 					return err
 				}
+			}
+			if err := config.CheckSettings(); err != nil {
+				return usagef("%w", err)
+			}
+			doubts, err := judgeEdgeChain(config, f.target, bundle, time.Now())
+			if err != nil {
+				return err
 			}
 			files, err := edge.Write(f.out, config)
 			if err != nil {
 				return err
 			}
-			return a.showEdgeConfig(f.out, config, files)
+			return a.showEdgeConfig(f.out, config, files, append(doubts, config.Warnings()...))
 		})
 	f.bind(c.Flags())
 	require(c, "registration-id", "identity", "out")
@@ -81,7 +102,7 @@ func (e *edgeFlags) bind(f *pflag.FlagSet) {
 	f.StringVar(&c.RegistrationID, "registration-id", "", "registration `id`: the commonName of the device's certificate, in lower case")
 	f.StringVar(&c.IDScope, "id-scope", "", "id `scope` of the DPS instance")
 	f.StringVar(&e.target, "target", "", "this `target` of mintmark.yaml, for its id scope")
-	f.StringVar(&e.identity, "identity", "", "where the device's certificate comes from: `file`, est or pkcs11")
+	f.StringVar(&e.identity, "identity", "", "`how` the device gets its certificate: file, est or pkcs11")
 	f.StringVarP(&e.out, "out", "o", "", "`directory` for the files; it must be empty, and is made if it is not there")
 	f.BoolVar(&c.Individual, "individual", false, "the device has an individual enrollment: its certificate is not renewed by IoT Edge")
 	f.StringVar(&e.chain, "cert", "", "`file` with the device's certificate and the CAs above it (file and pkcs11)")
@@ -140,9 +161,9 @@ func (e *edgeFlags) config(f *pflag.FlagSet) (edge.Config, error) {
 }
 
 // edgeTarget takes the id scope of a target, and refuses a label whose devices have no
-// enrollment there.
-func (a *app) edgeTarget(ctx context.Context, target string, c *edge.Config) error {
-	return a.withClient(ctx, func(client *admin.Client) error {
+// enrollment there. It returns the target's bundle, if it is to be had.
+func (a *app) edgeTarget(ctx context.Context, target string, c *edge.Config) (bundle []byte, err error) {
+	err = a.withClient(ctx, func(client *admin.Client) error {
 		places, err := azureDPS.choose(ctx, client, target)
 		if err != nil {
 			return err
@@ -152,6 +173,8 @@ func (a *app) edgeTarget(ctx context.Context, target string, c *edge.Config) err
 			return fmt.Errorf("DPS target %q has no id_scope in mintmark.yaml: add it there, or give --id-scope", target)
 		}
 		if c.Identity != edge.ByEST {
+			// Not everybody may have it, and without it there is less to say.
+			bundle, _ = client.AzureBundle(ctx, target)
 			return nil
 		}
 		_, label, _ := strings.Cut(strings.TrimRight(c.Enroll.URL, "/"), "/.well-known/est")
@@ -160,6 +183,7 @@ func (a *app) edgeTarget(ctx context.Context, target string, c *edge.Config) err
 		}
 		return nil
 	})
+	return bundle, err
 }
 
 // edgeFile is a file of the configuration, for --json.
@@ -171,7 +195,7 @@ type edgeFile struct {
 }
 
 // showEdgeConfig says what was written and how it gets to the device.
-func (a *app) showEdgeConfig(dir string, c edge.Config, files []edge.File) error {
+func (a *app) showEdgeConfig(dir string, c edge.Config, files []edge.File, warnings []string) error {
 	place := strings.TrimRight("sh place.sh "+c.Options(), " ")
 	list := []edgeFile{}
 	for _, f := range files {
@@ -181,7 +205,6 @@ func (a *app) showEdgeConfig(dir string, c edge.Config, files []edge.File) error
 		}
 		list = append(list, one)
 	}
-	warnings := c.Warnings()
 	for _, text := range warnings {
 		a.say("warning: %s", text)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mintmark/admin"
+	"mintmark/dpsreg"
 )
 
 func newAzureStatus(a *app) *cobra.Command {
@@ -60,7 +61,7 @@ func (a *app) printAzure(list []admin.AzureStatus, count bool) error {
 		return err
 	}
 	for _, s := range list {
-		a.say("%s: %d of 25 CA certificates and %d of 100 groups are used", s.Target, s.CertificateSlots, s.GroupSlots)
+		a.say("%s: %d of %d CA certificates and %d of %d groups are used", s.Target, s.CertificateSlots, dpsreg.MaxCertificates, s.GroupSlots, dpsreg.MaxGroups)
 		for _, words := range s.Unknown {
 			a.say("%s: not ours, and left alone: %s", s.Target, printable(words))
 		}

@@ -15,6 +15,7 @@ import (
 // its targets is.
 type cloud[P any] struct {
 	name    string // as people call it; in lower case, the key of the configuration
+	kind    string // what one of its targets is called, in errors of the server too
 	columns []string
 	places  func(*admin.Client, context.Context) ([]P, error)
 	// outcome has of a place what names it, and where holds that for the columns.
@@ -47,7 +48,7 @@ func (c cloud[P]) choose(ctx context.Context, client *admin.Client, name string)
 		return nil, err
 	}
 	if name == "" && len(all) == 0 {
-		return nil, fmt.Errorf("there is no %s target: mintmark.yaml defines them under %s", c.name, c.key())
+		return nil, fmt.Errorf("there is no %s: mintmark.yaml defines them under %s", c.kind, c.key())
 	}
 	if name == "" {
 		return all, nil
@@ -60,7 +61,7 @@ func (c cloud[P]) choose(ctx context.Context, client *admin.Client, name string)
 		}
 		known = append(known, target)
 	}
-	return nil, fmt.Errorf("there is no %s target %q: mintmark.yaml has %q", c.name, name, known)
+	return nil, fmt.Errorf("there is no %s %q: mintmark.yaml has %q", c.kind, name, known)
 }
 
 // chooseNames are the names of the targets to work on.
@@ -80,7 +81,7 @@ func (c cloud[P]) chooseOne(ctx context.Context, client *admin.Client, name stri
 		return "", err
 	}
 	if len(names) != 1 {
-		return "", usagef("there are several %s targets: choose one with --target (%s)", c.name, strings.Join(names, ", "))
+		return "", usagef("there are several %ss: choose one with --target (%s)", c.kind, strings.Join(names, ", "))
 	}
 	return names[0], nil
 }
@@ -123,7 +124,7 @@ func (c cloud[P]) each(ctx context.Context, a *app, places []P, fn func(target s
 			one.Result = "proposed as " + waits.Approval.ID
 			proposed = append(proposed, err)
 		case err != nil:
-			text := strings.TrimPrefix(err.Error(), fmt.Sprintf("%s target %q: ", c.name, one.Target))
+			text := strings.TrimPrefix(err.Error(), fmt.Sprintf("%s %q: ", c.kind, one.Target))
 			one.Failed, one.Result = true, "failed: "+firstLine(text)
 			failed = append(failed, err)
 			if len(places) > 1 {

@@ -61,7 +61,7 @@ func planWords(p admin.Plan) string {
 		words += fmt.Sprintf(", %d refused", p.Refused)
 	}
 	if p.Destructive {
-		words += ", takes something out of service"
+		words += ", destructive"
 	}
 	return words
 }
@@ -117,10 +117,10 @@ func (c cloud[P]) carryOut(ctx context.Context, a *app, client *admin.Client, na
 			}
 		}
 		if plan.Refused > 0 {
-			return plan, fmt.Errorf("target %s: %d changes cannot be made, so none is: put right what the plan says", name, plan.Refused)
+			return plan, fmt.Errorf("target %s: %s cannot be made, so none is: put right what the plan says", name, plural(plan.Refused, "change"))
 		}
 		if plan.Pending > 0 && !yes {
-			if err := a.confirm(fmt.Sprintf("Apply these %d changes to %s?", plan.Pending, name), "--yes or --hash"); err != nil {
+			if err := a.confirm(fmt.Sprintf("Apply %s to %s?", plural(plan.Pending, "change"), name), "--yes or --hash"); err != nil {
 				return plan, err
 			}
 		}

@@ -36,6 +36,7 @@ everything else.`,
 type estFlags struct {
 	client       est.Client
 	ca, pin      string
+	anchors      []*x509.Certificate // those of ca, or the one of pin
 	tls12        bool
 	user         string
 	passwordFile string
@@ -104,10 +105,7 @@ func (f *estFlags) open() error {
 		if err != nil {
 			return err
 		}
-		f.client.RootCAs = x509.NewCertPool()
-		for _, c := range anchors {
-			f.client.RootCAs.AddCert(c)
-		}
+		f.trust(anchors...)
 	}
 	if err := checkUser(f.user); err != nil {
 		return err
@@ -152,9 +150,16 @@ func (f *estFlags) bootstrap(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.client.RootCAs = x509.NewCertPool()
-	f.client.RootCAs.AddCert(list[0])
+	f.trust(list[0])
 	return nil
+}
+
+// trust sets the trust anchors.
+func (f *estFlags) trust(anchors ...*x509.Certificate) {
+	f.anchors, f.client.RootCAs = anchors, x509.NewCertPool()
+	for _, c := range anchors {
+		f.client.RootCAs.AddCert(c)
+	}
 }
 
 // repeat makes a request again as long as the server asks for it and time is

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mintmark/internal/keystore"
 	"mintmark/issuer/est"
 )
 
@@ -17,7 +18,7 @@ func newESTEnroll(a *app) *cobra.Command {
 	var request requestFlags
 	var newKey, keyType, out string
 	var proof proofFlag
-	var chain bool
+	var chain chainFlags
 	c := a.command("enroll --url URL (--csr FILE | --name NAME --new-key FILE) --out FILE [flags]",
 		"Get a first certificate",
 		`Enroll sends a certification request (RFC 7030, Section 4.2.1) and writes the
@@ -97,11 +98,7 @@ func (a *app) enrollment(ctx context.Context, f *estFlags, request requestFlags,
 	}
 	var key crypto.Signer
 	if exists(newKey) || isToken(newKey) {
-		if key, e.close, err = a.openSigner(ctx, newKey); err == nil {
-			if err = a.checkKey(newKey, key, keyType); err != nil {
-				err = errors.Join(err, e.close())
-			}
-		}
+		key, e.close, err = a.openNewKey(ctx, newKey, keyType)
 	} else {
 		if keyType == "" {
 			// What else the answer says needs no second question.
@@ -117,6 +114,22 @@ func (a *app) enrollment(ctx context.Context, f *estFlags, request requestFlags,
 	r := est.Request{Template: template, Key: key, Link: link}
 	e.send = func() (*x509.Certificate, error) { return f.client.EnrollRequest(ctx, r) }
 	return e, nil
+}
+
+// openNewKey opens a key that is there and is to be certified, of that type if one is
+// named. The returned function closes its token.
+func (a *app) openNewKey(ctx context.Context, name, keyType string) (crypto.Signer, func() error, error) {
+	key, done, err := a.openSigner(ctx, name)
+	if isToken(name) && errors.Is(err, keystore.ErrNotFound) {
+		err = fmt.Errorf("%w: it must be made there first, as with pkcs11-tool --keypairgen --key-type EC:prime256v1", err)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := a.checkKey(name, key, keyType); err != nil {
+		return nil, nil, errors.Join(err, done())
+	}
+	return key, done, nil
 }
 
 // template is what the flags describe.

@@ -20,7 +20,7 @@ type keygenFlags struct {
 	decryptCert, decryptKey  string
 	symmetricFile, symmetric string
 	keyType, outKey, out     string
-	chain                    bool
+	chain                    chainFlags
 	request                  requestFlags
 	proof                    proofFlag
 }

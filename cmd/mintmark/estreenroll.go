@@ -25,7 +25,7 @@ func newESTReenroll(a *app) *cobra.Command {
 	var change changeFlags
 	var newKey, keyType, out string
 	var proof proofFlag
-	var chain bool
+	var chain chainFlags
 	c := a.command("reenroll --url URL --cert FILE --key FILE --out FILE [flags]", "Renew a certificate",
 		`Reenroll renews the certificate that it authenticates with (RFC 7030, Section
 4.2.2): same subject, same names. It keeps the key, or changes it with
@@ -50,11 +50,7 @@ of the old.`,
 			switch {
 			case newKey == "":
 			case exists(newKey) || isToken(newKey):
-				if key, closeKey, err = a.openSigner(c.Context(), newKey); err == nil {
-					if err = a.checkKey(newKey, key, keyType); err != nil {
-						err = errors.Join(err, closeKey())
-					}
-				}
+				key, closeKey, err = a.openNewKey(c.Context(), newKey, keyType)
 			default:
 				if keyType == "" {
 					if keyType, err = keyKind(current.Leaf.PublicKey); err != nil {

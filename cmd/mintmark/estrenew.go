@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,7 +24,7 @@ type renewFlags struct {
 	at      string
 	rekey   bool
 	keyType string
-	chain   bool
+	chain   chainFlags
 	daemon  bool
 	proof   proofFlag
 	hook    []string
@@ -34,11 +35,11 @@ func newESTRenew(a *app) *cobra.Command {
 	c := a.command("renew --url URL --cert FILE --key FILE [flags] [-- COMMAND ARG...]", "Renew a certificate when it is due",
 		`Renew does nothing until two thirds of the validity have passed (--at). Then it
 renews the certificate that it authenticates with and puts the new one in its
-place, with its chain if the file had one. When exactly hangs on the
-certificate, up to a twentieth later, so that devices that were enrolled
-together do not come together. Run it from a timer, or let it run with
---daemon: then it tries again what fails, at growing distances, and says so on
-standard error.
+place, with its chain if the file had one, and with the root if that was in it.
+When exactly hangs on the certificate, up to a twentieth later, so that devices
+that were enrolled together do not come together. Run it from a timer, or let
+it run with --daemon: then it tries again what fails, at growing distances, and
+says so on standard error.
 
 With --rekey it makes a new key for each certificate. Key and certificate are
 written beside the old ones (.new) and then take their places, the key first;
@@ -70,7 +71,7 @@ place.`,
 	flags.StringVar(&f.at, "at", renewal.DefaultFraction.String(), "`part` of the validity after which it is due, as in 2/3, 0.8 or 80%")
 	flags.BoolVar(&f.rekey, "rekey", false, "make a new key")
 	flags.StringVar(&f.keyType, "key-type", "", "`type` of the new key: P-256, P-384, RSA-2048, RSA-3072 (default that of the old key)")
-	flags.BoolVar(&f.chain, "chain", false, "add the issuing CAs, also if the file had none")
+	f.chain.bind(c, "add the issuing CAs, also if the file had none")
 	flags.BoolVar(&f.daemon, "daemon", false, "go on until ended by a signal")
 	require(c, "cert", "key")
 	return c
@@ -182,21 +183,38 @@ func (a *app) askRenewal(ctx context.Context, f *renewFlags, current *tls.Certif
 		return nil, err
 	}
 	a.warnLacking(asked, certificate)
-	list := []*x509.Certificate{certificate}
-	if len(current.Certificate) == 1 && !f.chain {
-		return list, nil
-	}
-	above, err := chainOf(current)
+	above, err := a.renewedChain(ctx, f.chain, &now, certificate, current)
 	if err != nil {
 		return nil, err
 	}
-	if len(above) == 0 || certificate.CheckSignatureFrom(above[0]) != nil {
-		// From another issuing CA than before.
-		if above, err = now.client.CACerts(ctx); err != nil {
-			return nil, err
-		}
+	return append([]*x509.Certificate{certificate}, above...), nil
+}
+
+// renewedChain is what stands after the new certificate: the chain of the old one, or
+// what is like it if the new one is from another issuing CA.
+func (a *app) renewedChain(ctx context.Context, want chainFlags, f *estFlags, certificate *x509.Certificate, current *tls.Certificate) ([]*x509.Certificate, error) {
+	old, err := chainOf(current)
+	if err != nil {
+		return nil, err
 	}
-	return append(list, issuersOf(certificate, above)...), nil
+	if len(old) == 0 && !want.any() {
+		return nil, nil
+	}
+	want.root = want.root || slices.ContainsFunc(old, selfSigned)
+	issuing, root := pathAbove(certificate, old)
+	switch {
+	case root != nil:
+		return append(issuing, root), nil
+	case len(issuing) > 0 && !want.root:
+		return issuing, nil
+	}
+	above, err := want.chainAbove(ctx, f, certificate, old)
+	if errors.Is(err, errNoRoot) {
+		// The certificate is there, and asking again would make another one.
+		a.say("warning: %v", err)
+		err = nil
+	}
+	return above, err
 }
 
 // chainOf is what stands after the certificate.

@@ -15,9 +15,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func bindResult(c *cobra.Command, out *string, chain *bool) {
+func bindResult(c *cobra.Command, out *string, chain *chainFlags) {
 	c.Flags().StringVar(out, "out", "", "`file` for the certificate")
-	c.Flags().BoolVar(chain, "chain", false, "add the issuing CAs that the server's cacerts hold, for TLS clients")
+	chain.bind(c, "add the issuing CAs that the server's cacerts hold, for TLS clients")
 	require(c, "out")
 }
 
@@ -41,16 +41,14 @@ func describeEnrolled(c *x509.Certificate) enrolled {
 
 // writeEnrolled writes what the server answered, and says what of the request it
 // does not have.
-func (a *app) writeEnrolled(c *cobra.Command, f *estFlags, asked *x509.CertificateRequest, certificate *x509.Certificate, out string, chain bool) error {
+func (a *app) writeEnrolled(c *cobra.Command, f *estFlags, asked *x509.CertificateRequest, certificate *x509.Certificate, out string, chain chainFlags) error {
 	list := []*x509.Certificate{certificate}
 	var chainErr error
-	if chain {
+	if chain.any() {
 		// The certificate is written even if its chain cannot be had.
-		above, err := f.client.CACerts(c.Context())
-		if err == nil {
-			list = append(list, issuersOf(certificate, above)...)
-		}
-		chainErr = err
+		var above []*x509.Certificate
+		above, chainErr = chain.chainAbove(c.Context(), f, certificate, nil)
+		list = append(list, above...)
 	}
 	if err := replaceFile(out, certificatePEM(list...), 0o644); err != nil {
 		return errors.Join(err, chainErr)
@@ -65,26 +63,6 @@ func (a *app) writeEnrolled(c *cobra.Command, f *estFlags, asked *x509.Certifica
 		return a.printJSON(one)
 	}
 	return nil
-}
-
-// issuersOf finds the path above a certificate, without the root.
-func issuersOf(certificate *x509.Certificate, list []*x509.Certificate) []*x509.Certificate {
-	var path []*x509.Certificate
-	for child := certificate; len(path) < len(list); {
-		var parent *x509.Certificate
-		for _, c := range list {
-			if child.CheckSignatureFrom(c) == nil {
-				parent = c
-				break
-			}
-		}
-		if parent == nil || parent.CheckSignatureFrom(parent) == nil {
-			return path
-		}
-		path = append(path, parent)
-		child = parent
-	}
-	return path
 }
 
 // certificateWith reads the certificate of a key, and its chain.

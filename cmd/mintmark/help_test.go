@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -57,7 +58,8 @@ func TestHelp(t *testing.T) {
 // each one names a command, flags that it has, and arguments that it takes.
 func TestExamples(t *testing.T) {
 	walk(newRoot(&app{}), func(c *cobra.Command) {
-		for _, line := range strings.Split(c.Example, "\n") {
+		joined := regexp.MustCompile(` \\\n +`).ReplaceAllString(c.Example, " ")
+		for _, line := range strings.Split(joined, "\n") {
 			line = strings.TrimSpace(line)
 			if strings.Contains(line, "<(") {
 				continue // a shell's own syntax

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"mintmark/internal/pkitest"
 )
 
 func TestMain(m *testing.M) {
@@ -21,6 +23,9 @@ func TestMain(m *testing.M) {
 }
 
 func TestScript(t *testing.T) {
+	if os.Getenv("MINTMARK_TOOLS") == "required" {
+		scriptTools(t)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -50,6 +55,27 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+// scriptTools fails the test for each program that a script does without where it is not
+// installed: a script cannot tell that none may be lacking.
+func scriptTools(t *testing.T) {
+	t.Helper()
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	condition := regexp.MustCompile(`\[!?exec:([^\]]+)\]`)
+	seen := make(map[string]bool)
+	for _, script := range scripts {
+		for _, match := range condition.FindAllSubmatch(pkitest.ReadFile(t, script), -1) {
+			name := string(match[1])
+			if _, err := exec.LookPath(name); err != nil && !seen[name] {
+				t.Errorf("%s is not installed, for %s", name, script)
+			}
+			seen[name] = true
+		}
+	}
 }
 
 // startLimit bounds how long a server may take to listen, and to end.

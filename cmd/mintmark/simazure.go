@@ -22,7 +22,7 @@ func newSimAzure(a *app) *cobra.Command {
 certificates and Entra tokens, until it is interrupted. It refuses what Azure is
 documented to refuse. What it holds is gone when it ends; its trust anchor and
 secrets, and azure.json, which says all the rest, are in the directory of
---state.
+--state, and are used again by the next run.
 
 Clients keep Azure's own names and are told to connect elsewhere: connect in
 mintmark's configuration, curl --connect-to ::HOST:PORT --cacert root.pem, an
@@ -32,7 +32,7 @@ The simulator also answers, without a token and to this machine only:
 https://localhost:PORT/_sim/state (all that is registered, to compare two runs),
 /_sim/calls, /_sim/faults (errors and cut connections at will) and /_sim/events
 (what happened, and why a device or a caller was refused).`,
-		`  mintmark sim azure --state ./sim --listen 127.0.0.1:8444 --mqtt 127.0.0.1:8883
+		`  mintmark sim azure --state ./sim --listen 127.0.0.1:4443 --mqtt 127.0.0.1:8883
   mintmark sim azure --state ./sim --hub one.azure-devices.net --hub two.azure-devices.net
   mintmark sim azure --state ./sim --limits --fault '{"operation":"certificates.verify","status":500,"afterEffect":true,"times":1}'`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
@@ -48,6 +48,9 @@ https://localhost:PORT/_sim/state (all that is registered, to compare two runs),
 				level = slog.LevelInfo
 			}
 			config.Logger = a.logger(level)
+			if err := config.Check(); err != nil {
+				return usagef("%w", err)
+			}
 			sim, err := dpssim.Start(c.Context(), *config)
 			if err != nil {
 				return err
@@ -83,7 +86,7 @@ func (o *simAzureOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.config.AllowRemote, "allow-remote", false, "allow addresses that other machines reach")
 	f.StringVar(&o.config.Service, "service", "mintmark-dps", "`name` of the DPS instance")
 	f.StringVar(&o.config.IDScope, "id-scope", "", "`scope` that devices name (default made from the name of the service)")
-	f.StringArrayVar(&o.config.Hubs, "hub", nil, "`host` of a linked hub, NAME.azure-devices.net; may be repeated (default one, mintmark-hub)")
+	f.StringArrayVar(&o.config.Hubs, "hub", nil, "`host` of a linked hub, NAME.azure-devices.net; may be repeated (default mintmark-hub.azure-devices.net)")
 	f.StringVar(&o.certificate, "client-certificate", "", "`file` with a certificate that the application may prove itself by, PEM, beside its secret")
 	f.IntVar(&o.config.Assigning, "assigning", 1, "polls of a registration that are answered \"assigning\"; -1 for none")
 	f.BoolVar(&o.limits, "limits", false, "throttle to the documented rates of a service")

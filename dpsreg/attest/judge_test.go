@@ -35,9 +35,11 @@ func TestFixtures(t *testing.T) {
 }
 
 // TestFixturesAreSourced: a fixture has a source, a text that is the source's or says
-// why it is not, and a rule with the same text. Every rule with a text has a fixture.
+// why it is not, and a rule with the same text. Every rule with a text has a fixture, and
+// a documented one a fixture whose source has the text.
 func TestFixturesAreSourced(t *testing.T) {
-	covered := map[string]bool{}
+	covered, quoted := map[string]bool{}, map[string]bool{}
+	chains := map[string]string{} // by the report that tells of them
 	for _, f := range attesttest.Fixtures(t) {
 		r := attest.RuleOf(f.Rule)
 		covered[f.Rule] = true
@@ -49,8 +51,15 @@ func TestFixturesAreSourced(t *testing.T) {
 				t.Errorf("%s: source %q", f.Name, url)
 			}
 		}
-		if inferred := r.Standing == attest.Inferred; inferred != (f.Inferred != "") {
-			t.Errorf("%s: inferred %q, and rule %s is %s", f.Name, f.Inferred, r.Name, r.Standing)
+		switch {
+		case f.Inferred != "" && r.Unknown == "":
+			t.Errorf("%s is inferred, and rule %s does not say so", f.Name, r.Name)
+		case f.Inferred == "" && r.Standing == attest.Inferred:
+			t.Errorf("%s is not inferred, and rule %s is", f.Name, r.Name)
+		case f.Inferred == "" && chains[f.Source] != "":
+			t.Errorf("%s and %s are both said to be the chain of %s", f.Name, chains[f.Source], f.Source)
+		case f.Inferred == "":
+			quoted[f.Rule], chains[f.Source] = true, f.Name
 		}
 		if f.Reported == "" && f.Inferred == "" || f.What == "" {
 			t.Errorf("%s: nobody reported it", f.Name)
@@ -62,6 +71,9 @@ func TestFixturesAreSourced(t *testing.T) {
 	for _, r := range attest.Rules() {
 		if (r.Message != "") != covered[r.Name] {
 			t.Errorf("rule %s: text %q, fixture %v", r.Name, r.Message, covered[r.Name])
+		}
+		if (r.Standing == attest.Documented) != quoted[r.Name] {
+			t.Errorf("rule %s is %s: fixture with the text of its source %v", r.Name, r.Standing, quoted[r.Name])
 		}
 	}
 }

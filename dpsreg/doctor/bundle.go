@@ -8,9 +8,6 @@ import (
 	"mintmark/dpsreg/attest"
 )
 
-// MaxBundle bounds a bundle, in bytes.
-const MaxBundle = 16 << 20
-
 // ReadBundle reads what mintmark azure bundle export writes: the CAs and groups that
 // DPS has once the bundle is applied. Individual enrollments are not in a bundle.
 func ReadBundle(data []byte) ([]attest.CA, []attest.Group, error) {
@@ -34,11 +31,8 @@ func ReadBundle(data []byte) ([]attest.CA, []attest.Group, error) {
 		if ca.State == dpsreg.StateDeleted {
 			continue
 		}
-		name := ca.Name
-		if name == "" {
-			name = ca.Authority
-		}
-		cas = append(cas, attest.CA{Name: name, Certificate: authorities[ca.Authority], Verified: true})
+		c := authorities[ca.Authority]
+		cas = append(cas, attest.CA{Name: ca.NameAtDPS(c), Certificate: c, Verified: true})
 	}
 	var groups []attest.Group
 	for _, g := range b.Target.Groups {

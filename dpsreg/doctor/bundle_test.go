@@ -46,7 +46,7 @@ func TestReadBundle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(cas) != 1 || cas[0].Name != "root" || !cas[0].Verified || !cas[0].Certificate.Equal(w.root.Certificate) {
+	if len(cas) != 1 || cas[0].Name != "root-"+dpsreg.SHA256(w.root.Certificate)[:8] || !cas[0].Verified || !cas[0].Certificate.Equal(w.root.Certificate) {
 		t.Errorf("CAs %+v", cas)
 	}
 	if len(groups) != 2 || len(groups[0].Anchors) != 2 || groups[0].Disabled || !groups[1].Disabled || !groups[1].Anchors[0].Equal(w.line.Certificate) {
@@ -83,7 +83,7 @@ func TestReadBundleRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
-	for _, text := range []string{"", "[]", `{"version":1,"secret":"x"}`, strings.Repeat(" ", MaxBundle+1)} {
+	for _, text := range []string{"", "[]", `{"version":1,"secret":"x"}`, strings.Repeat(" ", dpsreg.MaxBundle+1)} {
 		if _, _, err := ReadBundle([]byte(text)); err == nil {
 			t.Errorf("%.40q is taken", text)
 		}

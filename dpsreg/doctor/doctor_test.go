@@ -219,6 +219,16 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// TestOutlives: of a device's certificate that is valid for longer than one above it, what
+// happens when that one expires is not known.
+func TestOutlives(t *testing.T) {
+	w := newWorks(t, func(c *x509.Certificate) { c.NotAfter = now.AddDate(11, 0, 0) })
+	f := check(t, w.chain(), w.options()).found(SeverityWarning, "outlives-issuer")
+	if f == nil || f.Unknown != attest.RuleOf("expired").Unknown || !strings.Contains(f.Text, "expect a refusal") {
+		t.Errorf("%+v", f)
+	}
+}
+
 // TestNoWarning: what looks like a mistake and is none.
 func TestNoWarning(t *testing.T) {
 	w := newWorks(t)

@@ -14,7 +14,7 @@ func ParseGroup(text string) (id string, files []string, err error) {
 	if !found {
 		return "", nil, fmt.Errorf("%q is not an enrollment group as in line-a=line.pem or line-a=old.pem,new.pem", cut(text))
 	}
-	if err := CheckGroupID(id); err != nil {
+	if err := checkGroupID(id); err != nil {
 		return "", nil, err
 	}
 	files = strings.Split(list, ",")
@@ -29,9 +29,9 @@ func ParseGroup(text string) (id string, files []string, err error) {
 	return id, files, nil
 }
 
-// CheckGroupID says what is wrong with the id of an enrollment group, which has the form
+// checkGroupID says what is wrong with the id of an enrollment group, which has the form
 // of a registration id (https://learn.microsoft.com/azure/iot-dps/concepts-service).
-func CheckGroupID(id string) error {
+func checkGroupID(id string) error {
 	if err := attest.CheckRegistrationID(id); err != nil {
 		return fmt.Errorf("%q is no id of an enrollment group: up to 128 letters, digits, - . _ and :, and a letter, a digit or - at the end", cut(id))
 	}

@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"io"
+	"mintmark/dpsreg/attest"
 	"strconv"
 	"strings"
 	"time"
@@ -15,8 +16,8 @@ const width = 80
 func (r Report) Render(w io.Writer, name string) error {
 	var b strings.Builder
 	b.WriteString(wrap(shown(name)+": "+r.headline(), "", "  "))
-	if r.Message != "" {
-		fmt.Fprintf(&b, "  %d %q\n", r.Code, r.Message) // on a line of its own, to be found with grep
+	if said := (Finding{Rule: r.Rule, Code: r.Code, Message: r.Message}).Answer(); said != "" {
+		b.WriteString("  " + said + "\n") // on a line of its own, to be found with grep
 	}
 	b.WriteString("\n")
 	keys, subjects := 0, 0
@@ -76,10 +77,24 @@ func (r Report) by() string {
 func (f Finding) sentence(said string) string {
 	text := f.Rule + ": " + f.Text
 	if f.Severity == SeverityRefused && f.Message != "" && f.Message != said {
-		text += fmt.Sprintf(". DPS says: %d %q", f.Code, f.Message)
+		text += ". DPS says: " + f.Answer()
 	}
 	if f.Unknown != "" {
 		text += ". Unknown: " + f.Unknown
+	}
+	return text
+}
+
+// Answer is what DPS says of a finding that refuses: code and text, with "(inferred)" if
+// it is documented that it refuses and not that it does so in these words. It is empty
+// where the text is not known.
+func (f Finding) Answer() string {
+	if f.Message == "" {
+		return ""
+	}
+	text := fmt.Sprintf("%d %q", f.Code, f.Message)
+	if attest.RuleOf(f.Rule).Standing == attest.Inferred {
+		text += " (inferred)"
 	}
 	return text
 }

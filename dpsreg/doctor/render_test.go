@@ -54,7 +54,9 @@ ok       expired: all are valid; the first one to expire is "press-0042", on
 
 refused  verified: certificate 2 ("Example Line") is not verified, and its
          issuer "Example Works" does not follow: send all certificates up to the
-         verified one, or verify one that is sent
+         verified one, or verify one that is sent. Unknown: that the text is the
+         same if more is sent than the device's certificate: it is known for
+         that one alone
 ok       registration-id: "press-0042" is a legal registration id and the
          device's common name
 ok       client-auth: the device's certificate has clientAuth

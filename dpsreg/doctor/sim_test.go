@@ -139,10 +139,7 @@ type answer struct {
 // file as they stand there.
 func (p *place) register(t *testing.T, c attesttest.Case) answer {
 	t.Helper()
-	curl, err := exec.LookPath("curl")
-	if err != nil {
-		t.Skip("curl is not installed")
-	}
+	curl := pkitest.Tool(t, "curl")
 	key, err := x509.MarshalPKCS8PrivateKey(c.Key)
 	if err != nil {
 		t.Fatal(err)

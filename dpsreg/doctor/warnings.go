@@ -60,7 +60,7 @@ func (r *Report) warn(chain []*x509.Certificate, order []int, v attest.Verdict, 
 	}
 	for _, c := range used {
 		if !c.Equal(device) && c.NotAfter.Before(device.NotAfter) && v.Individual == "" {
-			add("outlives-issuer", "%s expires on %s, before the device's certificate does: from then on the device is refused", quote(c.Subject.CommonName), c.NotAfter.UTC().Format(time.DateOnly))
+			r.Findings = append(r.Findings, Finding{Severity: SeverityWarning, Rule: "outlives-issuer", Text: fmt.Sprintf("%s expires on %s, before the device's certificate does: expect a refusal from then on", quote(c.Subject.CommonName), c.NotAfter.UTC().Format(time.DateOnly)), Unknown: attest.RuleOf("expired").Unknown})
 			break
 		}
 	}

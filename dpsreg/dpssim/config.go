@@ -39,8 +39,8 @@ type Config struct {
 	Keys map[string]string
 
 	// StateDir gets what clients need to reach the simulator; empty for nothing. Secrets
-	// that an earlier run left there are used again, so that a client's configuration
-	// stays good; the trust anchor is a new one at each start.
+	// and trust anchor that an earlier run left there are used again, so that a client's
+	// configuration stays good, and a client that runs goes on.
 	StateDir string
 	Limits   *Limits // nil for none
 	// Assigning is how many polls of a registration answer "assigning"; 1 if zero,
@@ -142,6 +142,13 @@ var (
 	policyName  = regexp.MustCompile(`^[A-Za-z0-9!._-]{1,64}$`)
 )
 
+// Check says what Start would refuse of a configuration, without looking at files or
+// opening anything.
+func (c Config) Check() error {
+	_, err := c.withDefaults()
+	return err
+}
+
 func (c Config) check() error {
 	switch {
 	case !guid.MatchString(c.TenantID):
@@ -200,7 +207,7 @@ func checkListen(address string, remote bool) error {
 		return nil
 	}
 	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return fmt.Errorf("%q is not a loopback address; set AllowRemote if other machines shall reach the simulator", address)
+		return fmt.Errorf("%q is not a loopback address; --allow-remote lets other machines reach the simulator", address)
 	}
 	return nil
 }

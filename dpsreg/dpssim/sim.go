@@ -139,7 +139,7 @@ func (s *Sim) Addr() string { return s.https.Addr().String() }
 func (s *Sim) MQTTAddr() string { return s.mqtt.Addr().String() }
 
 // RootPEM is the trust anchor of the simulator's server certificates.
-func (s *Sim) RootPEM() []byte { return append([]byte(nil), s.tls.rootPEM...) }
+func (s *Sim) RootPEM() []byte { return s.tls.root.pem() }
 
 // Config is the configuration with everything that was made at start.
 func (s *Sim) Config() Config { return s.cfg }

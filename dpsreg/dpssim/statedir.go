@@ -51,7 +51,7 @@ func readSecret(name string) (string, error) {
 }
 
 // writeStateDir writes what clients need: root.pem, azure.json, client-secret and
-// keys/POLICY.
+// keys/POLICY; and root.key for the next run.
 func (s *Sim) writeStateDir() error {
 	if s.cfg.StateDir == "" {
 		return nil
@@ -74,7 +74,14 @@ func (s *Sim) writeStateDir() error {
 	if err := writeFile(secret, []byte(s.cfg.ClientSecret+"\n"), 0o600); err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(dir, "root.pem"), s.tls.rootPEM, 0o644); err != nil {
+	key, err := s.tls.root.keyPEM()
+	if err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(dir, rootKeyFile), key, 0o600); err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(dir, rootFile), s.tls.root.pem(), 0o644); err != nil {
 		return err
 	}
 	b, err := json.MarshalIndent(struct {

@@ -6,12 +6,8 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"net"
 	"strings"
-	"time"
 )
 
 // The names of Azure that are the same for everyone.
@@ -33,42 +29,28 @@ func (c Config) hosts() []string {
 // serverTLS has the server certificates: one for each name, under one root in the
 // place of DigiCert Global Root G2 and the others that Azure uses.
 type serverTLS struct {
-	rootPEM []byte
-	certs   map[string]*tls.Certificate // by lower-case server name; "" for this machine
+	root  *trustAnchor
+	certs map[string]*tls.Certificate // by lower-case server name; "" for this machine
 }
 
 func newServerTLS(cfg Config) (*serverTLS, error) {
-	rootKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	root, err := trustAnchorOf(cfg)
 	if err != nil {
 		return nil, err
 	}
-	now := cfg.Now()
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		Subject:      pkix.Name{Organization: []string{"mintmark Azure simulator"}, CommonName: "Simulated Azure Root CA"},
-		NotBefore:    now.Add(-time.Hour), NotAfter: now.AddDate(20, 0, 0),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, rootKey.Public(), rootKey)
-	if err != nil {
-		return nil, err
-	}
-	root, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, err
-	}
-	s := &serverTLS{
-		rootPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		certs:   map[string]*tls.Certificate{},
-	}
+	s := &serverTLS{root: root, certs: map[string]*tls.Certificate{}}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	for i, host := range append([]string{""}, cfg.hosts()...) {
+	for _, host := range append([]string{""}, cfg.hosts()...) {
+		serial, err := newSerial()
+		if err != nil {
+			return nil, err
+		}
 		leaf := &x509.Certificate{
-			SerialNumber: big.NewInt(int64(i) + 2),
-			NotBefore:    root.NotBefore, NotAfter: root.NotAfter,
+			SerialNumber: serial,
+			NotBefore:    root.cert.NotBefore, NotAfter: root.cert.NotAfter,
 			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 			DNSNames: []string{host},
 		}
@@ -78,7 +60,7 @@ func newServerTLS(cfg Config) (*serverTLS, error) {
 		}
 		// A name of more than 64 characters fits no common name (RFC 5280, appendix A).
 		leaf.Subject.Organization = []string{"mintmark Azure simulator"}
-		der, err := x509.CreateCertificate(rand.Reader, leaf, root, key.Public(), rootKey)
+		der, err := x509.CreateCertificate(rand.Reader, leaf, root.cert, key.Public(), root.key)
 		if err != nil {
 			return nil, err
 		}

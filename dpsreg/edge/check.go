@@ -42,9 +42,25 @@ var (
 // reprovisioning are the modes of auto_reprovisioning_mode.
 var reprovisioning = []string{"Dynamic", "AlwaysOnStartup", "OnErrorOnly"}
 
-// withDefaults fills in what is empty and refuses what IoT Edge would not take, or would
-// take and mean something else by.
+// CheckSettings says what of a configuration IoT Edge would not take, or would take and
+// mean something else by, apart from what is in its files. Its errors name the flags of
+// mintmark azure edge-config.
+func (c Config) CheckSettings() error {
+	_, err := c.withSettings()
+	return err
+}
+
+// withDefaults fills in what is empty and refuses what CheckSettings refuses, and files
+// that are not what they should be.
 func (c Config) withDefaults() (Config, error) {
+	c, err := c.withSettings()
+	if err != nil {
+		return c, err
+	}
+	return c, c.checkFiles()
+}
+
+func (c Config) withSettings() (Config, error) {
 	if c.Now.IsZero() {
 		c.Now = time.Now()
 	}
@@ -55,7 +71,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Reprovisioning = reprovisioning[0]
 	}
 	for _, check := range []func(*Config) error{
-		(*Config).checkNames, (*Config).checkIdentity, (*Config).checkEnroll, (*Config).checkRenew, (*Config).checkToken, (*Config).checkFiles,
+		(*Config).checkNames, (*Config).checkIdentity, (*Config).checkEnroll, (*Config).checkRenew, (*Config).checkToken,
 	} {
 		if err := check(&c); err != nil {
 			return c, err
@@ -80,14 +96,14 @@ func (c *Config) checkNames() error {
 		known = known || mode == c.Reprovisioning
 	}
 	if !known {
-		return fmt.Errorf("reprovisioning mode %q is none of %s", c.Reprovisioning, strings.Join(reprovisioning, ", "))
+		return fmt.Errorf("--reprovisioning %q is none of %s", c.Reprovisioning, strings.Join(reprovisioning, ", "))
 	}
-	u, err := secureURL("global endpoint", c.GlobalEndpoint)
+	u, err := secureURL("--global-endpoint", c.GlobalEndpoint)
 	if err != nil {
 		return err
 	}
 	if strings.Trim(u.Path, "/") != "" {
-		return fmt.Errorf("global endpoint %q has a path: it is a host only", c.GlobalEndpoint)
+		return fmt.Errorf("--global-endpoint %q has a path: it is a host only", c.GlobalEndpoint)
 	}
 	c.GlobalEndpoint = strings.TrimRight(c.GlobalEndpoint, "/")
 	return nil
@@ -97,22 +113,22 @@ func (c *Config) checkIdentity() error {
 	switch c.Identity {
 	case ByFile, ByPKCS11:
 		if len(c.Chain) == 0 {
-			return fmt.Errorf("an identity by %s needs the device's certificate with its chain", c.Identity)
+			return fmt.Errorf("an identity by %s needs the device's certificate with its chain (--cert)", c.Identity)
 		}
 	case ByEST:
 		if len(c.Chain) > 0 {
 			return errors.New("an identity by est comes without a certificate: IoT Edge gets it from the EST server")
 		}
 		if c.Enroll.URL == "" {
-			return errors.New("an identity by est needs the URL of its label")
+			return errors.New("an identity by est needs the URL of its label (--est-url)")
 		}
 	case "":
 		return errors.New("no identity is given: file, est or pkcs11")
 	default:
-		return fmt.Errorf("identity %q is none of file, est and pkcs11", c.Identity)
+		return fmt.Errorf("--identity %q is none of file, est and pkcs11", c.Identity)
 	}
 	if c.Identity == ByPKCS11 && c.Token.Object == "" {
-		return errors.New("an identity by pkcs11 needs the token and the label of its key there")
+		return errors.New("an identity by pkcs11 needs the token and the label of its key there (--pkcs11-object)")
 	}
 	if c.Identity != ByPKCS11 && c.Token.Object != "" {
 		return fmt.Errorf("the identity's key is in the token, but the identity is by %s", c.Identity)
@@ -133,12 +149,12 @@ func (c *Config) checkEnroll() error {
 	}
 	var err error
 	if c.Identity == ByEST {
-		if e.URL, err = estURL("URL of the EST label", e.URL); err != nil {
+		if e.URL, err = estURL("--est-url", e.URL); err != nil {
 			return err
 		}
 	}
 	if c.EdgeCA != "" {
-		if c.EdgeCA, err = estURL("URL of the Edge CA's label", c.EdgeCA); err != nil {
+		if c.EdgeCA, err = estURL("--edge-ca-url", c.EdgeCA); err != nil {
 			return err
 		}
 		if c.EdgeCA == e.URL {
@@ -151,11 +167,11 @@ func (c *Config) checkEnroll() error {
 	}
 	switch {
 	case len(e.Trust) == 0:
-		return errors.New("EST needs the trust anchors of the server: IoT Edge would take any that the system trusts, and none of ours")
+		return errors.New("EST needs the trust anchors of the server (--est-ca): IoT Edge would take any that the system trusts, and none of ours")
 	case len(e.Bootstrap) > 0 && len(e.Certificate) > 0:
 		return errors.New("a bootstrap certificate and an EST identity that is there already exclude each other")
 	case e.User == "" && len(e.Bootstrap) == 0 && len(e.Certificate) == 0:
-		return errors.New("EST needs a user, a bootstrap certificate or an EST identity to authenticate by")
+		return errors.New("EST needs a user, a bootstrap certificate or an EST identity to authenticate by (--est-user, --bootstrap-cert, --est-cert)")
 	case e.User != "" && !userName(e.User):
 		return fmt.Errorf("user %q holds a character that HTTP Basic cannot carry in a name, as a colon, or more than 255", e.User)
 	}
@@ -178,7 +194,7 @@ func (c *Config) checkRenew() error {
 	}
 	for _, percent := range []int{c.Renew.Threshold, c.Renew.Retry} {
 		if percent < 1 || percent > 99 {
-			return fmt.Errorf("renewal at %d %% and again every %d %%: both are 1 to 99 percent of the validity period", c.Renew.Threshold, c.Renew.Retry)
+			return fmt.Errorf("--renew-at %d %% and --renew-retry %d %%: both are 1 to 99 percent of the validity period", c.Renew.Threshold, c.Renew.Retry)
 		}
 	}
 	if left := 100 - c.Renew.Threshold; c.Renew.Retry > left {
@@ -194,11 +210,11 @@ func (c *Config) checkToken() error {
 	}
 	switch {
 	case t.Library == "":
-		return errors.New("a token needs the path of its PKCS #11 library")
+		return errors.New("a token needs the path of its PKCS #11 library (--pkcs11-lib)")
 	case !libraryPath.MatchString(t.Library):
 		return fmt.Errorf("PKCS #11 library %q is no absolute path of letters, digits and / . _ + -", t.Library)
 	case (t.Label == "") == (t.Slot == nil):
-		return errors.New("a token is named either by its label or by its slot")
+		return errors.New("a token is named either by its label or by its slot (--pkcs11-token, --pkcs11-slot)")
 	case t.Label != "" && !tokenLabel.MatchString(t.Label):
 		return fmt.Errorf("token label %q is not 1 to 32 characters that can be printed", t.Label)
 	case t.Object != "" && !keyLabel.MatchString(t.Object):

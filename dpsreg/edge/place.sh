@@ -52,7 +52,6 @@ account() {
 
 # folder PATH OWNER MODE: a directory, made if it is not there.
 folder() {
-	[ ! -L "$root$1" ] || die "$root$1 is a symbolic link"
 	[ -d "$root$1" ] || mkdir -p "$root$1"
 	chown -h "$2" "$root$1"
 	chmod "$3" "$root$1"
@@ -135,13 +134,16 @@ fill() {
 	' "$from/config.toml"
 }
 
-# Everything is looked at before anything is written.
+# Everything is looked at before anything is written. From an image, an absolute link
+# would lead to the machine that the image is mounted on, and secrets with it.
+for place in ${root:+/etc /etc/aziot /var} /var/aziot /var/aziot/certs /var/aziot/secrets /etc/aziot/config.toml.old; do
+	[ ! -L "$root$place" ] || die "$root$place is a symbolic link"
+done
 certd=$(account aziotcs)
 keyd=$(account aziotks)
 identityd=$(account aziotid)
 super=$(account root)
 @CHECKS@
-[ ! -L "$root/var/aziot" ] || die "$root/var/aziot is a symbolic link"
 [ -d "$root/var/aziot" ] || (umask 022 && mkdir -p "$root/var/aziot")
 [ -d "$root/etc/aziot" ] || (umask 022 && mkdir -p "$root/etc/aziot")
 stage=$(mktemp -d "$root/var/aziot/.place.XXXXXX")

@@ -89,18 +89,23 @@ func (m *image) bad(want string, args ...string) {
 	}
 }
 
-// tree lists all that is below root, with mode, owner and content. Directories that
-// place.sh made to work in are empty.
 func (m *image) tree() string {
 	m.t.Helper()
+	return treeOf(m.t, m.root)
+}
+
+// treeOf lists all that is below root, with mode, owner and content. Directories that
+// place.sh made to work in are empty.
+func treeOf(t *testing.T, root string) string {
+	t.Helper()
 	var list strings.Builder
-	err := filepath.Walk(m.root, func(path string, info os.FileInfo, err error) error {
+	err := filepath.Walk(root, func(path string, info os.FileInfo, err error) error {
 		if err != nil {
 			return err
 		}
 		if info.IsDir() {
 			if strings.Contains(path, ".place.") {
-				m.t.Errorf("%s was left behind", path)
+				t.Errorf("%s was left behind", path)
 			}
 			return nil
 		}
@@ -110,11 +115,11 @@ func (m *image) tree() string {
 				return err
 			}
 		}
-		fmt.Fprintf(&list, "%s %v %d %x\n", strings.TrimPrefix(path, m.root), info.Mode(), info.Sys().(*syscall.Stat_t).Uid, content)
+		fmt.Fprintf(&list, "%s %v %d %x\n", strings.TrimPrefix(path, root), info.Mode(), info.Sys().(*syscall.Stat_t).Uid, content)
 		return nil
 	})
 	if err != nil {
-		m.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return list.String()
 }
@@ -273,4 +278,34 @@ func TestPlaceRefused(t *testing.T) {
 	}
 	pin := newImage(t, w.pkcs11())
 	pin.bad("--pin-file FILE must be given")
+}
+
+// TestPlaceLinks: nothing is written, and no secret, where a link leads: out of an image it
+// leads to the machine that the image is mounted on.
+func TestPlaceLinks(t *testing.T) {
+	w := newWorld(t)
+	password := w.est()
+	password.Enroll.Bootstrap, password.Enroll.User = nil, "line-a"
+	for _, link := range []string{"etc", "etc/aziot", "var", "var/aziot", "var/aziot/certs", "var/aziot/secrets", "etc/aziot/config.toml", "etc/aziot/config.toml.old"} {
+		t.Run(link, func(t *testing.T) {
+			m := newImage(t, password)
+			m.good("--password-file", m.secret("first"))
+			inside, outside := filepath.Join(m.root, link), filepath.Join(t.TempDir(), "outside")
+			if strings.HasSuffix(link, ".old") {
+				if err := os.Mkdir(outside, 0o700); err != nil {
+					t.Fatal(err)
+				}
+			} else if err := os.Rename(inside, outside); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(outside, inside); err != nil {
+				t.Fatal(err)
+			}
+			before := treeOf(t, outside)
+			m.bad(inside+" is a symbolic link", "--replace", "--password-file", m.secret("second"))
+			if after := treeOf(t, outside); after != before {
+				t.Errorf("outside the image\n%s\nbecame\n%s", before, after)
+			}
+		})
+	}
 }

@@ -11,7 +11,7 @@ set -eu
 
 step "A CA for claim certificates, which is registered with no cloud"
 "$M" init --dir ca --server line-1 --organization "Demo Factory" --name localhost --name 127.0.0.1 >log/init 2>&1
-"$M" ca create --dir ca --name claims --issuer root --path-len 0 --validity 5y >>log/init 2>&1
+"$M" ca create --dir ca --name claims --path-len 0 --validity 5y >>log/init 2>&1
 
 step "AWS IoT Core, simulated, with the pre-provisioning hook"
 simulate --function "mintmark-provision=$F" --function-env _HANDLER=provision --function-env MINTMARK_TABLE=mintmark-devices

@@ -9,7 +9,7 @@ set -eu
 
 step "The CA of the claim certificates, and the simulated AWS IoT Core"
 "$M" init --dir ca --server line-1 --organization "Demo Factory" --name localhost --name 127.0.0.1 >log/init 2>&1
-"$M" ca create --dir ca --name claims --issuer root --path-len 0 --validity 5y >>log/init 2>&1
+"$M" ca create --dir ca --name claims --path-len 0 --validity 5y >>log/init 2>&1
 simulate --function "mintmark-provision=$F" --function-env _HANDLER=provision --function-env MINTMARK_TABLE=mintmark-devices
 cp "$here/device-policy.json" ca/
 serve

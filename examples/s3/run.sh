@@ -7,7 +7,7 @@ set -eu
 
 step "CA, simulated AWS IoT Core with four functions, server"
 "$M" init --dir ca --server line-1 --organization "Demo Factory" --name localhost --name 127.0.0.1 >log/init 2>&1
-"$M" ca create --dir ca --name claims --issuer root --path-len 0 --validity 5y >>log/init 2>&1
+"$M" ca create --dir ca --name claims --path-len 0 --validity 5y >>log/init 2>&1
 set --
 for handler in provision rotate presence monitor; do
 	set -- "$@" --function "mintmark-$handler=$F" --function-env "mintmark-$handler/_HANDLER=$handler"

@@ -44,8 +44,7 @@ printf 'device,hall\nsensor-0001,7\nsensor-0002,7\n' >devices.csv
 "$M" order create WO-1 --label sensors --quantity 2 --devices devices.csv --for 7d --secret-out line/WO-1.credential --dir ca
 mkdir sensor-0001
 "$M" est enroll --url "https://localhost:${est##*:}" --label sensors --ca ca/root.pem --password-file line/WO-1.credential \
-	--name sensor-0001 --new-key sensor-0001/device.key --out sensor-0001/device.pem --chain
-cat sensor-0001/device.pem ca/root.pem >sensor-0001/chain.pem
+	--name sensor-0001 --new-key sensor-0001/device.key --out sensor-0001/chain.pem --chain-root
 until_ok register sensor-0001
 
 step "A gateway: listed, with the line's password"
@@ -53,8 +52,7 @@ printf 'device\ngateway-01\n' >gateways.csv
 "$M" device import gateways.csv --dir ca
 mkdir gateway-01
 "$M" est enroll --url "https://localhost:${est##*:}" --label edge --ca ca/root.pem --password-file ca/secrets/enroll \
-	--name gateway-01 --new-key gateway-01/device.key --out gateway-01/device.pem --chain
-cat gateway-01/device.pem ca/root.pem >gateway-01/chain.pem
+	--name gateway-01 --new-key gateway-01/device.key --out gateway-01/chain.pem --chain-root
 until_ok register gateway-01
 
 step "What DPS and the hub say of them"
@@ -105,11 +103,10 @@ for device in sensor-0001 gateway-01; do
 done
 
 step "The sensor renews: DPS knows the new certificate before the sensor has it"
-"$M" est reenroll --url "https://localhost:${est##*:}" --label sensors --ca ca/root.pem --cert sensor-0001/device.pem --key sensor-0001/device.key \
-	--new-key sensor-0001/new.key --out sensor-0001/new.pem --chain
+"$M" est reenroll --url "https://localhost:${est##*:}" --label sensors --ca ca/root.pem --cert sensor-0001/chain.pem --key sensor-0001/device.key \
+	--new-key sensor-0001/new.key --out sensor-0001/new.pem --chain-root
 mv sensor-0001/new.key sensor-0001/device.key
-mv sensor-0001/new.pem sensor-0001/device.pem
-cat sensor-0001/device.pem ca/root.pem >sensor-0001/chain.pem
+mv sensor-0001/new.pem sensor-0001/chain.pem
 register sensor-0001
 
 step "What DPS will say, known before: the gateway, and a stranger whose CA nobody verified"

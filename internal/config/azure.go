@@ -70,14 +70,17 @@ type AzureCA struct {
 // AzureGroup is an enrollment group.
 type AzureGroup struct {
 	ID string `yaml:"id"`
-	// Anchors are one or two authorities: primary and secondary certificate.
+	// Anchors are one or two authorities: primary and secondary certificate. If left
+	// out, the root of the issuing CA of Labels.
 	Anchors []string `yaml:"anchors"`
 	// Reference names the uploaded CAs instead of sending their certificates.
 	Reference bool   `yaml:"reference"`
 	Disabled  bool   `yaml:"disabled"`
 	State     string `yaml:"state"`
 	// Labels are EST labels whose devices must end in this group.
-	Labels []string   `yaml:"labels"`
+	Labels []string `yaml:"labels"`
+	// Orders are work orders whose devices must end in this group.
+	Orders []string   `yaml:"orders"`
 	Device AzureShape `yaml:"device"`
 }
 

@@ -100,8 +100,28 @@ func WriteFile(t testing.TB, name string, data []byte) string {
 	return path
 }
 
+// Tool finds a program. Without it the test is skipped, or fails where
+// MINTMARK_TOOLS is "required".
+func Tool(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		lacking(t, name)
+	}
+	return path
+}
+
+// lacking skips a test for the lack of a tool, or fails it where none may be.
+func lacking(t testing.TB, tool string) {
+	t.Helper()
+	if os.Getenv("MINTMARK_TOOLS") == "required" {
+		t.Fatalf("%s is not installed", tool)
+	}
+	t.Skipf("%s is not installed", tool)
+}
+
 // OpenSSL runs openssl and returns its output. It fails the test with that
-// output if openssl fails, and skips the test where there is no openssl.
+// output if openssl fails; without openssl it does as Tool does.
 func OpenSSL(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := tryOpenSSL(t, args...)
@@ -123,11 +143,7 @@ func OpenSSLFails(t testing.TB, args ...string) string {
 
 func tryOpenSSL(t testing.TB, args ...string) (string, error) {
 	t.Helper()
-	path, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Skip("openssl is not installed")
-	}
-	out, err := exec.Command(path, args...).CombinedOutput()
+	out, err := exec.Command(Tool(t, "openssl"), args...).CombinedOutput()
 	return string(out), err
 }
 

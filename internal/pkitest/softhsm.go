@@ -23,7 +23,7 @@ const SoftHSMPIN = "98765432"
 
 // SoftHSM makes an empty SoftHSM2 token in a directory of the test and
 // returns the path of the PKCS#11 module, the label of the token and a file
-// that holds its PIN. It skips the test where SoftHSM2 is not installed. The
+// that holds its PIN. Where SoftHSM2 is not installed it does as Tool does. The
 // module reads its configuration once in a process: call it once in a test,
 // and close what used the module before the test ends.
 func SoftHSM(t testing.TB) (module, token, pinFile string) {
@@ -35,7 +35,7 @@ func SoftHSM(t testing.TB) (module, token, pinFile string) {
 		}
 	}
 	if module == "" {
-		t.Skip("SoftHSM2 is not installed")
+		lacking(t, "SoftHSM2")
 	}
 	dir := t.TempDir()
 	tokens := filepath.Join(dir, "tokens")
@@ -59,11 +59,7 @@ func SoftHSM(t testing.TB) (module, token, pinFile string) {
 // AddToken adds a token with the PIN SoftHSMPIN to those of SoftHSM.
 func AddToken(t testing.TB, label string) {
 	t.Helper()
-	util, err := exec.LookPath("softhsm2-util")
-	if err != nil {
-		t.Skip("softhsm2-util is not installed")
-	}
-	out, err := exec.Command(util, "--init-token", "--free", "--label", label, "--so-pin", "12345678", "--pin", SoftHSMPIN).CombinedOutput()
+	out, err := exec.Command(Tool(t, "softhsm2-util"), "--init-token", "--free", "--label", label, "--so-pin", "12345678", "--pin", SoftHSMPIN).CombinedOutput()
 	if err != nil {
 		t.Fatalf("softhsm2-util --init-token: %v\n%s", err, out)
 	}

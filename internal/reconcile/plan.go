@@ -35,7 +35,8 @@ type Change struct {
 	Before string
 	After  string
 	// Destructive marks a change that takes something that is in service out of
-	// it. Whether that needs more than one person is for the caller to say.
+	// it, or lets in again what was shut out. Whether that needs more than one
+	// person is for the caller to say.
 	Destructive bool
 }
 

@@ -81,7 +81,7 @@ func TestForeignAndDestructive(t *testing.T) {
 	if err := p.Render(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"? policy p: foreign\n", "after:  stack iot", "- ca x: delete (takes it out of service)", "1 to change, hash"} {
+	for _, want := range []string{"? policy p: foreign\n", "after:  stack iot", "- ca x: delete (destructive)", "1 to change, hash"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("missing %q in:\n%s", want, b.String())
 		}

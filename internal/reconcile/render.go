@@ -20,7 +20,7 @@ func (p Plan) Render(w io.Writer) error {
 		}
 		fmt.Fprintf(&b, "%s %s %s: %s", sign, c.Kind, c.Subject, c.Action)
 		if c.Mutates() && c.Destructive {
-			b.WriteString(" (takes it out of service)")
+			b.WriteString(" (destructive)")
 		}
 		b.WriteString("\n")
 		if c.Action == None {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"mintmark/admin/adminhttp"
@@ -15,40 +13,33 @@ import (
 	"mintmark/internal/reconcile"
 )
 
-// targets are the AWS accounts and regions of the configuration.
-type targets struct {
+// awsTargets are the AWS accounts and regions of the configuration.
+type awsTargets struct {
 	s         *Server
 	list      []awsreg.Target
 	registrar *awsreg.Registrar
-	workers   map[string][]*outbox.Worker // deliver each target's tasks, the urgent ones apart
-	beats     map[string]poke             // wake what keeps each target current
-	stale     map[string]*atomic.Bool     // the target lacks what was recorded before it was there
-	ours      map[string]*atomic.Bool     // this server has the lease of the target's deliveries
-	left      map[string]*outstanding     // what only AWS IoT is still to be told
-	comparing map[string]*sync.Mutex      // held by the one comparison with the ledger that runs
-	drifts    *found[awsreg.Drift]        // what the last comparisons found
+	by        map[string]*delivery    // by name of the target
+	left      map[string]*outstanding // what only AWS IoT is still to be told, by name of the target
+	found     *found[awsreg.Drift]    // what the last comparisons found
 }
 
-func newTargets(s *Server) (*targets, error) {
-	t := &targets{s: s, workers: make(map[string][]*outbox.Worker), beats: make(map[string]poke),
-		stale: make(map[string]*atomic.Bool), ours: make(map[string]*atomic.Bool),
-		left: make(map[string]*outstanding), comparing: make(map[string]*sync.Mutex), drifts: newDrifts(s.config.Dir)}
+func newAWSTargets(s *Server) (*awsTargets, error) {
+	t := &awsTargets{s: s, by: make(map[string]*delivery), left: make(map[string]*outstanding), found: newFound(s.config.Dir, "aws", awsTally)}
 	var err error
-	if t.list, err = targetsOf(s.config, s.ra.Profiles); err != nil {
+	if t.list, err = awsTargetsOf(s.config, s.ra.Profiles); err != nil {
 		return nil, err
 	}
 	for _, target := range t.list {
-		t.beats[target.Name] = make(poke, 1)
-		t.stale[target.Name], t.ours[target.Name] = new(atomic.Bool), new(atomic.Bool)
-		t.left[target.Name], t.comparing[target.Name] = newOutstanding(), new(sync.Mutex)
+		d, left := newDelivery(), newOutstanding()
+		t.by[target.Name], t.left[target.Name] = d, left
 		for _, kind := range []string{awsreg.TaskKind(target), awsreg.UrgentKind(target)} {
-			t.workers[target.Name] = append(t.workers[target.Name], outbox.New(outbox.Config{
+			d.workers = append(d.workers, outbox.New(outbox.Config{
 				Ledger: s.ledger, Kind: kind, Now: s.ra.Now, Logger: s.log,
 				// As much as keeps the account's quotas busy; the registrar bounds each call.
 				Batch: awsreg.BatchSize, Timeout: 5 * time.Minute,
 				Deliver: func(ctx context.Context, tasks []ledger.Task) []error {
 					errs := t.registrar.Deliver(ctx, target, tasks)
-					t.left[target.Name].note(tasks, errs)
+					left.note(tasks, errs)
 					return errs
 				},
 			}))
@@ -63,7 +54,7 @@ func newTargets(s *Server) (*targets, error) {
 
 // issuer is what awsreg must know of an issuing CA: its certificate, and the
 // subject attributes that every certificate under it has.
-func (t *targets) issuer(_ context.Context, name string) (awsreg.Issuer, error) {
+func (t *awsTargets) issuer(_ context.Context, name string) (awsreg.Issuer, error) {
 	authority, err := t.s.ra.Authority(name)
 	if err != nil {
 		return awsreg.Issuer{}, err
@@ -86,7 +77,7 @@ func (t *targets) issuer(_ context.Context, name string) (awsreg.Issuer, error) 
 
 // check refuses to start with a target that names an authority which is not
 // there: its registrations would never come.
-func (t *targets) check() error {
+func (t *awsTargets) check() error {
 	for i, target := range t.list {
 		for j, a := range target.CAs {
 			if _, err := t.s.ra.Authority(a.Issuer); err != nil {
@@ -98,7 +89,7 @@ func (t *targets) check() error {
 }
 
 // Targets lists the names of the configured targets.
-func (t *targets) Targets() []string {
+func (t *awsTargets) Targets() []string {
 	names := make([]string, len(t.list))
 	for i, target := range t.list {
 		names[i] = target.Name
@@ -107,12 +98,12 @@ func (t *targets) Targets() []string {
 }
 
 // Place is the account and the region of a target.
-func (t *targets) Place(name string) (account, region string) {
+func (t *awsTargets) Place(name string) (account, region string) {
 	target, _ := t.find(name) // of one that is not there, nowhere
 	return target.AccountID, target.Region
 }
 
-func (t *targets) find(name string) (awsreg.Target, error) {
+func (t *awsTargets) find(name string) (awsreg.Target, error) {
 	for _, target := range t.list {
 		if target.Name == name {
 			return target, nil
@@ -122,7 +113,7 @@ func (t *targets) find(name string) (awsreg.Target, error) {
 }
 
 // fleetLabels are the labels of work orders for the fleets of all targets.
-func (t *targets) fleetLabels() map[string]adminhttp.Label {
+func (t *awsTargets) fleetLabels() map[string]adminhttp.Label {
 	labels := make(map[string]adminhttp.Label)
 	for _, target := range t.list {
 		for _, fleet := range target.Fleets {
@@ -133,7 +124,7 @@ func (t *targets) fleetLabels() map[string]adminhttp.Label {
 }
 
 // Plan says what Apply would do to a target.
-func (t *targets) Plan(ctx context.Context, name string) (reconcile.Plan, error) {
+func (t *awsTargets) Plan(ctx context.Context, name string) (reconcile.Plan, error) {
 	target, err := t.find(name)
 	if err != nil {
 		return reconcile.Plan{}, err
@@ -142,7 +133,7 @@ func (t *targets) Plan(ctx context.Context, name string) (reconcile.Plan, error)
 }
 
 // Apply brings a target to the configured state, as far as that was agreed to.
-func (t *targets) Apply(ctx context.Context, name string, agreed awsreg.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
+func (t *awsTargets) Apply(ctx context.Context, name string, agreed reconcile.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
 	target, err := t.find(name)
 	if err != nil {
 		return reconcile.Plan{}, err
@@ -153,16 +144,16 @@ func (t *targets) Apply(ctx context.Context, name string, agreed awsreg.Agreed, 
 			// A new table knows nothing of what was issued before it, a new
 			// registration nothing of what was revoked before it, and a new
 			// fleet nothing of its orders.
-			t.stale[name].Store(true)
+			t.by[name].stale.Store(true)
 		}
 	}
-	t.wake(name)
-	t.beats[name].Set()
+	t.by[name].wake()
+	t.by[name].beat.Set()
 	return plan, err
 }
 
 // Status says what AWS has of a target, and counts certificates if asked to.
-func (t *targets) Status(ctx context.Context, name string, count bool) (awsreg.Status, error) {
+func (t *awsTargets) Status(ctx context.Context, name string, count bool) (awsreg.Status, error) {
 	target, err := t.find(name)
 	if err != nil {
 		return awsreg.Status{}, err
@@ -171,7 +162,7 @@ func (t *targets) Status(ctx context.Context, name string, count bool) (awsreg.S
 }
 
 // IAMPolicy is what the server's credentials must be allowed for a target.
-func (t *targets) IAMPolicy(name string) (string, error) {
+func (t *awsTargets) IAMPolicy(name string) (string, error) {
 	target, err := t.find(name)
 	if err != nil {
 		return "", err
@@ -180,7 +171,7 @@ func (t *targets) IAMPolicy(name string) (string, error) {
 }
 
 // ClaimFromAWS has AWS issue a claim certificate for an order.
-func (t *targets) ClaimFromAWS(ctx context.Context, name string, order ledger.Order, csr []byte) (awsreg.Claim, error) {
+func (t *awsTargets) ClaimFromAWS(ctx context.Context, name string, order ledger.Order, csr []byte) (awsreg.Claim, error) {
 	target, err := t.find(name)
 	if err != nil {
 		return awsreg.Claim{}, err
@@ -190,7 +181,7 @@ func (t *targets) ClaimFromAWS(ctx context.Context, name string, order ledger.Or
 
 // Claims lists the claim certificates of an order that the account knows, and
 // counts the devices that came in with them.
-func (t *targets) Claims(ctx context.Context, name, order string) ([]awsreg.Claim, int, error) {
+func (t *awsTargets) Claims(ctx context.Context, name, order string) ([]awsreg.Claim, int, error) {
 	target, err := t.find(name)
 	if err != nil {
 		return nil, 0, err
@@ -199,7 +190,7 @@ func (t *targets) Claims(ctx context.Context, name, order string) ([]awsreg.Clai
 }
 
 // Bulk writes the input of a bulk registration.
-func (t *targets) Bulk(ctx context.Context, name string, query ledger.Query, w io.Writer) (awsreg.Bulk, error) {
+func (t *awsTargets) Bulk(ctx context.Context, name string, query ledger.Query, w io.Writer) (awsreg.Bulk, error) {
 	target, err := t.find(name)
 	if err != nil {
 		return awsreg.Bulk{}, err

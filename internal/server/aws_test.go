@@ -19,6 +19,7 @@ import (
 	"mintmark/ca"
 	"mintmark/internal/ledger"
 	"mintmark/internal/pkitest"
+	"mintmark/internal/reconcile"
 	"mintmark/issuer"
 )
 
@@ -90,7 +91,7 @@ labels:
 		<-ended
 		s.Close()
 	}()
-	if _, err := s.aws.Apply(t.Context(), "late", awsreg.Agreed{}, nil); err != nil {
+	if _, err := s.aws.Apply(t.Context(), "late", reconcile.Agreed{}, nil); err != nil {
 		t.Fatal(err)
 	}
 

@@ -11,7 +11,7 @@ import (
 
 // Connection says where and as what a device connects with a certificate:
 // registered under one of the target's CAs, or by one of its fleets.
-func (t *targets) Connection(ctx context.Context, name string, device ledger.Device, certificate ledger.Certificate) (adminhttp.Connection, error) {
+func (t *awsTargets) Connection(ctx context.Context, name string, device ledger.Device, certificate ledger.Certificate) (adminhttp.Connection, error) {
 	target, err := t.find(name)
 	if err != nil {
 		return adminhttp.Connection{}, err

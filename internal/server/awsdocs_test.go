@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"mintmark/awsreg"
 	"mintmark/internal/config"
 )
 
@@ -56,8 +57,17 @@ func takes(t *testing.T, example string) error {
 	if err != nil {
 		return err
 	}
-	_, err = Targets(c)
+	_, err = awsTargetsIn(c)
 	return err
+}
+
+// awsTargetsIn are the AWS targets of a configuration with its own profiles.
+func awsTargetsIn(c *config.Config) ([]awsreg.Target, error) {
+	set, err := profiles(c)
+	if err != nil {
+		return nil, err
+	}
+	return awsTargetsOf(c, set)
 }
 
 // indented are the blocks of a text that stand four blanks to the right.

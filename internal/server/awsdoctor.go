@@ -14,7 +14,7 @@ import (
 // and what the linter finds in the documents that Apply writes, generated or from
 // policy_file. Where both find the same, the linter's finding is told, which has
 // the line.
-func (t *targets) Doctor(ctx context.Context, name string) ([]awsreg.Finding, error) {
+func (t *awsTargets) Doctor(ctx context.Context, name string) ([]awsreg.Finding, error) {
 	target, err := t.find(name)
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (d document) same(rule string, f awsreg.Finding) bool {
 }
 
 // documents are the policies and templates that Apply writes, each once.
-func (t *targets) documents(ctx context.Context, target awsreg.Target) ([]document, error) {
+func (t *awsTargets) documents(ctx context.Context, target awsreg.Target) ([]document, error) {
 	now := t.s.ra.Now()
 	claims := make(map[string]bool) // the documents of claim policies, which are always ours
 	for _, f := range target.Fleets {

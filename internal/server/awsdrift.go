@@ -11,33 +11,39 @@ import (
 	"mintmark/internal/ledger"
 )
 
-func newDrifts(state string) *found[awsreg.Drift] {
-	return newFound(state, "aws", func(d awsreg.Drift) tally {
-		return tally{at: d.At, counts: []int{len(d.Repaired), len(d.Adopted), len(d.Left), d.Unknown}}
-	})
+func awsTally(d awsreg.Drift) tally {
+	return tally{at: d.At, counts: []int{len(d.Repaired), len(d.Adopted), len(d.Left), d.Unknown}}
+}
+
+// newAWSCollector shows what the last comparisons with AWS found.
+func newAWSCollector(t *awsTargets) *foundCollector {
+	return newFoundCollector("aws", "certificates",
+		"Certificates that the last comparison of a target found different: repaired, adopted, left for a person, and of these unknown to the ledger.",
+		t.Targets, []string{"repaired", "adopted", "left", "unknown"}, t.found.cached)
 }
 
 // Drift is what the last comparison of a target found; ok is false if this server
 // has made none.
-func (t *targets) Drift(name string) (drift awsreg.Drift, ok bool, err error) {
+func (t *awsTargets) Drift(name string) (drift awsreg.Drift, ok bool, err error) {
 	if _, err := t.find(name); err != nil {
 		return awsreg.Drift{}, false, err
 	}
-	return t.drifts.last(name)
+	return t.found.last(name)
 }
 
 // Reconcile compares a target with the ledger and repairs what it may; one
 // comparison of a target at a time. With adopt it revokes in the ledger what is
 // REVOKED at AWS, up to limit certificates, as the actor.
-func (t *targets) Reconcile(ctx context.Context, name string, adopt bool, limit int, actor string) (awsreg.Drift, error) {
+func (t *awsTargets) Reconcile(ctx context.Context, name string, adopt bool, limit int, actor string) (awsreg.Drift, error) {
 	target, err := t.find(name)
 	if err != nil {
 		return awsreg.Drift{}, err
 	}
-	if !t.comparing[name].TryLock() {
+	comparing := &t.by[name].comparing
+	if !comparing.TryLock() {
 		return awsreg.Drift{}, errComparing
 	}
-	defer t.comparing[name].Unlock()
+	defer comparing.Unlock()
 	ctx = context.WithValue(ctx, adoptionKey{}, &adoption{left: limit, actor: actor})
 	drift, err := t.registrar.Reconcile(ctx, target, adopt)
 	if err != nil {
@@ -48,15 +54,15 @@ func (t *targets) Reconcile(ctx context.Context, name string, adopt bool, limit 
 		drift.At = t.s.ra.Now()
 	}
 	t.report(drift)
-	t.drifts.count(name, drift)
-	if err := t.drifts.keep(name, drift); err != nil {
+	t.found.count(name, drift)
+	if err := t.found.keep(name, drift); err != nil {
 		t.s.log.Error("what the comparison with AWS found is not kept", "target", name, "error", err)
 	}
 	return drift, nil
 }
 
 // report logs what a comparison found.
-func (t *targets) report(drift awsreg.Drift) {
+func (t *awsTargets) report(drift awsreg.Drift) {
 	log := t.s.log.With("target", drift.Target, "checked", drift.Checked, "repaired", len(drift.Repaired), "adopted", len(drift.Adopted), "left", len(drift.Left))
 	switch n := drift.Unknown; {
 	case n > 0:
@@ -81,7 +87,7 @@ type adoptionKey struct{}
 // adopt revokes in the ledger what was found REVOKED at AWS: device and claim
 // certificates, and of one comparison no more than it may. Nothing is revoked
 // if that is too little for all of them.
-func (t *targets) adopt(ctx context.Context, serials []ledger.Serial) error {
+func (t *awsTargets) adopt(ctx context.Context, serials []ledger.Serial) error {
 	a, ok := ctx.Value(adoptionKey{}).(*adoption)
 	if !ok {
 		return errors.New("no comparison asks for this")
@@ -115,8 +121,8 @@ func (t *targets) adopt(ctx context.Context, serials []ledger.Serial) error {
 
 // keepReconciled compares a target with the ledger at the configured interval,
 // on the server that delivers to it.
-func (t *targets) keepReconciled(ctx context.Context, target awsreg.Target) {
-	t.s.keepCompared(ctx, awsreg.TaskKind(target), t.s.config.AWS.Reconcile, t.ours[target.Name], func(ctx context.Context) error {
+func (t *awsTargets) keepReconciled(ctx context.Context, target awsreg.Target) {
+	t.s.keepCompared(ctx, awsreg.TaskKind(target), t.s.config.AWS.Reconcile, &t.by[target.Name].ours, func(ctx context.Context) error {
 		_, err := t.Reconcile(ctx, target.Name, t.s.config.AWS.Adopt, t.s.config.Access.RevokeLimit, "aws/"+target.Name)
 		return err
 	})

@@ -20,6 +20,7 @@ import (
 	"mintmark/ca"
 	"mintmark/internal/ledger"
 	"mintmark/internal/pkitest"
+	"mintmark/internal/reconcile"
 	"mintmark/issuer"
 )
 
@@ -35,9 +36,9 @@ func rehearsal(t *testing.T) (*Server, *iot.Client) {
 	return rehearsalWith(t, "policy: told-device", "")
 }
 
-// rehearsalWith has its own way to register, and more lines in the target's
-// configuration.
-func rehearsalWith(t *testing.T, register, more string) (*Server, *iot.Client) {
+// rehearsalWith has its own way to register, more lines in the target's configuration,
+// and what is done to the server before its deliveries run.
+func rehearsalWith(t *testing.T, register, more string, prepare ...func(*Server)) (*Server, *iot.Client) {
 	t.Helper()
 	t.Setenv("AWS_ACCESS_KEY_ID", accessKey)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", secretKey)
@@ -67,8 +68,11 @@ func rehearsalWith(t *testing.T, register, more string) (*Server, *iot.Client) {
 	}, ledger.Requester{Kind: "admin", Name: "test"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.aws.Apply(t.Context(), "line", awsreg.Agreed{}, nil); err != nil {
+	if _, err := s.aws.Apply(t.Context(), "line", reconcile.Agreed{}, nil); err != nil {
 		t.Fatal(err)
+	}
+	for _, f := range prepare {
+		f(s)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -212,7 +216,7 @@ func TestDrift(t *testing.T) {
 	if drift.Checked < 2 || len(drift.Left) != 1 || drift.At.IsZero() {
 		t.Errorf("drift %+v", drift)
 	}
-	kept, ok, err := newDrifts(s.config.Dir).last("line")
+	kept, ok, err := newFound(s.config.Dir, "aws", awsTally).last("line")
 	if err != nil || !ok || kept.Checked != drift.Checked || len(kept.Left) != 1 || kept.Left[0].Device != "other" {
 		t.Errorf("kept %+v, %v, %v", kept, ok, err)
 	}
@@ -228,7 +232,7 @@ func TestDrift(t *testing.T) {
 func scrape(t *testing.T, s *Server) string {
 	t.Helper()
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(newDriftCollector(s.aws))
+	registry.MustRegister(newAWSCollector(s.aws))
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -260,7 +264,7 @@ func number(v float64) string {
 // comparison that found nothing.
 func TestDriftFile(t *testing.T) {
 	dir := t.TempDir()
-	d := newDrifts(dir)
+	d := newFound(dir, "aws", awsTally)
 	if err := d.keep("line", awsreg.Drift{Target: "line", At: time.Unix(1, 0), Checked: 5}); err != nil {
 		t.Fatal(err)
 	}

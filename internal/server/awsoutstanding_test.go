@@ -65,7 +65,7 @@ func TestPoison(t *testing.T) {
 	task := failed(t, s)
 	after := time.Now()
 	eventually(t, "the head goes on", func() bool {
-		s.aws.beats["line"].Set()
+		s.aws.by["line"].beat.Set()
 		status, err := s.aws.Status(t.Context(), "line", false)
 		return err == nil && status.Manifest.PushedAt.After(after)
 	})

@@ -10,7 +10,7 @@ import (
 )
 
 // Render makes the stacks and documents of a target.
-func (t *targets) Render(name string, code render.Code) ([]render.File, error) {
+func (t *awsTargets) Render(name string, code render.Code) ([]render.File, error) {
 	target, err := t.find(name)
 	if err != nil {
 		return nil, err

@@ -23,18 +23,10 @@ var awsName = map[string]string{
 	"dnQualifier":        "DistinguishedNameQualifier",
 }
 
-// Targets are the AWS targets of a configuration, with the policy files that they
+// awsTargetsOf are the AWS targets of a configuration, with the policy files that they
 // name. It opens nothing else, so that it can run beside a server. What AWS
 // would refuse is for awsreg.Preflight.
-func Targets(c *config.Config) ([]awsreg.Target, error) {
-	set, err := profiles(c)
-	if err != nil {
-		return nil, err
-	}
-	return targetsOf(c, set)
-}
-
-func targetsOf(c *config.Config, profiles map[string]*issuer.Profile) ([]awsreg.Target, error) {
+func awsTargetsOf(c *config.Config, profiles map[string]*issuer.Profile) ([]awsreg.Target, error) {
 	t := translation{c, profiles}
 	var list []awsreg.Target
 	for i, one := range c.AWS.Targets {

@@ -51,7 +51,7 @@ func TestTargets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := Targets(c)
+	list, err := awsTargetsIn(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestTargets(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "policy.json")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Targets(c); err == nil || !strings.Contains(err.Error(), "aws.targets[0].cas[1].register.policy_file") {
+	if _, err := awsTargetsIn(c); err == nil || !strings.Contains(err.Error(), "aws.targets[0].cas[1].register.policy_file") {
 		t.Errorf("a policy file that is not there: %v", err)
 	}
 	if _, err := CheckConfig(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "policy_file") {

@@ -10,50 +10,33 @@ import (
 )
 
 // ForOrder is what the clouds must be told when a work order is made or changed.
-func (t *targets) ForOrder(id string) []ledger.Task { return awsreg.TasksForOrder(t.list, id) }
+func (t *awsTargets) ForOrder(id string) []ledger.Task { return awsreg.TasksForOrder(t.list, id) }
 
 // ForDevice is what they must be told when a device is held, retired or released.
-func (t *targets) ForDevice(id string) []ledger.Task { return awsreg.TasksForDevice(t.list, id) }
+func (t *awsTargets) ForDevice(id string) []ledger.Task { return awsreg.TasksForDevice(t.list, id) }
 
 // ForImport is what they must be told when a device list comes into force.
-func (t *targets) ForImport(id string) []ledger.Task { return awsreg.TasksForImport(t.list, id) }
+func (t *awsTargets) ForImport(id string) []ledger.Task { return awsreg.TasksForImport(t.list, id) }
 
 // Wake tells every target's worker that there may be something to tell.
-func (t *targets) Wake() {
-	for name := range t.workers {
-		t.wake(name)
-	}
-}
-
-func (t *targets) wake(name string) {
-	for _, worker := range t.workers[name] {
-		worker.Poke()
+func (t *awsTargets) Wake() {
+	for _, d := range t.by {
+		d.wake()
 	}
 }
 
 // run delivers what each target must be told, until ctx ends. Of several servers
 // one does it, under a lease; and each tells what its own Apply made necessary.
-func (t *targets) run(ctx context.Context) {
+func (t *awsTargets) run(ctx context.Context) {
 	var wait sync.WaitGroup
 	for _, target := range t.list {
 		wait.Go(func() {
-			t.s.holding(ctx, awsreg.TaskKind(target), func(ctx context.Context) error { return t.deliver(ctx, target) })
+			t.s.holding(ctx, awsreg.TaskKind(target), t.by[target.Name].run)
 		})
 		wait.Go(func() { t.keepCurrent(ctx, target) })
 		wait.Go(func() { t.keepReconciled(ctx, target) })
 	}
 	wait.Wait()
-}
-
-// deliver tells a target for as long as the lease lasts. Deliveries may come
-// again and in any order (awsreg), so that one which a paused server brings
-// after its lease does no harm.
-func (t *targets) deliver(ctx context.Context, target awsreg.Target) error {
-	t.stale[target.Name].Store(true)
-	t.ours[target.Name].Store(true)
-	defer t.ours[target.Name].Store(false)
-	t.beats[target.Name].Set()
-	return deliverAll(ctx, t.workers[target.Name])
 }
 
 const (
@@ -71,14 +54,15 @@ const (
 // registration was made here. The server that delivers then says again and
 // again that the manifest is complete, for as long as it is: the functions trust a
 // manifest no longer than its maximum age.
-func (t *targets) keepCurrent(ctx context.Context, target awsreg.Target) {
+func (t *awsTargets) keepCurrent(ctx context.Context, target awsreg.Target) {
+	d := t.by[target.Name]
 	var again time.Time // when all is told once more; zero for not at all
 	for {
 		pause := seldom
 		asOf := t.s.ra.Now()
 		var current bool
 		var err error
-		if t.stale[target.Name].Swap(false) || !again.IsZero() && !asOf.Before(again) {
+		if d.stale.Swap(false) || !again.IsZero() && !asOf.Before(again) {
 			again = time.Time{}
 			var told int
 			if told, err = t.registrar.TellAll(ctx, target); err == nil && told > 0 {
@@ -87,12 +71,12 @@ func (t *targets) keepCurrent(ctx context.Context, target awsreg.Target) {
 			if awsreg.Told(err) {
 				pause = 0
 			} else {
-				t.stale[target.Name].Store(true)
+				d.stale.Store(true)
 			}
 			if err != nil {
 				again = asOf.Add(lull)
 			}
-		} else if t.ours[target.Name].Load() {
+		} else if d.ours.Load() {
 			if current, err = t.current(ctx, target); current {
 				err = t.registrar.Beat(ctx, target, asOf)
 			} else if err == nil {
@@ -107,7 +91,7 @@ func (t *targets) keepCurrent(ctx context.Context, target awsreg.Target) {
 		case <-ctx.Done():
 			timer.Stop()
 			return
-		case <-t.beats[target.Name]:
+		case <-d.beat:
 			timer.Stop()
 		case <-timer.C:
 		}
@@ -117,7 +101,7 @@ func (t *targets) keepCurrent(ctx context.Context, target awsreg.Target) {
 // current reports whether the manifest of a target has all that is recorded. What
 // waits because AWS IoT refuses it is in the manifest, and does not make all
 // functions refuse everybody.
-func (t *targets) current(ctx context.Context, target awsreg.Target) (bool, error) {
+func (t *awsTargets) current(ctx context.Context, target awsreg.Target) (bool, error) {
 	backlog, err := t.s.ledger.Backlog(ctx)
 	if err != nil {
 		return false, err

@@ -2,11 +2,8 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"mintmark/admin"
@@ -25,38 +22,43 @@ const maxCloudSecret = 64 << 10
 type azureTargets struct {
 	s         *Server
 	list      []dpsreg.Target
-	registrar *dpsreg.Registrar
-	workers   map[string]*outbox.Worker // deliver each target's tasks
-	beats     map[string]poke           // wake what tells a target everything
-	stale     map[string]*atomic.Bool   // the target lacks what was recorded before it was there
-	ours      map[string]*atomic.Bool   // this server has the lease of the target's deliveries
-	comparing map[string]*sync.Mutex    // held by the one comparison with the ledger that runs
-	found     *found[dpsreg.Drift]      // what the last comparisons found
+	registrar *dpsreg.Registrar // of CAs and groups
+	devices   *dpsreg.Devices
+	by        map[string]*delivery // by name of the target
+	found     *found[dpsreg.Drift] // what the last comparisons found
 }
 
 func newAzureTargets(s *Server) (*azureTargets, error) {
-	t := &azureTargets{s: s, workers: make(map[string]*outbox.Worker), beats: make(map[string]poke),
-		stale: make(map[string]*atomic.Bool), ours: make(map[string]*atomic.Bool), comparing: make(map[string]*sync.Mutex),
-		found: newFound(s.config.Dir, "azure", azureTally)}
+	t := &azureTargets{s: s, by: make(map[string]*delivery), found: newFound(s.config.Dir, "azure", azureTally)}
 	var err error
 	if t.list, err = azureTargetsOf(s.config); err != nil {
 		return nil, err
 	}
 	for _, target := range t.list {
-		t.beats[target.Name] = make(poke, 1)
-		t.stale[target.Name], t.ours[target.Name], t.comparing[target.Name] = new(atomic.Bool), new(atomic.Bool), new(sync.Mutex)
-		t.workers[target.Name] = outbox.New(outbox.Config{
+		d := newDelivery()
+		t.by[target.Name] = d
+		d.workers = append(d.workers, outbox.New(outbox.Config{
 			Ledger: s.ledger, Kind: dpsreg.TaskKind(target), Now: s.ra.Now, Logger: s.log,
-			// The registrar keeps to the service's quota and bounds each delivery.
+			// Devices keeps to the service's quota and bounds each delivery.
 			Batch: dpsreg.BatchSize, Timeout: 10 * time.Minute,
-			Deliver: func(ctx context.Context, tasks []ledger.Task) []error { return t.registrar.Deliver(ctx, target, tasks) },
-		})
+			Deliver: func(ctx context.Context, tasks []ledger.Task) []error { return t.devices.Deliver(ctx, target, tasks) },
+		}))
 	}
-	t.registrar, err = dpsreg.New(dpsreg.Config{
-		Authorities: t.authorities, LabelIssuer: t.labelIssuers(), Gateways: t.gateways(), Verification: s.ra.Verification, Records: s.ledger,
+	connections, err := dpsreg.NewConnections(dpsreg.Connecting{
 		Secret: func(path string) ([]byte, error) { return keystore.SecretFile(path, maxCloudSecret) },
 		Now:    s.ra.Now, Logger: s.log,
 	})
+	if err != nil {
+		return nil, err
+	}
+	t.registrar, err = dpsreg.New(connections, dpsreg.Config{
+		Authorities: t.authorities, LabelIssuer: t.labelIssuers(), Strangers: t.strangers(), Verification: s.ra.Verification, Carried: s.ra.CarriedVerification,
+		Records: s.ledger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	t.devices, err = dpsreg.NewDevices(connections, t.authorities, s.ledger)
 	return t, err
 }
 
@@ -78,15 +80,22 @@ func (t *azureTargets) labelIssuers() map[string]string {
 	return issuers
 }
 
-// gateways are the authorities that issue CA certificates to gateways.
-func (t *azureTargets) gateways() []string {
-	var names []string
+// strangers are the authorities whose certificates must let nobody in as a device, each
+// with what it issues.
+func (t *azureTargets) strangers() map[string]string {
+	strangers := make(map[string]string)
 	for _, l := range t.s.config.Labels {
-		if l.Gateway != "" && !slices.Contains(names, l.Issuer) {
-			names = append(names, l.Issuer)
+		if l.Gateway != "" {
+			strangers[l.Issuer] = "CA certificates of gateways"
 		}
 	}
-	return names
+	if name := t.s.config.Orders.Issuer; name != "" {
+		strangers[name] = "claim certificates"
+	}
+	if name := t.s.config.Access.Issuer; name != "" {
+		strangers[name] = "certificates of officers"
+	}
+	return strangers
 }
 
 // check refuses to start with a target that names an authority which is not
@@ -99,7 +108,7 @@ func (t *azureTargets) check() error {
 	}
 	for _, target := range t.list {
 		if err := t.registrar.Check(target); err != nil {
-			t.s.log.Warn("nothing can be applied to an DPS target before this is put right", "target", target.Name, "error", err)
+			t.s.log.Warn("nothing can be applied to a DPS target before this is put right", "target", target.Name, "error", err)
 		}
 	}
 	return nil
@@ -154,7 +163,7 @@ func (t *azureTargets) Plan(ctx context.Context, name string) (reconcile.Plan, e
 }
 
 // Apply brings a target to the configured state, as far as that was agreed to.
-func (t *azureTargets) Apply(ctx context.Context, name string, agreed dpsreg.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
+func (t *azureTargets) Apply(ctx context.Context, name string, agreed reconcile.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
 	target, err := t.find(name)
 	if err != nil {
 		return reconcile.Plan{}, err
@@ -162,10 +171,10 @@ func (t *azureTargets) Apply(ctx context.Context, name string, agreed dpsreg.Agr
 	plan, err := t.registrar.Apply(ctx, target, agreed, progress)
 	if slices.ContainsFunc(plan.Changes, func(c reconcile.Change) bool { return c.Action == reconcile.Create }) {
 		// A new group lets in what was blocked before it was there.
-		t.stale[name].Store(true)
+		t.by[name].stale.Store(true)
 	}
-	t.workers[name].Poke()
-	t.beats[name].Set()
+	t.by[name].wake()
+	t.by[name].beat.Set()
 	return plan, err
 }
 
@@ -204,17 +213,23 @@ func (t *azureTargets) Prove(ctx context.Context, name string, request dpsreg.Pr
 	return t.registrar.Prove(ctx, request)
 }
 
-// handover makes every target that pins devices take a renewed certificate before its
-// device gets it.
-func (t *azureTargets) handover(ctx context.Context, c ledger.Certificate) error {
-	var errs []error
+// pinning names the targets that let the device of a certificate in by exactly the
+// certificates that they have been told of. No I/O.
+func (t *azureTargets) pinning(c ledger.Certificate) (names []string) {
 	for _, target := range t.list {
-		if !target.Enrolled(c) {
-			continue
-		}
-		if err := t.registrar.Handover(ctx, target, c); err != nil {
-			errs = append(errs, fmt.Errorf("DPS target %q: %w", target.Name, err))
+		if target.Enrolled(c) {
+			names = append(names, target.Name)
 		}
 	}
-	return errors.Join(errs...)
+	return names
+}
+
+// handover makes a target that pins a device take a certificate of it before the device
+// gets it.
+func (t *azureTargets) handover(ctx context.Context, name string, c ledger.Certificate) error {
+	target, err := t.find(name)
+	if err != nil {
+		return err
+	}
+	return t.devices.Handover(ctx, target, c) // which names the target
 }

@@ -1,6 +1,9 @@
 package server
 
 import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,9 +14,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"mintmark/ca"
 	"mintmark/dpsreg"
 	"mintmark/dpsreg/dpssim"
+	"mintmark/internal/config"
 	"mintmark/internal/ledger"
+	"mintmark/issuer"
 	"mintmark/issuer/est"
 )
 
@@ -180,11 +186,11 @@ func TestAzureDrift(t *testing.T) {
 	if text := scrapeOf(t, newAzureCollector(p.azure)); !strings.Contains(text, `azure_drift_devices kind="repaired",target="plant" 1`) || strings.Contains(text, `timestamp_seconds target="plant" 0`) {
 		t.Errorf("metrics after the comparison:\n%s", text)
 	}
-	p.azure.comparing["plant"].Lock()
+	p.azure.by["plant"].comparing.Lock()
 	if _, err := p.azure.Reconcile(t.Context(), "plant"); !errors.Is(err, ledger.ErrBusy) {
 		t.Errorf("two comparisons at the same time: %v", err)
 	}
-	p.azure.comparing["plant"].Unlock()
+	p.azure.by["plant"].comparing.Unlock()
 	if _, err := p.azure.Reconcile(t.Context(), "no-such"); !errors.Is(err, ledger.ErrNotFound) {
 		t.Errorf("a target that is not there: %v", err)
 	}
@@ -256,6 +262,13 @@ func TestAzureAway(t *testing.T) {
 	if err != nil || backlog[kind] != 1 {
 		t.Errorf("backlog %v, %v", backlog, err)
 	}
+	page, err := p.ledger.Certificates(t.Context(), ledger.Query{Device: "robot-1", Limit: 1})
+	if err != nil || len(page.Certificates) != 1 {
+		t.Fatalf("the ledger has %+v, %v", page, err)
+	}
+	if err := p.azure.handover(t.Context(), "plant", page.Certificates[0]); err == nil || strings.Count(err.Error(), `DPS target "plant": `) != 1 {
+		t.Errorf("a handover does not name its target, or not once: %v", err)
+	}
 	if err := os.WriteFile(secret, []byte(p.sim.Config().ClientSecret), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -289,13 +302,76 @@ func TestAzureBundle(t *testing.T) {
 		want   string
 	}{
 		{func(r *dpsreg.ProofRequest) { r.Proofs[0].Authority = "issuing" }, "is no CA of DPS target"},
-		{func(r *dpsreg.ProofRequest) { r.Proofs[0].SHA256 = strings.Repeat("00", 32) }, ""},
+		{func(r *dpsreg.ProofRequest) { r.Proofs[0].SHA256 = strings.Repeat("00", 32) }, "that CA's certificate is"},
 	} {
 		wrong := dpsreg.ProofRequest{Version: 1, Target: "plant", Proofs: []dpsreg.Proof{ask.Proofs[0]}}
 		test.change(&wrong)
 		if _, err := p.azure.Prove(t.Context(), "plant", wrong); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%d: %v", i, err)
 		}
+	}
+	answer, err := p.azure.Prove(t.Context(), "plant", ask)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode([]byte(answer.Proofs[0].Certificate))
+	if block == nil {
+		t.Fatalf("no proof: %+v", answer)
+	}
+	proof, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := proof.CheckSignatureFrom(root.Certificate()); err != nil || proof.Subject.CommonName != ask.Proofs[0].Code || proof.IsCA {
+		t.Errorf("the proof is of %v, CA %v, signed by the CA: %v", proof.Subject, proof.IsCA, err)
+	}
+}
+
+// TestAzureStrangers: nothing is applied while a group stands on, or above, a CA whose
+// certificates are not those of devices, and the server starts.
+func TestAzureStrangers(t *testing.T) {
+	zero := 0
+	for _, test := range []struct{ name, anchor, configure, want string }{
+		{"claims", "root", "orders: {issuer: apart, profile: claim}\nlabels:\n", "claim certificates"},
+		{"officers", "root", "access: {issuer: apart, profile: officer}\nlabels:\n", "officers"},
+		{"devices only", "issuing", "orders: {issuer: apart, profile: claim}\nlabels:\n", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := &plant{sim: startAzure(t)}
+			dir := newState(t)
+			p.configure(t, dir, p.sim.Addr(), "")
+			editConfig(t, dir, "anchors: [root]", "anchors: ["+test.anchor+"]")
+			editConfig(t, dir, "labels:\n", test.configure)
+			editConfig(t, dir, "profiles:\n", "profiles:\n  claim: {preset: claim}\n  officer: {preset: officer}\n")
+			p.local = serveLocal(t, dir, nil)
+			if _, err := p.ra.CreateAuthority(t.Context(), issuer.AuthoritySpec{
+				Spec: ca.Spec{Name: "apart", Subject: pkix.Name{CommonName: "apart"}, Validity: 5 * 365 * 24 * time.Hour, PathLen: &zero}, Key: ca.P256, Issuer: "root",
+			}, ledger.Requester{Kind: "admin", Name: "test"}); err != nil {
+				t.Fatal(err)
+			}
+			_, err := p.azure.Plan(t.Context(), "plant")
+			if test.want == "" {
+				if err != nil {
+					t.Errorf("beside the group: %v", err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), `group "line-a"`) || !strings.Contains(err.Error(), `"apart"`) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("below the group's anchor: %v", err)
+			}
+		})
+	}
+}
+
+func TestStrangers(t *testing.T) {
+	c := &config.Config{Labels: []config.Label{{Name: "line", Issuer: "issuing"}, {Name: "edge", Issuer: "gateways", Gateway: "edge-ca"}}}
+	c.Orders.Issuer, c.Access.Issuer = "claims", "officers"
+	got := (&azureTargets{s: &Server{config: c}}).strangers()
+	if len(got) != 3 || !strings.Contains(got["gateways"], "gateways") || !strings.Contains(got["claims"], "claim") || !strings.Contains(got["officers"], "officers") {
+		t.Errorf("strangers %q", got)
+	}
+	if got := (&azureTargets{s: &Server{config: new(config.Config)}}).strangers(); len(got) != 0 {
+		t.Errorf("strangers of nothing %q", got)
 	}
 }
 

@@ -1,13 +1,15 @@
 package server
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
-	"mintmark/internal/config"
+	"mintmark/internal/pkitest"
 )
 
 // azureKey is the first line of an example of a part of a target.
@@ -22,19 +24,19 @@ const anAzureTarget = `azure:
       service: plant-dps
 `
 
-// TestAzureExamples: a configuration takes each example of docs/configuration.md and
-// docs/azure.md.
+// TestAzureExamples: a configuration takes each example of a target.
 func TestAzureExamples(t *testing.T) {
-	whole, parts := 0, 0
-	for _, name := range []string{"configuration.md", "azure.md"} {
+	whole, parts := make(map[string]int), 0
+	names := []string{"configuration.md", "azure.md", "azure-simulator.md", "iot-edge.md"}
+	for _, name := range names {
 		text, err := os.ReadFile(filepath.Join("..", "..", "docs", name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, block := range indented(string(text)) {
+		for _, block := range slices.Concat(indented(string(text)), fenced(string(text))) {
 			switch {
-			case strings.HasPrefix(block, "azure:\n"):
-				whole++
+			case strings.HasPrefix(block, "azure:\n"), strings.Contains(block, "\nazure:\n"):
+				whole[name]++
 			case azureKey.MatchString(block):
 				parts++
 				lines := strings.Split(strings.TrimSuffix(block, "\n"), "\n")
@@ -47,28 +49,48 @@ func TestAzureExamples(t *testing.T) {
 			}
 		}
 	}
-	if whole < 1 || parts < 1 {
-		t.Errorf("only %d whole examples and %d parts were found", whole, parts)
+	if len(whole) != len(names) || parts < 1 {
+		t.Errorf("%v whole examples and %d parts were found", whole, parts)
 	}
 	if err := takesAzure(t, anAzureTarget+"      tags: {}\n"); err == nil || !strings.Contains(err.Error(), "unknown field") {
 		t.Errorf("a key that there is not: %v", err)
 	}
 }
 
-// takesAzure loads a configuration with an example, and with the label and the
-// profile that the examples name.
+// takesAzure has config check look at a configuration with an example, and with the
+// labels and the profile that the examples name. Profiles and labels of the example are
+// added to those.
 func takesAzure(t *testing.T, example string) error {
 	t.Helper()
 	dir := newState(t)
-	editConfig(t, dir, "profiles:\n", "profiles:\n  gateway: {preset: device}\n")
-	editConfig(t, dir, "labels:\n", example+`labels:
+	own := map[string]string{"profiles": "", "labels": "", "azure": ""}
+	key := ""
+	for line := range strings.Lines(example) {
+		if name, ok := strings.CutSuffix(line, ":\n"); ok && !strings.HasPrefix(line, " ") {
+			if _, ok := own[name]; !ok {
+				return fmt.Errorf("the example has the key %s, which this test adds nowhere", name)
+			}
+			key = name
+			continue
+		}
+		own[key] += line
+	}
+	editConfig(t, dir, "profiles:\n", "profiles:\n  gateway: {preset: device}\n"+own["profiles"])
+	editConfig(t, dir, "labels:\n", "azure:\n"+own["azure"]+`labels:
   - {name: cloud, profile: device, issuer: issuing, authorize: inventory, own: [device]}
   - {name: line, profile: device, issuer: issuing, authorize: inventory, own: [device]}
-`)
-	c, err := config.Load(dir)
-	if err != nil {
-		return err
-	}
-	_, err = AzureTargets(c)
+`+own["labels"])
+	write(t, dir, "maker.pem", string(pkitest.ReadFile(t, filepath.Join(dir, "root.pem"))), 0o600)
+	_, err := CheckConfig(t.Context(), dir)
 	return err
+}
+
+// fenced are the blocks of YAML of a text that stand between fences.
+func fenced(text string) []string {
+	var blocks []string
+	for _, after := range strings.Split(text, "```yaml\n")[1:] {
+		block, _, _ := strings.Cut(after, "```")
+		blocks = append(blocks, block)
+	}
+	return blocks
 }

@@ -33,17 +33,14 @@ func (t *azureTargets) Reconcile(ctx context.Context, name string) (dpsreg.Drift
 	if err != nil {
 		return dpsreg.Drift{}, err
 	}
-	if !t.comparing[name].TryLock() {
+	comparing := &t.by[name].comparing
+	if !comparing.TryLock() {
 		return dpsreg.Drift{}, errComparing
 	}
-	defer t.comparing[name].Unlock()
-	drift, err := t.registrar.Reconcile(ctx, target)
+	defer comparing.Unlock()
+	drift, err := t.devices.Reconcile(ctx, target)
 	if err != nil {
 		return drift, err
-	}
-	drift.Target = name
-	if drift.At.IsZero() {
-		drift.At = t.s.ra.Now()
 	}
 	log := t.s.log.With("target", name, "devices", drift.Devices, "repaired", len(drift.Repaired), "promoted", len(drift.Promoted), "left", len(drift.Left), "unknown", drift.UnknownCount)
 	if len(drift.Left) > 0 {

@@ -26,16 +26,6 @@ func azureRisks(c *config.Config) []string {
 				risk("CA %q is self_attested: it counts as verified without a proof that its key is here", a.Authority)
 			}
 		}
-		for _, g := range t.Groups {
-			for _, anchor := range g.Anchors {
-				switch anchor {
-				case c.Orders.Issuer:
-					risk("group %q stands on %q, which issues claim certificates (orders.issuer): whoever holds one comes in as a device", g.ID, anchor)
-				case c.Access.Issuer:
-					risk("group %q stands on %q, which issues the certificates of officers (access.issuer): each of them comes in as a device", g.ID, anchor)
-				}
-			}
-		}
 		for _, e := range t.Enrollments {
 			for _, name := range edgeLabels(c, e) {
 				risk("enrollment %q pins devices of label %q, which is for IoT Edge: EST identity and device identity have one name there, and a renewal of the one shuts the other out: use a group", e.Name, name)

@@ -11,10 +11,8 @@ import (
 	"mintmark/internal/config"
 )
 
-// AzureTargets are the DPS targets of a configuration. It opens nothing, so that it
+// azureTargetsOf are the DPS targets of a configuration. It opens nothing, so that it
 // can run beside a server.
-func AzureTargets(c *config.Config) ([]dpsreg.Target, error) { return azureTargetsOf(c) }
-
 func azureTargetsOf(c *config.Config) ([]dpsreg.Target, error) {
 	var list []dpsreg.Target
 	for _, one := range c.Azure.Targets {
@@ -42,7 +40,7 @@ func azureTarget(c *config.Config, t config.AzureTarget) dpsreg.Target {
 	}
 	for _, g := range t.Groups {
 		target.Groups = append(target.Groups, dpsreg.Group{
-			ID: g.ID, Anchors: g.Anchors, Reference: g.Reference, Disabled: g.Disabled, State: g.State, Labels: g.Labels, Shape: azureShape(g.Device),
+			ID: g.ID, Anchors: g.Anchors, Reference: g.Reference, Disabled: g.Disabled, State: g.State, Labels: g.Labels, Orders: g.Orders, Shape: azureShape(g.Device),
 		})
 	}
 	for _, e := range t.Enrollments {

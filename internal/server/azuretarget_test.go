@@ -34,7 +34,6 @@ const everythingAzure = `azure:
           disabled: true
           labels: [cloud]
           device: {edge: true, hubs: [plant-hub.azure-devices.net], allocation: custom, webhook: "https://pick.example/hub", webhook_api: "2019-03-31", reprovision: reset, tags: {hall: 3}, desired: {seconds: 30}}
-        - {id: claims, anchors: [claims]}
         - {id: people, anchors: [officers], state: deleted}
       enrollments:
         - {name: lab, profiles: [plain], labels: [edge], orders: [WO-117], device_id: "lab-${device}", device: {reprovision: never, tags: {order: "${order}"}}}
@@ -61,7 +60,7 @@ func azureState(t *testing.T) (string, *config.Config) {
 
 func TestAzureTargets(t *testing.T) {
 	dir, c := azureState(t)
-	list, err := AzureTargets(c)
+	list, err := azureTargetsOf(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,21 +78,78 @@ func TestAzureTargets(t *testing.T) {
 		t.Errorf("CAs %+v", target.CAs)
 	case !group.Reference || !group.Disabled || group.Labels[0] != "cloud" || !group.Edge || group.Hubs[0] == "" || group.Webhook == "" || group.WebhookAPI == "" || group.Reprovision != "reset" || group.Allocation != "custom" || group.Tags["hall"] == nil || group.Desired["seconds"] == nil:
 		t.Errorf("group %+v", group)
-	case target.Groups[2].State != dpsreg.StateDeleted || target.Groups[2].Anchors[0] != "officers":
+	case target.Groups[1].State != dpsreg.StateDeleted || target.Groups[1].Anchors[0] != "officers":
 		t.Errorf("groups %+v", target.Groups)
 	case pinned.Profiles[0] != "plain" || pinned.Labels[0] != "edge" || pinned.Orders[0] != "WO-117" || pinned.DeviceID != "lab-${device}" || pinned.Tags["order"] != "${order}" || pinned.Reprovision != "never":
 		t.Errorf("enrollment %+v", pinned)
 	case target.Hubs[0].SAS == nil || target.Hubs[0].SAS.KeyFile != filepath.Join(dir, "hub-key"):
 		t.Errorf("hubs %+v", target.Hubs)
 	}
-	if got := len(azureNeeds(c)); got != 5 {
+	if got := len(azureNeeds(c)); got != 4 {
 		t.Errorf("%d authorities are needed", got)
 	}
+}
 
-	// What dpsreg refuses is refused by config check, with the file.
-	editConfig(t, dir, `device_id: "lab-${device}"`, `device_id: "lab-${devise}"`)
-	if _, err := CheckConfig(t.Context(), dir); err == nil || !strings.Contains(err.Error(), config.File+": azure.targets: ") || !strings.Contains(err.Error(), "devise") {
-		t.Errorf("an unknown placeholder: %v", err)
+// TestAzureChecked: the configuration leaves to dpsreg what a target is on its own. What
+// that refuses is refused by config check with the file, and what azure bundle push takes
+// there is taken here, too.
+func TestAzureChecked(t *testing.T) {
+	for _, test := range []struct{ name, old, new, want string }{
+		{"tenant by its domain", "11111111-2222-3333-4444-555555555555", "example.onmicrosoft.com", ""},
+		{"raised quota", "ops_per_minute: 5000", "ops_per_minute: 2000000", ""},
+		{"policy", "policy: owner", "policy: owner!a", ""},
+		{"hub in upper case", "host: plant-hub", "host: Plant-Hub", ""},
+
+		{"name", "name: plant\n", "name: Plant A\n", `DPS target "Plant A": the name`},
+		{"subscription", "01234567-89ab-cdef-0123-456789abcdef", "plant", `subscription id "plant"`},
+		{"resource group", "rg-plant", "rg-plant.", `resource group "rg-plant."`},
+		{"service", "service: plant-dps", "service: plant-dps.azure-devices-provisioning.net", "must be the name of a DPS instance"},
+		{"ID scope", "0ne00AB12CD", "0ne/1", `id scope "0ne/1"`},
+		{"tenant", "11111111-2222-3333-4444-555555555555", "a/b", `tenant id "a/b"`},
+		{"client", "66666666-7777-8888-9999-aaaaaaaaaaaa", "mintmark", `client id "mintmark"`},
+		{"two proofs", "certificate_file: /etc", "secret_file: secret, certificate_file: /etc", "a client secret and a certificate"},
+		{"no proof", ", certificate_file: /etc/mintmark/client.pem", "", "without a secret or certificate file"},
+		{"policy with a blank", "policy: owner", `policy: "a b"`, `the name "a b"`},
+		{"no key", "owner, key_file: dps-key", "owner", `policy "owner" has no file`},
+		{"address", "127.0.0.1:4443", "https://127.0.0.1:4443", "is not HOST:PORT"},
+		{"quota", "ops_per_minute: 5000", "ops_per_minute: -1", "-1 operations"},
+		{"CA of nobody", "authority: root, ", "", "a CA names no authority"},
+		{"CA twice", "authority: issuing", "authority: root", `CA "root" is listed twice`},
+		{"name of a CA", "name: plant-root", "name: plant root", `the name "plant root"`},
+		{"state of a CA", "name: plant-root", "state: inactive", `state "inactive"`},
+		{"group", "id: line-a", "id: line-a.", "the id must be"},
+		{"group twice", "id: people", "id: LINE-A", `"line-a" and "LINE-A" are one to DPS`},
+		{"state of a group", "disabled: true", "state: off", `state "off"`},
+		{"no anchor", "anchors: [root]", "anchors: []", "it stands on no authority"},
+		{"three anchors", "anchors: [root]", "anchors: [root, issuing, next]", "3 anchors"},
+		{"one anchor twice", "anchors: [root]", "anchors: [root, root]", `both anchors are "root"`},
+		{"reference to nothing", "anchors: [root]", "anchors: [next]", `"next" is not among the target's`},
+		{"hub of a group", "hubs: [plant-hub.azure-devices.net]", "hubs: [plant-hub]", `hub "plant-hub"`},
+		{"allocation", "allocation: custom", "allocation: random", `allocation "random"`},
+		{"custom without its function", `webhook: "https://pick.example/hub", `, "", "the webhook must be an https URL"},
+		{"function over plain http", "https://pick.example/hub", "http://u:hunter2@pick.example/hub", "the webhook must be an https URL"},
+		{"function without custom", "allocation: custom", "allocation: hashed", "an allocation function is named"},
+		{"custom without its version", `, webhook_api: "2019-03-31"`, "", "api version"},
+		{"reprovision", "reprovision: reset", "reprovision: always", `reprovision "always"`},
+		{"enrollment", "name: lab,", "name: a lab,", `enrollment "a lab"`},
+		{"everybody", "profiles: [plain], labels: [edge], orders: [WO-117], ", "", "whose devices it is for"},
+		{"placeholder", "lab-${device}", "lab-${devise}", "devise"},
+		{"hub of somebody else", "host: plant-hub.azure-devices.net", "host: plant-hub.example", `hub "plant-hub.example"`},
+		{"hub's key", "registry, key_file: hub-key", "registry", `policy "registry" has no file`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir, _ := azureState(t)
+			editConfig(t, dir, test.old, test.new)
+			_, err := CheckConfig(t.Context(), dir)
+			switch {
+			case test.want == "" && err != nil:
+				t.Errorf("refused: %v", err)
+			case test.want != "" && (err == nil || !strings.Contains(err.Error(), config.File+": azure.targets: ") || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("the text does not hold %q: %v", test.want, err)
+			case err != nil && strings.Contains(err.Error(), "hunter2"):
+				t.Errorf("the text holds a password: %v", err)
+			}
+		})
 	}
 }
 
@@ -103,8 +159,6 @@ func TestAzureRisks(t *testing.T) {
 	for _, words := range []string{
 		"azure.reconcile is 0",
 		`CA "issuing" is self_attested`,
-		`group "claims" stands on "claims", which issues claim certificates`,
-		`group "people" stands on "officers", which issues the certificates of officers`,
 		`enrollment "lab" pins devices of label "edge", which is for IoT Edge`,
 		`profile "device" takes upper case`,
 	} {

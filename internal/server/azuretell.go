@@ -7,7 +7,6 @@ import (
 
 	"mintmark/dpsreg"
 	"mintmark/internal/ledger"
-	"mintmark/internal/outbox"
 )
 
 // ForDevice is what DPS must be told when a device is held, retired or released.
@@ -17,8 +16,8 @@ func (t *azureTargets) ForDevice(id string) []ledger.Task {
 
 // Wake tells every target's worker that there may be something to tell.
 func (t *azureTargets) Wake() {
-	for _, worker := range t.workers {
-		worker.Poke()
+	for _, d := range t.by {
+		d.wake()
 	}
 }
 
@@ -27,28 +26,17 @@ func (t *azureTargets) Wake() {
 func (t *azureTargets) run(ctx context.Context) {
 	var wait sync.WaitGroup
 	for _, target := range t.list {
-		kind := dpsreg.TaskKind(target)
-		wait.Go(func() {
-			t.s.holding(ctx, kind, func(ctx context.Context) error { return t.deliver(ctx, target) })
-		})
+		kind, d := dpsreg.TaskKind(target), t.by[target.Name]
+		wait.Go(func() { t.s.holding(ctx, kind, d.run) })
 		wait.Go(func() { t.keepTold(ctx, target) })
 		wait.Go(func() {
-			t.s.keepCompared(ctx, kind, t.s.config.Azure.Reconcile, t.ours[target.Name], func(ctx context.Context) error {
+			t.s.keepCompared(ctx, kind, t.s.config.Azure.Reconcile, &d.ours, func(ctx context.Context) error {
 				_, err := t.Reconcile(ctx, target.Name)
 				return err
 			})
 		})
 	}
 	wait.Wait()
-}
-
-// deliver tells a target for as long as the lease lasts.
-func (t *azureTargets) deliver(ctx context.Context, target dpsreg.Target) error {
-	t.stale[target.Name].Store(true)
-	t.ours[target.Name].Store(true)
-	defer t.ours[target.Name].Store(false)
-	t.beats[target.Name].Set()
-	return deliverAll(ctx, []*outbox.Worker{t.workers[target.Name]})
 }
 
 const (
@@ -61,20 +49,20 @@ const (
 // keepTold tells a target all that was recorded before it could be told: when this
 // server begins to deliver to it, and after something was made there.
 func (t *azureTargets) keepTold(ctx context.Context, target dpsreg.Target) {
-	log := t.s.log.With("target", target.Name)
+	d, log := t.by[target.Name], t.s.log.With("target", target.Name)
 	pause := tellAgain
 	// Runs only after something failed.
 	again := time.NewTimer(tellSeldom)
 	defer again.Stop()
 	for {
 		again.Stop()
-		if t.stale[target.Name].Swap(false) {
-			told, err := t.registrar.TellAll(ctx, target)
+		if d.stale.Swap(false) {
+			told, err := t.devices.TellAll(ctx, target)
 			switch {
 			case ctx.Err() != nil:
 				return
 			case err != nil:
-				t.stale[target.Name].Store(true)
+				d.stale.Store(true)
 				log.Warn("telling Azure everything", "told", told, "again_in", pause, "error", err)
 				again.Reset(pause)
 				pause = min(2*pause, tellSeldom)
@@ -86,7 +74,7 @@ func (t *azureTargets) keepTold(ctx context.Context, target dpsreg.Target) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-t.beats[target.Name]:
+		case <-d.beat:
 		case <-again.C:
 		}
 	}

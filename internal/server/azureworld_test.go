@@ -17,10 +17,10 @@ import (
 	"testing"
 	"time"
 
-	"mintmark/dpsreg"
 	"mintmark/dpsreg/dps"
 	"mintmark/dpsreg/dpssim"
 	"mintmark/dpsreg/rest"
+	"mintmark/internal/reconcile"
 	"mintmark/issuer/est"
 )
 
@@ -39,10 +39,16 @@ type plant struct {
 // newPlant serves; more is added to the target's configuration.
 func newPlant(t *testing.T, more string) *plant {
 	t.Helper()
+	return newPlantWith(t, more, nil)
+}
+
+// newPlantWith does something to the server before it serves.
+func newPlantWith(t *testing.T, more string, prepare func(*Server)) *plant {
+	t.Helper()
 	p := &plant{sim: startAzure(t)}
 	dir := newState(t)
 	p.configure(t, dir, p.sim.Addr(), more)
-	p.local = serveLocal(t, dir, nil)
+	p.local = serveLocal(t, dir, prepare)
 	return p
 }
 
@@ -98,7 +104,7 @@ func (p *plant) apply(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.azure.Apply(t.Context(), "plant", dpsreg.Agreed{Hash: plan.Hash(), Destructive: plan.Destructive()}, nil); err != nil {
+	if _, err := p.azure.Apply(t.Context(), "plant", reconcile.Agreed{Hash: plan.Hash(), Destructive: plan.Destructive()}, nil); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -42,7 +42,7 @@ func CheckConfig(_ context.Context, dir string) ([]string, error) {
 	if err := checkPassphrase(c); err != nil {
 		return nil, err
 	}
-	if _, err := targetsOf(c, set); err != nil {
+	if _, err := awsTargetsOf(c, set); err != nil {
 		return nil, err
 	}
 	if _, err := azureTargetsOf(c); err != nil {

@@ -6,11 +6,12 @@ import (
 
 	"mintmark/awsreg"
 	"mintmark/internal/ledger"
+	"mintmark/issuer"
 )
 
 // tasks says whom to tell of a certificate.
 func (s *Server) tasks(c ledger.Certificate) []ledger.Task {
-	return slices.Concat(awsreg.TasksFor(s.aws.list, c), s.azure.registrar.TasksFor(s.azure.list, c))
+	return slices.Concat(awsreg.TasksFor(s.aws.list, c), s.azure.devices.TasksFor(s.azure.list, c))
 }
 
 // wakeClouds has what was recorded told without delay.
@@ -19,15 +20,20 @@ func (s *Server) wakeClouds() {
 	s.azure.Wake()
 }
 
-// handover is what a renewed certificate waits for before its device gets it; nil if no
+// handover is what a certificate waits for that replaces one of its device; nothing if no
 // target pins devices to certificates.
-func (s *Server) handover() func(context.Context, ledger.Certificate) error {
+func (s *Server) handover() issuer.Handover {
 	for _, t := range s.config.Azure.Targets {
 		if len(t.Enrollments) > 0 {
-			return func(ctx context.Context, c ledger.Certificate) error { return s.azure.handover(ctx, c) }
+			return issuer.Handover{
+				Targets: func(c ledger.Certificate) []string { return s.azure.pinning(c) },
+				Take: func(ctx context.Context, target string, c ledger.Certificate) error {
+					return s.azure.handover(ctx, target, c)
+				},
+			}
 		}
 	}
-	return nil
+	return issuer.Handover{}
 }
 
 // clouds is the outbox of the administrative API: what all clouds must be told. Azure

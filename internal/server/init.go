@@ -237,16 +237,18 @@ func (o *InitOptions) createHierarchy(ctx context.Context, log *slog.Logger) err
 	}
 	one, zero := 1, 0
 	requester := ledger.Requester{Kind: "admin", Name: "init"}
-	below := func(name, text string) issuer.AuthoritySpec {
-		return issuer.AuthoritySpec{Key: o.Key, Issuer: "root",
+	below := func(issuing, name, text string) issuer.AuthoritySpec {
+		return issuer.AuthoritySpec{Key: o.Key, Issuer: issuing,
 			Spec: ca.Spec{Name: name, Subject: subject(text), Validity: issuingLife, Backdate: time.Hour, PathLen: &zero}}
 	}
 	specs := []issuer.AuthoritySpec{
 		{Key: o.Key, Spec: ca.Spec{Name: "root", Subject: subject("Root CA"), Validity: rootLife, Backdate: time.Hour, PathLen: &one}},
-		below("issuing", "Issuing CA"),
+		below("root", "issuing", "Issuing CA"),
 	}
 	if len(o.Officers) > 0 {
-		specs = append(specs, below("officers", "Officers CA"), below("claims", "Claims CA"))
+		// Not below the root of the devices: whoever trusts that one, as an
+		// enrollment group of Azure does, would take a claim or an officer for a device.
+		specs = append(specs, below("", "officers", "Officers CA"), below("", "claims", "Claims CA"))
 	}
 	for _, spec := range specs {
 		spec.KeyURI = keyURI(o.PKCS11, spec.Name)
@@ -257,7 +259,7 @@ func (o *InitOptions) createHierarchy(ctx context.Context, log *slog.Logger) err
 		if err := s.publishCRL(ctx, spec.Name); err != nil {
 			return err
 		}
-		if spec.Issuer == "" {
+		if spec.Name == "root" {
 			block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw})
 			if err := writeFile(filepath.Join(o.Dir, "root.pem"), block, 0o644); err != nil {
 				return err

@@ -30,8 +30,7 @@ func (s *Server) holding(ctx context.Context, name string, work func(context.Con
 }
 
 // deliverAll runs the workers of one target until one of them ends, which takes the
-// others with it: the lease is for all. Deliveries may come again and in any order,
-// so that one which a paused server brings after its lease does no harm.
+// others with it: the lease is for all.
 func deliverAll(ctx context.Context, workers []*outbox.Worker) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -65,7 +65,7 @@ type Server struct {
 	keys     *keystore.Store
 	ra       *issuer.RA
 	crls     *revocation.Publisher
-	aws      *targets
+	aws      *awsTargets
 	azure    *azureTargets
 	registry *prometheus.Registry
 	poke     poke   // wakes the CRL job
@@ -132,7 +132,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		Ledger: s.ledger, Authorities: s.ra.Authorities, Period: s.config.CRL.Period, Lifetime: s.config.CRL.Lifetime,
 		Now: s.ra.Now, Logger: s.log,
 	})
-	if s.aws, err = newTargets(s); err != nil {
+	if s.aws, err = newAWSTargets(s); err != nil {
 		return err
 	}
 	if s.azure, err = newAzureTargets(s); err != nil {
@@ -142,7 +142,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	s.register(metrics.collectors()...)
 	s.register(s.ra.Metrics()...)
 	s.register(s.crls.Metrics()...)
-	s.register(newStateCollector(s), newDriftCollector(s.aws), newAzureCollector(s.azure))
+	s.register(newStateCollector(s), newAWSCollector(s.aws), newAzureCollector(s.azure))
 	return nil
 }
 

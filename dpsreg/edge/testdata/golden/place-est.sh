@@ -52,7 +52,6 @@ account() {
 
 # folder PATH OWNER MODE: a directory, made if it is not there.
 folder() {
-	[ ! -L "$root$1" ] || die "$root$1 is a symbolic link"
 	[ -d "$root$1" ] || mkdir -p "$root$1"
 	chown -h "$2" "$root$1"
 	chmod "$3" "$root$1"
@@ -135,7 +134,11 @@ fill() {
 	' "$from/config.toml"
 }
 
-# Everything is looked at before anything is written.
+# Everything is looked at before anything is written. From an image, an absolute link
+# would lead to the machine that the image is mounted on, and secrets with it.
+for place in ${root:+/etc /etc/aziot /var} /var/aziot /var/aziot/certs /var/aziot/secrets /etc/aziot/config.toml.old; do
+	[ ! -L "$root$place" ] || die "$root$place is a symbolic link"
+done
 certd=$(account aziotcs)
 keyd=$(account aziotks)
 identityd=$(account aziotid)
@@ -144,7 +147,6 @@ check "$from/est-bootstrap-id.pem" /var/aziot/certs/est-bootstrap-id.pem
 check "$from/trust-bundle.pem" /var/aziot/certs/trust-bundle.pem
 check "$from/est-ca.pem" /var/aziot/certs/est-ca.pem
 key --bootstrap-key "$bootstrap_key" /var/aziot/secrets/est-bootstrap-id.key.pem est-bootstrap-id.pem
-[ ! -L "$root/var/aziot" ] || die "$root/var/aziot is a symbolic link"
 [ -d "$root/var/aziot" ] || (umask 022 && mkdir -p "$root/var/aziot")
 [ -d "$root/etc/aziot" ] || (umask 022 && mkdir -p "$root/etc/aziot")
 stage=$(mktemp -d "$root/var/aziot/.place.XXXXXX")
