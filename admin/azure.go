@@ -55,6 +55,9 @@ type AzureCA struct {
 	// Live counts the certificates in force of devices below it; absent unless it
 	// was asked for.
 	Live *int `json:"live,omitempty"`
+	// Superseded counts those of Live whose device has a newer one that does not
+	// stand below it.
+	Superseded *int `json:"superseded,omitempty"`
 }
 
 // AzureGroup is one configured enrollment group.
@@ -68,6 +71,9 @@ type AzureGroup struct {
 	// Live counts the certificates in force below each anchor; absent unless it was
 	// asked for.
 	Live map[string]int `json:"live,omitempty"`
+	// Superseded counts those of Live whose device has a newer one that does not
+	// stand below that anchor.
+	Superseded map[string]int `json:"superseded,omitempty"`
 	// Labels and Orders are the EST labels and the open work orders whose devices
 	// come here.
 	Labels []string `json:"labels"`

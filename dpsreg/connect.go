@@ -64,21 +64,31 @@ func (c Connect) httpClient() (*http.Client, error) {
 	}, nil
 }
 
+// readTrust reads the roots in a file of PEM certificates.
 func readTrust(path string) (*x509.CertPool, error) {
+	data, err := readTrustFile(path)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("%s holds no certificate that can be read", path)
+	}
+	return roots, nil
+}
+
+func readTrustFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the trust anchors of Azure: %w", err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxTrust+1))
-	roots := x509.NewCertPool()
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("reading the trust anchors of Azure: %w", err)
 	case len(data) > maxTrust:
 		return nil, fmt.Errorf("%s is larger than %d bytes", path, maxTrust)
-	case !roots.AppendCertsFromPEM(data):
-		return nil, fmt.Errorf("%s holds no certificate that can be read", path)
 	}
-	return roots, nil
+	return data, nil
 }

@@ -25,8 +25,17 @@ const (
 type job struct {
 	standing
 	outcome
-	look bool // there is something at DPS, whatever the ledger says
-	err  error
+	look  bool // there is something at DPS, whatever the ledger says
+	hurry bool // it may end a block
+	err   error
+}
+
+// context is for the calls about the one device.
+func (j *job) context(ctx context.Context) context.Context {
+	if j.hurry || j.blocked() {
+		return urgent(ctx)
+	}
+	return ctx
 }
 
 // Deliver tells a target what tasks of one of its kinds say and returns one error a task, nil
@@ -40,12 +49,9 @@ func (ds *Devices) Deliver(ctx context.Context, t Target, tasks []ledger.Task) [
 	errs := make([]error, len(tasks))
 	ctx, cancel := context.WithTimeout(ctx, ds.conn.cfg.Deadline)
 	defer cancel()
-	if len(tasks) > 0 && tasks[0].Kind == UrgentKind(t) {
-		ctx = urgent(ctx)
-	}
 	jobs := make([]*job, len(tasks))
 	for i, task := range tasks {
-		jobs[i] = new(job)
+		jobs[i] = &job{hurry: task.Kind == UrgentKind(t)}
 		id, err := parseTask(task)
 		if err == nil {
 			jobs[i].standing, err = ds.standing(ctx, t, id)
@@ -83,10 +89,13 @@ func (ds *Devices) tell(ctx context.Context, t Target, jobs []*job) {
 		}
 		return
 	}
-	settle := func(ctx context.Context, list []*job) {
-		inParallel(workers, len(list), func(i int) { list[i].outcome, list[i].err = ds.settle(ctx, s, list[i].standing) })
+	settle := func(list []*job) {
+		inParallel(workers, len(list), func(i int) {
+			j := list[i]
+			j.outcome, j.err = ds.settle(j.context(ctx), s, j.standing)
+		})
 	}
-	settle(urgent(ctx), first)
+	settle(first)
 	// Hubs have a quota of their own, which is small: nothing else waits for it.
 	var stopping sync.WaitGroup
 	defer stopping.Wait()
@@ -94,11 +103,11 @@ func (ds *Devices) tell(ctx context.Context, t Target, jobs []*job) {
 		stopping.Go(func() {
 			inParallel(workers, len(first), func(i int) {
 				j := first[i]
-				j.err = errors.Join(j.err, ds.stop(urgent(ctx), s, j.standing, &j.outcome))
+				j.err = errors.Join(j.err, ds.stop(j.context(ctx), s, j.standing, &j.outcome))
 			})
 		})
 	}
-	settle(ctx, then)
+	settle(then)
 	// Most enrollments that are to be made are not there; those that are cost a second
 	// call.
 	var there []*job
@@ -110,7 +119,7 @@ func (ds *Devices) tell(ctx context.Context, t Target, jobs []*job) {
 		defer mu.Unlock()
 		there = append(there, left...)
 	})
-	settle(ctx, there)
+	settle(there)
 }
 
 // silent reports that there is nothing at Azure of the device, and nothing is wanted.

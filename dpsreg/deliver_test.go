@@ -332,7 +332,12 @@ func TestDeliverErrors(t *testing.T) {
 	if e := w.enrollment("pump-1"); e == nil || e.Twin.Tags["mac"] != "00-11" {
 		t.Errorf("%+v", e)
 	}
-	// Without what it lacks, it is told at last.
+	drift, err := w.devices().Reconcile(t.Context(), target)
+	w.ok(err)
+	if left := sorted(drift.Left); len(left) != 2 || !strings.HasPrefix(left[0], "pump 3: ") || !strings.HasPrefix(left[1], "pump-2: ") || !strings.Contains(left[1], "nothing for ${field.mac}") {
+		t.Errorf("a person is told of %v", left)
+	}
+	// With what it lacks, it is told at last.
 	w.list("two", ledger.Listing{Device: "pump-2", Fields: map[string]string{"mac": "00-22"}})
 	w.tell(target, "pump-2")
 	if e := w.enrollment("pump-2"); e == nil || e.Twin.Tags["mac"] != "00-22" {

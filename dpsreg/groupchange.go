@@ -1,6 +1,7 @@
 package dpsreg
 
 import (
+	"crypto/x509"
 	"slices"
 	"strings"
 
@@ -14,13 +15,17 @@ func (r *Registrar) change(g Group, there dps.Group, have, want []string) string
 	var list []string
 	switch disabled := strings.EqualFold(there.Status, dps.Disabled); {
 	case g.Disabled && !disabled:
-		list = append(list, "disables it: no device of it can register any more")
+		list = append(list, "disables it: its devices can no longer register")
 	case !g.Disabled && disabled:
 		list = append(list, "enables it, which is disabled at DPS: its devices can register again")
 	}
 	lost, gained := without(have, want), without(want, have)
 	for _, h := range lost {
-		list = append(list, "loses anchor "+r.nameOfAnchor(h)+": devices below it can no longer register")
+		text := "loses anchor " + r.nameOfAnchor(h)
+		if !r.standsBelow(h, want) {
+			text += ": it lets in no device below that any more"
+		}
+		list = append(list, text)
 	}
 	for _, h := range gained {
 		list = append(list, "gains anchor "+r.nameOfAnchor(h))
@@ -39,6 +44,12 @@ func (r *Registrar) change(g Group, there dps.Group, have, want []string) string
 		list = append(list, "puts right: "+strings.Join(fields, ", "))
 	}
 	return strings.Join(list, "; ")
+}
+
+// standsBelow reports whether a CA of ours stands below one of these anchors.
+func (r *Registrar) standsBelow(sha256 string, anchors []string) bool {
+	a, ours := r.ours(sha256)
+	return ours && slices.ContainsFunc(a.path(), func(c *x509.Certificate) bool { return slices.Contains(anchors, SHA256(c)) })
 }
 
 // without is list but for what is in other, too.

@@ -2,7 +2,10 @@ package dpsreg_test
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -223,4 +226,50 @@ func BenchmarkTasksFor(b *testing.B) {
 			b.Fatal("no task")
 		}
 	}
+}
+
+// TestHandoverBesideBulk: while thousands of enrollments wait for the service's quota, a
+// renewal does not: eight bulk calls before each of its calls would be more than its time.
+func TestHandoverBesideBulk(t *testing.T) {
+	w := newWorld(t)
+	target := w.pinned()
+	var old []device
+	for i := range 5 {
+		old = append(old, w.issue("line", fmt.Sprintf("renewing-%d", i), ofProfile("pinned")))
+		w.tell(target, old[i].Device)
+	}
+	target.OpsPerMinute = 1000
+	ds := w.devices()
+	bulk, names := make([]device, 400), make([]string, 400)
+	for i := range bulk {
+		names[i] = fmt.Sprintf("bulk-%03d", i)
+		bulk[i] = w.certify("line", names[i], ofProfile("pinned"))
+	}
+	w.record(bulk...)
+	calls := len(w.sim.Calls())
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan []error)
+	go func() { done <- w.deliverIn(ctx, ds, target, names...) }()
+	defer func() {
+		cancel()
+		if errs := <-done; !slices.ContainsFunc(errs, func(err error) bool { return err != nil }) {
+			t.Error("the bulk calls had ended before: nothing was shown")
+		}
+	}()
+	inBulk := func() bool { return slices.Contains(w.sim.Calls()[calls:], "enrollments.bulk") }
+	for deadline := time.Now().Add(time.Minute); !inBulk(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no bulk call is made")
+		}
+	}
+	var wait sync.WaitGroup
+	for _, d := range old {
+		renewed := w.renew(d)
+		wait.Go(func() {
+			if err := ds.Handover(t.Context(), target, renewed.Certificate); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"mintmark/dpsreg/hub"
@@ -22,18 +23,26 @@ type place struct {
 	id     string
 }
 
+// errAssigning: the device may have an identity in a moment that it does not have yet.
+var errAssigning = fmt.Errorf("the service is assigning the device to a hub: %w", errNotYet)
+
 // places are where a device's identity may be, among the configured hubs: where its
 // registration says. What becomes of a registration when an
 // individual enrollment is made for a device that came in by a group, or deleted, is
-// not documented: without one, every configured hub is asked for the id that
-// the device gets. The thumbprint decides in the end.
-func (ds *Devices) places(ctx context.Context, s *session, device string, w settled) ([]place, error) {
+// not documented: without one, every configured hub is asked for the ids that
+// the device may have got. The thumbprint decides in the end. With errAssigning there may
+// be more of them later.
+func (ds *Devices) places(ctx context.Context, s *session, d standing, w settled) ([]place, error) {
 	if len(s.target.Hubs) == 0 {
 		return nil, nil
 	}
 	state, err := s.dps.Registration(ctx, w.RegistrationID)
 	if err != nil && !missing(err) {
 		return nil, fmt.Errorf("reading registration %q: %w", w.RegistrationID, err)
+	}
+	var pending error
+	if err == nil && strings.EqualFold(state.Status, "assigning") {
+		pending = errAssigning
 	}
 	var all []place
 	if err == nil && state.AssignedHub != "" && state.DeviceID != "" {
@@ -43,14 +52,41 @@ func (ds *Devices) places(ctx context.Context, s *session, device string, w sett
 			}
 		}
 		if len(all) == 0 {
-			ds.logger(s, device).Info("the device is at a hub that is not configured", "hub", state.AssignedHub)
+			ds.logger(s, d.device.ID).Info("the device is at a hub that is not configured", "hub", state.AssignedHub)
 		}
-		return all, nil
+		return all, pending
 	}
 	for _, h := range s.target.Hubs {
-		all = append(all, place{h.Host, s.hubs[h.Host], or(w.deviceID, w.RegistrationID)})
+		for _, id := range d.idsAtHub(s.target, w) {
+			all = append(all, place{h.Host, s.hubs[h.Host], id})
+		}
 	}
-	return all, nil
+	return all, pending
+}
+
+// idsAtHub are the ids that a device may have at a hub: what its enrollment says, what those of
+// the target would say, which may have been deleted, and the registration id.
+func (d standing) idsAtHub(t Target, w settled) []string {
+	ids := []string{w.RegistrationID}
+	add := func(id string) {
+		if id != "" && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	add(w.deviceID)
+	all, err := newestFirst(d.certificates)
+	if err != nil {
+		return ids // wanted has read them before
+	}
+	for _, c := range all {
+		if e := t.enrollment(c.Certificate); e != nil && c.id == w.RegistrationID {
+			// What the device has nothing for was never made.
+			if id, err := (values{d.device, c.Certificate}).text(e.DeviceID); err == nil {
+				add(id)
+			}
+		}
+	}
+	return ids
 }
 
 // stop disables the identities of a blocked device, whatever became of its enrollment. A
@@ -68,10 +104,9 @@ func (ds *Devices) stop(ctx context.Context, s *session, d standing, o *outcome)
 		if at.Kind != wantBlocked {
 			continue
 		}
-		device := d.device.ID
-		err := untilCalm(ctx, func() (bool, error) { return false, ds.atHubs(ctx, s, device, at, o) })
+		err := untilCalm(ctx, func() (bool, error) { return false, ds.atHubs(ctx, s, d, at, o) })
 		if err != nil {
-			errs = append(errs, fmt.Errorf("device %q: %w", device, err))
+			errs = append(errs, fmt.Errorf("device %q: %w", d.device.ID, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -79,47 +114,59 @@ func (ds *Devices) stop(ctx context.Context, s *session, d standing, o *outcome)
 
 // atHubs enables or disables a device's identities, as the ledger has the device then.
 // As in settleOne, an identity is read before the ledger, and the ledger once more after
-// the change.
-func (ds *Devices) atHubs(ctx context.Context, s *session, device string, w settled, o *outcome) error {
-	places, err := ds.places(ctx, s, device, w)
-	if err != nil {
+// the change. A hub that cannot be asked does not keep the others from being told.
+func (ds *Devices) atHubs(ctx context.Context, s *session, before standing, w settled, o *outcome) error {
+	places, err := ds.places(ctx, s, before, w)
+	var errs []error
+	switch {
+	case errors.Is(err, errAssigning):
+		if w.Kind == wantBlocked {
+			errs = append(errs, err)
+		}
+	case err != nil:
 		return err
 	}
 	for _, p := range places {
-		identity, err := p.client.Device(ctx, p.id)
-		if missing(err) {
-			continue
+		errs = append(errs, ds.atHub(ctx, s, before.device.ID, p, w, o))
+	}
+	return errors.Join(errs...)
+}
+
+// atHub is atHubs at one place.
+func (ds *Devices) atHub(ctx context.Context, s *session, device string, p place, w settled, o *outcome) error {
+	identity, err := p.client.Device(ctx, p.id)
+	if missing(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading identity %q at %s: %w", p.id, p.host, err)
+	}
+	d, err := ds.standing(ctx, s.target, device)
+	if err != nil {
+		return err
+	}
+	status, reason := d.statusOf(identity, w.RegistrationID)
+	if status == "" {
+		if d.blocked() && identity.Status != hub.Disabled {
+			ds.logger(s, device).Info("the identity at the hub is left alone: it has no certificate of the device", "hub", p.host, "identity", p.id)
 		}
-		if err != nil {
-			return fmt.Errorf("reading identity %q at %s: %w", p.id, p.host, err)
-		}
-		d, err := ds.standing(ctx, s.target, device)
-		if err != nil {
-			return err
-		}
-		status, reason := d.statusOf(identity, w.RegistrationID)
-		if status == "" {
-			if d.blocked() && identity.Status != hub.Disabled {
-				ds.logger(s, device).Info("the identity at the hub is left alone: it has no certificate of the device", "hub", p.host, "identity", p.id)
-			}
-			continue
-		}
-		_, err = p.client.SetStatus(ctx, identity, status, reason)
-		if changed(err) || missing(err) {
-			return &racedError{err}
-		}
-		if err != nil {
-			return fmt.Errorf("identity %q at %s: %w", p.id, p.host, err)
-		}
-		o.did, o.more = append(o.did, status+" at "+p.host), true
-		ds.logger(s, device).Info("identity at the hub changed", "hub", p.host, "identity", p.id, "status", status)
-		now, err := ds.standing(ctx, s.target, device)
-		if err != nil {
-			return err
-		}
-		if now.blocked() != d.blocked() {
-			return &racedError{errors.New("the device is held or released at the same time")}
-		}
+		return nil
+	}
+	_, err = p.client.SetStatus(ctx, identity, status, reason)
+	if changed(err) || missing(err) {
+		return &racedError{err}
+	}
+	if err != nil {
+		return fmt.Errorf("identity %q at %s: %w", p.id, p.host, err)
+	}
+	o.did, o.more = append(o.did, status+" at "+p.host), true
+	ds.logger(s, device).Info("identity at the hub changed", "hub", p.host, "identity", p.id, "status", status)
+	now, err := ds.standing(ctx, s.target, device)
+	if err != nil {
+		return err
+	}
+	if now.blocked() != d.blocked() {
+		return &racedError{errors.New("the device is held or released at the same time")}
 	}
 	return nil
 }

@@ -14,8 +14,9 @@ type inForce interface {
 	// keeps says why the CA with that SHA-256 cannot go: certificates below it, or that
 	// nobody knows. Empty if it can, and for one that was never ours.
 	keeps(ctx context.Context, sha256 string) (string, error)
-	// outlived says whether a certificate ends later than the CA above it, which makes
-	// DPS refuse the device while its certificate looks good.
+	// outlived says whether a certificate ends later than the CA above it. That DPS
+	// refuses the device then, while its certificate looks good, is to be expected and not
+	// documented.
 	outlived(ctx context.Context, anchor *x509.Certificate) (bool, error)
 }
 
@@ -36,18 +37,24 @@ func (b books) each(anchor *x509.Certificate, f func(ledger.Query) error) error 
 		if a.Certificate == nil || !a.stands(anchor) {
 			continue
 		}
-		query := ledger.Query{Issuer: a.Name, Purpose: ledger.ForDevice, State: ledger.Valid, ExpiresAfter: b.now(), Limit: livePage}
-		if err := f(query); err != nil {
+		if err := f(b.valid(a.Name, livePage)); err != nil {
 			return fmt.Errorf("looking for certificates in force under %q: %w", a.Name, err)
 		}
 	}
 	return nil
 }
 
-// count counts certificates below a CA, page by page, until there are as many as most.
-func (b books) count(ctx context.Context, anchor *x509.Certificate, most int) (int, error) {
+// valid asks for certificates of devices that are in force; of any issuer if that is
+// empty.
+func (b books) valid(issuer string, most int) ledger.Query {
+	return ledger.Query{Issuer: issuer, Purpose: ledger.ForDevice, State: ledger.Valid, ExpiresAfter: b.now(), Limit: most}
+}
+
+// walk calls f for the certificates below a CA, page by page, until there were as many
+// as most.
+func (b books) walk(ctx context.Context, anchor *x509.Certificate, most int, f func(ledger.Certificate) error) error {
 	n := 0
-	err := b.each(anchor, func(query ledger.Query) error {
+	return b.each(anchor, func(query ledger.Query) error {
 		for n < most {
 			query.Limit = min(livePage, most-n)
 			page, err := b.records.Certificates(ctx, query)
@@ -55,12 +62,22 @@ func (b books) count(ctx context.Context, anchor *x509.Certificate, most int) (i
 				return err
 			}
 			n += len(page.Certificates)
+			for _, c := range page.Certificates {
+				if err := f(c); err != nil {
+					return err
+				}
+			}
 			if query.After = page.Next; query.After == "" {
 				return nil
 			}
 		}
 		return nil
 	})
+}
+
+// count counts certificates below a CA until there are as many as most.
+func (b books) count(ctx context.Context, anchor *x509.Certificate, most int) (n int, err error) {
+	err = b.walk(ctx, anchor, most, func(ledger.Certificate) error { n++; return nil })
 	return n, err
 }
 
@@ -69,16 +86,15 @@ func (b books) keeps(ctx context.Context, sha256 string) (string, error) {
 		if a.Certificate == nil || SHA256(a.Certificate) != sha256 {
 			continue
 		}
-		switch n, err := b.count(ctx, a.Certificate, livePage); {
+		n, err := b.count(ctx, a.Certificate, livePage)
+		switch {
 		case err != nil || n == 0:
 			return "", err
-		case n == 1:
-			return "1 certificate of a device is in force below it: let it renew under the new CA first, or revoke it", nil
 		case n == livePage:
-			return fmt.Sprintf("%d or more certificates of devices are in force below it: %s", n, letRenew), nil
-		default:
-			return fmt.Sprintf("%d certificates of devices are in force below it: %s", n, letRenew), nil
+			return fmt.Sprintf("%d or more certificates of devices are in force below it: %s (azure status --count counts them)", n, letRenew), nil
 		}
+		left, err := b.leftBelow(ctx, a.Certificate)
+		return left.text(), err
 	}
 	return "", nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -12,18 +14,22 @@ import (
 	"time"
 
 	"mintmark/dpsreg"
+	"mintmark/dpsreg/dps"
 	"mintmark/dpsreg/dpssim"
+	"mintmark/dpsreg/hub"
 	"mintmark/internal/ledger"
 	"mintmark/internal/reconcile"
 )
 
 // life is one of everything that a server does at a target, in steps: CAs and groups
 // made, devices told of that are new, renewed, promoted, held, released and revoked,
-// the groups moved to another CA and the old one taken out of service. Certificates and
+// another's enrollment disabled and given back, a CA proved from afar, the groups moved
+// to it and the old one taken out of service. Certificates and
 // ledgers are made once, so that every run of it must end in the same state.
 type life struct {
 	*world
-	steps []lifeStep
+	steps    []lifeStep
+	requests sync.Map // for proofs, by *world: what is carried from one step to the next
 }
 
 // lifeStep is what is done by one process, at its time, with the ledger as it was then.
@@ -82,8 +88,9 @@ func newLife(t *testing.T) *life {
 
 	pinned := ofProfile("pinned")
 	first, second, third := base.certify("line", "pinned-1", pinned), base.certify("line", "pinned-2", pinned), base.certify("line", "pinned-3", pinned)
+	lost := base.certify("line", "pinned-4", pinned)
 	held, revoked, lively := base.certify("line", "group-1"), base.certify("line", "group-2"), base.certify("auto", "group-3")
-	moved := base.certify("next", "group-4")
+	moved, anothers := base.certify("next", "group-4"), base.certify("line", "group-5")
 	var renewed, superseded device
 
 	one := base.wantedTarget()
@@ -128,10 +135,13 @@ func newLife(t *testing.T) *life {
 
 	step("first CA", nil, nil, apply(func(t *dpsreg.Target) { t.CAs, t.Groups = t.CAs[:1], nil }))
 	step("second CA", nil, nil, apply(func(t *dpsreg.Target) { t.Groups = nil }))
+	step("CA without a proof", nil, nil, apply(func(t *dpsreg.Target) {
+		t.CAs, t.Groups = []dpsreg.CA{{Authority: "lone", SelfAttested: true}}, nil
+	}))
 	step("group", nil, nil, apply(func(t *dpsreg.Target) { t.Groups = t.Groups[:1] }))
 	step("groups", nil, nil, apply(func(*dpsreg.Target) {}))
-	step("new devices", func(w *world) { w.record(first, second, third, held, revoked, lively) }, nil,
-		tell("pinned-1", "pinned-2", "pinned-3", "group-1", "group-2", "group-3"))
+	step("new devices", func(w *world) { w.record(first, second, third, lost, held, revoked, lively, anothers) }, nil,
+		tell("pinned-1", "pinned-2", "pinned-3", "pinned-4", "group-1", "group-2", "group-3"))
 	step("renewal", func(w *world) {
 		if renewed.Serial == "" {
 			renewed = w.certify("line", "pinned-1", pinned, func(c *ledger.Certificate) {
@@ -143,6 +153,31 @@ func newLife(t *testing.T) *life {
 		return w.devices().Handover(ctx, w.reach(one), renewed.Certificate)
 	})
 	step("promotion", nil, func(w *world) { register(renewed)(w) }, tell("pinned-1"))
+	step("status", nil, nil, func(ctx context.Context, w *world) error {
+		status, err := w.registrar().Status(ctx, w.reach(one), true)
+		if err == nil && (status.Groups[0].Assigned != 2 || status.Groups[1].Assigned != 1 || status.Groups[0].Live["line"] != 8) {
+			err = fmt.Errorf("status %+v", status)
+		}
+		return err
+	})
+	step("another group", nil, nil, apply(func(t *dpsreg.Target) {
+		t.Groups = t.Groups[:1]
+		t.Groups[0].Tags = map[string]any{"line": "b"}
+	}))
+	step("another shape of a pinned device", nil, nil, func(ctx context.Context, w *world) error {
+		target := w.reach(one)
+		target.Enrollments[0].Tags = map[string]any{"line": "b"}
+		return errors.Join(w.deliverIn(ctx, w.devices(), target, "pinned-1")...)
+	})
+	step("telling of all", nil, func(w *world) { w.spoil("pinned-4") }, func(ctx context.Context, w *world) error {
+		_, err := w.devices().TellAll(ctx, w.reach(one))
+		return err
+	})
+	step("hold of a device with another's enrollment", func(w *world) { w.hold("group-5", ledger.Held) }, func(w *world) {
+		w.operator("group-5", clientSlots(anothers))
+		register(anothers)(w)
+	}, tell("group-5"))
+	step("release of it", func(w *world) { w.hold("group-5", ledger.Expected) }, nil, tell("group-5"))
 	step("hold", func(w *world) { w.hold("group-1", ledger.Held) }, nil, tell("group-1"))
 	step("hold of a pinned device", func(w *world) { w.hold("pinned-2", ledger.Held) }, nil, tell("pinned-2"))
 	step("release", func(w *world) { w.hold("group-1", ledger.Expected) }, nil, tell("group-1"))
@@ -159,6 +194,26 @@ func newLife(t *testing.T) *life {
 		target := w.reach(one)
 		target.Enrollments[0].Profiles = []string{"another"}
 		return errors.Join(w.deliverIn(ctx, w.devices(), target, "pinned-1", "pinned-2")...)
+	})
+	step("bundle", nil, nil, func(ctx context.Context, w *world) error {
+		_, request, err := l.push(ctx, w, one, dpsreg.ProofRequest{})
+		if err == nil && len(request.Proofs) != 1 {
+			err = fmt.Errorf("the request is %+v", request)
+		}
+		l.requests.Store(w, request)
+		return err
+	})
+	step("bundle with its proof", nil, nil, func(ctx context.Context, w *world) error {
+		request, _ := l.requests.Load(w)
+		answer, err := w.registrar().Prove(ctx, request.(dpsreg.ProofRequest))
+		if err != nil {
+			return err
+		}
+		done, _, err := l.push(ctx, w, one, answer)
+		if err == nil && len(done.Refused()) > 0 {
+			err = fmt.Errorf("not done: %+v", done.Refused())
+		}
+		return err
 	})
 	step("second slot", func(w *world) { w.record(moved) }, nil, apply(func(t *dpsreg.Target) { t.Groups[0].Anchors = []string{"line", "next"} }))
 	step("promoted CA", nil, nil, apply(func(t *dpsreg.Target) { t.Groups[0].Anchors = []string{"next", "line"} }))
@@ -181,6 +236,17 @@ func newLife(t *testing.T) *life {
 		return err
 	})
 	return l
+}
+
+// push uploads one CA as a machine without its key does.
+func (l *life) push(ctx context.Context, w *world, target dpsreg.Target, proofs dpsreg.ProofRequest) (reconcile.Plan, dpsreg.ProofRequest, error) {
+	target = w.reach(target)
+	target.CAs, target.Groups = []dpsreg.CA{{Authority: "next"}}, nil
+	b, err := w.registrar().Bundle(ctx, target)
+	if err != nil {
+		return reconcile.Plan{}, dpsreg.ProofRequest{}, err
+	}
+	return dpsreg.Push(ctx, b, w.outside(proofs), reconcile.Agreed{}, nil)
 }
 
 // wantedTarget wants two CAs, three groups, individual enrollments and both hubs.
@@ -261,40 +327,102 @@ func (l *life) run(t *testing.T, n int, d disturbance) (states []string, calls [
 	return states, calls
 }
 
+// operations are what the simulator calls the operations of our clients, by client and
+// method.
+var operations = map[string]map[string]string{
+	"certificates": {
+		"List": "certificates.list", "Get": "certificates.get", "CreateOrUpdate": "certificates.createOrUpdate",
+		"GenerateVerificationCode": "certificates.generateVerificationCode", "VerifyCertificate": "certificates.verify", "Delete": "certificates.delete",
+	},
+	"dps": {
+		"Groups": "enrollmentGroups.query", "Group": "enrollmentGroups.get", "PutGroup": "enrollmentGroups.put", "DeleteGroup": "enrollmentGroups.delete",
+		"Enrollments": "enrollments.query", "Enrollment": "enrollments.get", "PutEnrollment": "enrollments.put", "DeleteEnrollment": "enrollments.delete",
+		"Bulk": "enrollments.bulk", "Registration": "registrations.get", "Registrations": "registrations.query",
+	},
+	"hub": {"Device": "hub.getDevice", "SetStatus": "hub.putDevice"},
+}
+
+// everyOperation are the operations of all methods that our clients have.
+func everyOperation(t *testing.T) []string {
+	list := []string{"entra.token"}
+	for client, of := range map[string]reflect.Type{
+		"certificates": reflect.TypeOf(dpsreg.Session{}.Certificates), "dps": reflect.TypeFor[*dps.Client](), "hub": reflect.TypeFor[*hub.Client](),
+	} {
+		for method := range of.Methods() {
+			operation, ok := operations[client][method.Name]
+			if !ok {
+				t.Errorf("client %s has a method %s, and nobody knows what the simulator calls it", client, method.Name)
+			}
+			list = append(list, operation)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// few are as few numbers of calls as are needed to disturb every operation in some step.
+func few(calls [][]string) []int {
+	at := make(map[int]map[string]bool) // operations, by number
+	for _, of := range calls {
+		for n, call := range of {
+			if at[n] == nil {
+				at[n] = make(map[string]bool)
+			}
+			at[n][call] = true
+		}
+	}
+	var chosen []int
+	for len(at) > 0 {
+		best := 0
+		for n := range at {
+			if len(at[n]) > len(at[best]) || len(at[n]) == len(at[best]) && n < best {
+				best = n
+			}
+		}
+		chosen = append(chosen, best)
+		disturbed := at[best]
+		for n, left := range at {
+			maps.DeleteFunc(left, func(call string, _ bool) bool { return n != best && disturbed[call] })
+			if n == best || len(left) == 0 {
+				delete(at, n)
+			}
+		}
+	}
+	slices.Sort(chosen)
+	return chosen
+}
+
 // TestKilled: whatever call of a step fails, before or after it took effect, alone or
 // with all that follow, doing the step again ends in the state that an undisturbed run
 // ends in. The calls are those that an undisturbed run makes, and every operation that
-// there is a client for is among them.
+// there is a client for is among them, with -short too.
 func TestKilled(t *testing.T) {
 	dpsreg.FailFast(t)
 	l := newLife(t)
 	want, calls := l.run(t, -1, disturbance{})
-	most, seen := 0, make(map[string]bool)
+	var numbers []int
+	seen := make(map[string]bool)
 	for i, of := range calls {
-		most = max(most, len(of))
-		for _, call := range of {
+		for n, call := range of {
 			seen[call] = true
+			if n == len(numbers) {
+				numbers = append(numbers, n)
+			}
 		}
 		t.Logf("%s: %s", l.steps[i].name, strings.Join(of, " "))
 	}
-	for _, operation := range []string{
-		"entra.token",
-		"certificates.list", "certificates.get", "certificates.createOrUpdate", "certificates.generateVerificationCode", "certificates.verify", "certificates.delete",
-		"enrollmentGroups.query", "enrollmentGroups.get", "enrollmentGroups.put", "enrollmentGroups.delete",
-		"enrollments.query", "enrollments.get", "enrollments.put", "enrollments.bulk", "enrollments.delete",
-		"registrations.get", "hub.getDevice", "hub.putDevice",
-	} {
+	for _, operation := range everyOperation(t) {
 		if !seen[operation] {
 			t.Errorf("no step calls %s", operation)
 		}
 	}
+	if testing.Short() {
+		numbers = few(calls)
+	}
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	atOnce := make(chan struct{}, 6)
-	for n := range most {
-		if testing.Short() && n%4 != 1 {
-			continue
-		}
+	for _, n := range numbers {
 		for _, d := range disturbances {
 			wait.Go(func() {
 				atOnce <- struct{}{}

@@ -18,14 +18,18 @@ const (
 // The members of that object. The device is named where its id is not the registration
 // id, so that a comparison finds it in the ledger.
 const (
-	markKey   = "mintmark"
-	deviceKey = "mintmarkDevice"
+	markKey    = "mintmark"
+	deviceKey  = "mintmarkDevice"
+	evictedKey = "mintmarkEvicted"
 )
 
 // mark is what an enrollment says of us; the zero mark is another's.
 type mark struct {
 	kind   string
 	device string // empty for the registration id
+	// evicted is the serial number of the primary certificate that lost its slot while it
+	// was in force; see pin. Mostly empty.
+	evicted string
 }
 
 // owner is the device that an enrollment of ours is there for.
@@ -50,6 +54,9 @@ func markOf(e dps.Enrollment) mark {
 	if json.Unmarshal(members[deviceKey], &m.device) != nil || len(m.device) > maxDevice {
 		m.device = ""
 	}
+	if json.Unmarshal(members[evictedKey], &m.evicted) != nil {
+		m.evicted = ""
+	}
 	return m
 }
 
@@ -67,7 +74,8 @@ func marked(information json.RawMessage, m mark) (json.RawMessage, error) {
 	}
 	delete(members, markKey)
 	delete(members, deviceKey)
-	for key, value := range map[string]string{markKey: m.kind, deviceKey: m.device} {
+	delete(members, evictedKey)
+	for key, value := range map[string]string{markKey: m.kind, deviceKey: m.device, evictedKey: m.evicted} {
 		if value == "" {
 			continue
 		}

@@ -24,6 +24,8 @@ func TestMark(t *testing.T) {
 		`{"mintmark":"pinned"}`: {kind: markPinned},
 		`{"mintmark":"blocked","mintmarkDevice":"Pump 1"}`:                          {kind: markBlocked, device: "Pump 1"},
 		`{"a":{"b":[1]},"mintmark":"disabled"}`:                                     {kind: markDisabled},
+		`{"mintmark":"pinned","mintmarkEvicted":"0a"}`:                              {kind: markPinned, evicted: "0a"},
+		`{"mintmark":"pinned","mintmarkEvicted":7}`:                                 {kind: markPinned},
 		`{"mintmark":"pinned","mintmarkDevice":["x"]}`:                              {kind: markPinned},
 		`{"mintmark":"pinned","mintmarkDevice":"` + strings.Repeat("x", 257) + `"}`: {kind: markPinned},
 	} {

@@ -51,7 +51,9 @@ func (d standing) pin(w want, there dps.Enrollment, m mark) (step, error) {
 		changes = append(changes, "enabled")
 	}
 	want.put(&next)
-	if next.Information, err = marked(there.Information, d.mark(markPinned, w.RegistrationID)); err != nil {
+	mine := d.mark(markPinned, w.RegistrationID)
+	mine.evicted = w.evicted(m, there)
+	if next.Information, err = marked(there.Information, mine); err != nil {
 		return step{}, foreign(there, err.Error())
 	}
 	swapped, moved := pinSlots(w, &next, there)
@@ -68,10 +70,27 @@ func (d standing) pin(w want, there dps.Enrollment, m mark) (step, error) {
 	default:
 		s = step{}
 	}
-	if m.kind == markPinned && disabled(there) {
+	switch {
+	case m.kind == markPinned && disabled(there):
 		s.note = "somebody disabled it at Azure: enable it there if the device should be let in"
+	case mine.evicted != "":
+		s.note = fmt.Sprintf("certificate %s is in force and was the primary one, and lets the device in no more, because the one that it had superseded was renewed once more: if two devices share that key, hold this one; revoke what it does not have", mine.evicted)
 	}
 	return s, nil
+}
+
+// evicted is the serial number of a certificate in force that is, or was, the primary one and
+// gets no slot; empty for none. It happens when a superseded certificate that is still in
+// force renews: with a stolen key, or in a device that was restored from a backup. A device
+// that asks again because the answer was lost renews the primary one, and evicts nothing.
+func (w want) evicted(m mark, there dps.Enrollment) string {
+	primary, _, _ := inSlots(there)
+	for _, c := range w.LeftOut {
+		if thumbprint(c) == primary || string(c.Serial) == m.evicted {
+			return string(c.Serial)
+		}
+	}
+	return ""
 }
 
 // pinSlots puts the certificates that let the device in into an enrollment. moved is true if

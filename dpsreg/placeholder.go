@@ -17,7 +17,8 @@ import (
 // fieldName matches names of fields of a device list.
 var fieldName = regexp.MustCompile(`^[^\x00-\x1f{}$]{1,64}$`)
 
-// checkPlaceholders says what is wrong with the placeholders of an enrollment.
+// checkPlaceholders says what is wrong with the placeholders of an enrollment. Two devices
+// with one id at the hub would take it from each other, and be stopped together.
 func (e Enrollment) checkPlaceholders() error {
 	bad := func(s string) bool { return checkPlaceholders(s) != nil }
 	for _, in := range []struct {
@@ -27,6 +28,9 @@ func (e Enrollment) checkPlaceholders() error {
 		if text := findText(in.value, bad); text != "" {
 			return fmt.Errorf("%s: %w", in.name, checkPlaceholders(text))
 		}
+	}
+	if e.DeviceID != "" && !strings.Contains(e.DeviceID, "${device}") && !strings.Contains(e.DeviceID, "${field.") {
+		return fmt.Errorf("device id: %.80q is the same for many devices: it needs ${device} or a ${field.NAME} that tells them apart", e.DeviceID)
 	}
 	return nil
 }

@@ -110,6 +110,14 @@ func TestEnrollmentPlaceholders(t *testing.T) {
 	if err := good.checkPlaceholders(); err != nil {
 		t.Error(err)
 	}
+	if err := (Enrollment{DeviceID: "x-${field.mac}"}).checkPlaceholders(); err != nil {
+		t.Error(err)
+	}
+	for _, same := range []string{"lab", "${label}-${order}", "${product}"} {
+		if err := (Enrollment{DeviceID: same}).checkPlaceholders(); err == nil || !strings.Contains(err.Error(), "the same for many devices") {
+			t.Errorf("%s: %v", same, err)
+		}
+	}
 	for where, bad := range map[string]Enrollment{
 		"device id": {DeviceID: "${serial}"},
 		"tags":      {Shape: Shape{Tags: map[string]any{"a": map[string]any{"b": "${order"}}}},

@@ -118,7 +118,7 @@ func TestRotationOfRoot(t *testing.T) {
 			t.Errorf("status %+v", g)
 		}
 		group.Anchors, target.CAs[0].State = []string{"root2"}, dpsreg.StateDeleted
-		w.refuses(target, `anchor "root" cannot go: 2 certificates`, "2 certificates of devices are in force below it: let them renew")
+		w.refuses(target, `anchor "root" cannot go: 2 certificates`, "2 certificates of devices are in force below it, 1 of them renewed since under another CA", "1 device has not renewed there")
 		w.revoke(old)
 		w.advance(40 * 24 * time.Hour) // the other one expires
 		plan := w.applied(target)

@@ -1,6 +1,7 @@
 package dpsreg
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"net/http"
@@ -32,10 +33,8 @@ func (t Target) connection(secret func(string) ([]byte, error)) ([sha256.Size]by
 		return [sha256.Size]byte{}, err
 	}
 	var files []string
-	for _, sas := range append([]*SAS{t.SAS}, hubPolicies(t.Hubs)...) {
-		if sas != nil {
-			files = append(files, sas.KeyFile)
-		}
+	if t.SAS != nil {
+		files = append(files, t.SAS.KeyFile)
 	}
 	for _, file := range append(files, t.Identity.SecretFile, t.Identity.CertificateFile) {
 		if file == "" {
@@ -48,16 +47,30 @@ func (t Target) connection(secret func(string) ([]byte, error)) ([sha256.Size]by
 		sum := sha256.Sum256(content)
 		data = append(data, sum[:]...)
 	}
+	for _, h := range t.Hubs {
+		if h.SAS != nil {
+			// One that cannot be read is as an empty one: see noAuthorization.
+			content, _ := secret(h.SAS.KeyFile)
+			sum := sha256.Sum256(content)
+			data = append(data, sum[:]...)
+		}
+	}
+	if t.Connect.Trust != "" {
+		content, err := readTrustFile(t.Connect.Trust)
+		if err != nil {
+			return [sha256.Size]byte{}, err
+		}
+		sum := sha256.Sum256(content)
+		data = append(data, sum[:]...)
+	}
 	return sha256.Sum256(data), nil
 }
 
-func hubPolicies(hubs []Hub) []*SAS {
-	policies := make([]*SAS, len(hubs))
-	for i, h := range hubs {
-		policies[i] = h.SAS
-	}
-	return policies
-}
+// noAuthorization fails every call of a hub whose key is not there. What DPS is to be told does
+// not wait for that.
+type noAuthorization struct{ err error }
+
+func (n noAuthorization) Header(context.Context) (string, error) { return "", n.err }
 
 // connect makes the clients of a target. What was the pace of old ones is that of the
 // new ones.
@@ -84,29 +97,24 @@ func connect(t Target, old *session, secret func(string) ([]byte, error), now fu
 		s.limiters[host] = l
 		return l
 	}
-	api := func(host, version, scope string, sas *SAS, l *limiter) (*rest.Client, error) {
-		a, err := authorization(host, sas, credential, scope, secret, now)
-		if err != nil {
-			return nil, err
-		}
+	api := func(host, version string, a rest.Authorization, l *limiter) *rest.Client {
 		return &rest.Client{
 			Base: "https://" + host, APIVersion: version, Authorization: a, HTTP: client,
 			Wait: l.wait, Throttled: l.stop, Again: readAgain,
-		}, nil
+		}
 	}
 	host := t.Service + ".azure-devices-provisioning.net"
-	service := pace(host, newLimiter(quota))
-	plane, err := api(host, dps.APIVersion, rest.ScopeDPS, t.SAS, service)
+	plane, err := authorization(host, t.SAS, credential, rest.ScopeDPS, secret, now)
 	if err != nil {
 		return nil, err
 	}
-	s.dps = dps.New(plane)
+	s.dps = dps.New(api(host, dps.APIVersion, plane, pace(host, newLimiter(quota))))
 	for _, h := range t.Hubs {
-		registry, err := api(h.Host, hub.APIVersion, rest.ScopeHub, h.SAS, pace(h.Host, newLimiter(hubOps)))
+		registry, err := authorization(h.Host, h.SAS, credential, rest.ScopeHub, secret, now)
 		if err != nil {
-			return nil, err
+			registry = noAuthorization{err}
 		}
-		s.hubs[h.Host] = hub.New(registry)
+		s.hubs[h.Host] = hub.New(api(h.Host, hub.APIVersion, registry, pace(h.Host, newLimiter(hubOps))))
 	}
 	s.certificates, err = certificates(t.SubscriptionID, credential, client, pace(armHost, newBucket(armRate, armBurst)))
 	return s, err

@@ -114,18 +114,15 @@ func TestSessionRefused(t *testing.T) {
 	w.file("bad", []byte(secret))
 	w.file("empty", []byte("\n"))
 	for name, change := range map[string]func(*dpsreg.Target){
-		"no file":            func(t *dpsreg.Target) { t.Identity.SecretFile = w.path("none") },
-		"an empty secret":    func(t *dpsreg.Target) { t.Identity.SecretFile = w.path("empty") },
-		"no client":          func(t *dpsreg.Target) { t.Identity.ClientID = "" },
-		"no tenant":          func(t *dpsreg.Target) { t.Identity.TenantID = "" },
-		"a client alone":     func(t *dpsreg.Target) { t.Identity.SecretFile = "" },
-		"two credentials":    func(t *dpsreg.Target) { t.Identity.CertificateFile = w.path("root.pem") },
-		"no key":             func(t *dpsreg.Target) { t.Identity.SecretFile, t.Identity.CertificateFile = "", w.path("root.pem") },
-		"no certificate":     func(t *dpsreg.Target) { t.Identity.SecretFile, t.Identity.CertificateFile = "", w.path("bad") },
-		"no key of a policy": func(t *dpsreg.Target) { t.SAS = &dpsreg.SAS{Policy: "x", KeyFile: w.path("bad")} },
-		"no key of a hub": func(t *dpsreg.Target) {
-			t.Hubs = []dpsreg.Hub{{Host: firstHub, SAS: &dpsreg.SAS{Policy: "x", KeyFile: w.path("bad")}}}
-		},
+		"no file":              func(t *dpsreg.Target) { t.Identity.SecretFile = w.path("none") },
+		"an empty secret":      func(t *dpsreg.Target) { t.Identity.SecretFile = w.path("empty") },
+		"no client":            func(t *dpsreg.Target) { t.Identity.ClientID = "" },
+		"no tenant":            func(t *dpsreg.Target) { t.Identity.TenantID = "" },
+		"a client alone":       func(t *dpsreg.Target) { t.Identity.SecretFile = "" },
+		"two credentials":      func(t *dpsreg.Target) { t.Identity.CertificateFile = w.path("root.pem") },
+		"no key":               func(t *dpsreg.Target) { t.Identity.SecretFile, t.Identity.CertificateFile = "", w.path("root.pem") },
+		"no certificate":       func(t *dpsreg.Target) { t.Identity.SecretFile, t.Identity.CertificateFile = "", w.path("bad") },
+		"no key of a policy":   func(t *dpsreg.Target) { t.SAS = &dpsreg.SAS{Policy: "x", KeyFile: w.path("bad")} },
 		"no trust":             func(t *dpsreg.Target) { t.Connect.Trust = w.path("none") },
 		"trust in nothing":     func(t *dpsreg.Target) { t.Connect.Trust = w.path("bad") },
 		"an address of a host": func(t *dpsreg.Target) { t.Connect.Address = "localhost" },
@@ -139,6 +136,29 @@ func TestSessionRefused(t *testing.T) {
 	}
 	if calls := w.sim.Calls(); len(calls) != 0 {
 		t.Errorf("calls: %v", calls)
+	}
+}
+
+// TestSessionWithoutHub: what one hub's client cannot be made of is the error of its calls only,
+// and they are not tried again.
+func TestSessionWithoutHub(t *testing.T) {
+	w := newWorld(t)
+	const secret = "TOP-SECRET-TEXT"
+	w.file("bad", []byte(secret))
+	for file, text := range map[string]string{"bad": "not base64", "none": w.path("none")} {
+		target := w.withHubs(w.target(), true)
+		target.Hubs[0].SAS = &dpsreg.SAS{Policy: "iothubowner", KeyFile: w.path(file)}
+		s := w.session(w.connections(), target)
+		_, err := s.Hubs[firstHub].Device(t.Context(), "pump-1")
+		if err == nil || dpsreg.Passes(err) || strings.Contains(err.Error(), secret) || !strings.Contains(err.Error(), text) {
+			t.Errorf("%s: %v", file, err)
+		}
+		if _, err := s.Hubs[secondHub].Device(t.Context(), "pump-1"); status(err) != 404 {
+			t.Errorf("the other hub: %v", err)
+		}
+		if _, err := s.DPS.Group(t.Context(), "pumps"); status(err) != 404 {
+			t.Errorf("DPS: %v", err)
+		}
 	}
 }
 

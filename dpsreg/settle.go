@@ -142,7 +142,7 @@ func (ds *Devices) attempt(ctx context.Context, s *session, device, id string, h
 		return false, err
 	}
 	if hubs && w.Kind != wantBlocked && (d.wasBlocked() || there != nil && markOf(*there).kind == markBlocked) {
-		if err := ds.atHubs(ctx, s, device, o.now[0], o); err != nil {
+		if err := ds.atHubs(ctx, s, d, o.now[0], o); err != nil {
 			return false, err
 		}
 	}

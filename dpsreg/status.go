@@ -3,7 +3,6 @@ package dpsreg
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -38,8 +37,10 @@ type CAStatus struct {
 	There     bool      `json:"there"`
 	Verified  bool      `json:"verified"`
 	Expires   time.Time `json:"expires"`
-	// Live counts the certificates in force below it, of devices; -1 if not asked for.
-	Live int `json:"live"`
+	// Live counts the certificates in force below it, of devices; Superseded those of
+	// them whose device has a newer one that stands elsewhere. -1 if not asked for.
+	Live       int `json:"live"`
+	Superseded int `json:"superseded"`
 }
 
 // GroupStatus is one group.
@@ -47,11 +48,13 @@ type GroupStatus struct {
 	ID       string         `json:"id"`
 	There    bool           `json:"there"`
 	Disabled bool           `json:"disabled"`
-	Anchors  []string       `json:"anchors"`  // as they are there: our authorities' names, or the SHA-256 of a stranger
-	Live     map[string]int `json:"live"`     // certificates in force below each anchor of ours; nil if not asked for
-	Labels   []string       `json:"labels"`   // whose devices come here
-	Orders   []string       `json:"orders"`   // open work orders whose devices come here
-	Assigned int            `json:"assigned"` // registrations that are assigned; -1 if not asked for
+	Anchors  []string       `json:"anchors"` // as they are there: our authorities' names, or the SHA-256 of a stranger
+	Live     map[string]int `json:"live"`    // certificates in force below each anchor of ours; nil if not asked for
+	// Superseded are those of Live whose device has a newer one that stands elsewhere.
+	Superseded map[string]int `json:"superseded"`
+	Labels     []string       `json:"labels"`   // whose devices come here
+	Orders     []string       `json:"orders"`   // open work orders whose devices come here
+	Assigned   int            `json:"assigned"` // registrations that are assigned; -1 if not asked for
 }
 
 // Status reads a target and changes nothing. With count it also counts live
@@ -79,16 +82,17 @@ func (r *Registrar) statusOfCAs(ctx context.Context, t Target, o *observed, coun
 	all := r.authorities()
 	for _, ca := range t.CAs {
 		a := all[ca.Authority]
-		one := CAStatus{Authority: ca.Authority, Name: o.nameOf(ca, a), SHA256: SHA256(a.Certificate), Expires: a.Certificate.NotAfter.UTC(), Live: -1}
+		one := CAStatus{Authority: ca.Authority, Name: o.nameOf(ca, a), SHA256: SHA256(a.Certificate), Expires: a.Certificate.NotAfter.UTC(), Live: -1, Superseded: -1}
 		if u := o.named(one.Name); u != nil && u.is(a.Certificate) {
 			one.There, one.Verified = true, u.verified
 			known[u.name] = true
 		}
 		if count {
-			var err error
-			if one.Live, err = r.books.count(ctx, a.Certificate, math.MaxInt); err != nil {
+			left, err := r.books.leftBelow(ctx, a.Certificate)
+			if err != nil {
 				return err
 			}
+			one.Live, one.Superseded = left.live, left.superseded
 		}
 		status.CAs = append(status.CAs, one)
 		if ca.deleted() {
@@ -157,17 +161,17 @@ func (r *Registrar) statusOfGroups(ctx context.Context, s *session, o *observed,
 
 // count fills in what takes pages of calls.
 func (r *Registrar) count(ctx context.Context, s *session, o *observed, have dps.Group, one *GroupStatus) error {
-	one.Live = make(map[string]int)
+	one.Live, one.Superseded = make(map[string]int), make(map[string]int)
 	for _, h := range o.anchors(have) {
 		a, ours := r.ours(h)
 		if !ours {
 			continue
 		}
-		n, err := r.books.count(ctx, a.Certificate, math.MaxInt)
+		left, err := r.books.leftBelow(ctx, a.Certificate)
 		if err != nil {
 			return err
 		}
-		one.Live[a.Name] = n
+		one.Live[a.Name], one.Superseded[a.Name] = left.live, left.superseded
 	}
 	one.Assigned = 0
 	err := s.dps.Registrations(ctx, have.ID, func(state dps.RegistrationState) error {

@@ -45,6 +45,9 @@ type want struct {
 	// Certificates are at most two, the newest first. wantPinned: those that let the device
 	// in. wantBlocked: those that a disabled enrollment is made with, which lets in none.
 	Certificates []ledger.Certificate
+	// LeftOut are in force and newer than the second of Certificates, which asked for the
+	// first one all the same. wantPinned only.
+	LeftOut []ledger.Certificate
 	// Enrollment is the one of Target.Enrollments that matches; nil unless wantPinned
 	// or wantKept.
 	Enrollment *Enrollment
@@ -160,6 +163,8 @@ func (t Target) want(id string, list []named, reason string, now time.Time) want
 	if len(inForce) > 0 {
 		w.Kind, w.Enrollment = wantPinned, t.enrollment(inForce[0])
 		w.Certificates = letIn(inForce)
+		second := w.Certificates[len(w.Certificates)-1].Serial
+		w.LeftOut = inForce[min(1, len(inForce)-1):slices.IndexFunc(inForce, func(c ledger.Certificate) bool { return c.Serial == second })]
 	}
 	return w
 }

@@ -88,6 +88,20 @@ func (w *world) revoke(d device) {
 	w.ok(err)
 }
 
+// latest is the newest certificate in force of a device, as the ledger has it.
+func (w *world) latest(id string) device {
+	w.t.Helper()
+	page, err := w.ledger().Certificates(w.t.Context(), ledger.Query{Device: id, State: ledger.Valid})
+	w.ok(err)
+	var newest device
+	for _, c := range page.Certificates {
+		if newest.Serial == "" || c.IssuedAt.After(newest.IssuedAt) {
+			newest.Certificate = c
+		}
+	}
+	return newest
+}
+
 // hold sets the state of a device in the ledger: ledger.Held, Retired, or Expected to
 // release it.
 func (w *world) hold(id string, state ledger.DeviceState) {

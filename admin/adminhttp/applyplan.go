@@ -81,7 +81,7 @@ func (h *handler) applyPlan(w http.ResponseWriter, r *http.Request, t planned) e
 // the rest.
 const maxWords = 20
 
-// retireWords say what a plan takes out of service. The target is as in AWS target
+// retireWords say what a plan takes out of service, or back into it. The target is as in AWS target
 // "line-a".
 func retireWords(target string, plan reconcile.Plan, hash string) string {
 	var list []string
@@ -101,7 +101,7 @@ func retireWords(target string, plan reconcile.Plan, hash string) string {
 			list = append(list, words)
 		}
 	}
-	text := fmt.Sprintf("take out of service at %s: %s", target, strings.Join(list, "; "))
+	text := fmt.Sprintf("change what is in service at %s: %s", target, strings.Join(list, "; "))
 	if more > 0 {
 		text += fmt.Sprintf("; and %d more", more)
 	}

@@ -145,7 +145,8 @@ func wireAzureStatus(s dpsreg.Status, count bool) admin.AzureStatus {
 	}
 	for _, c := range s.CAs {
 		out.CAs = append(out.CAs, admin.AzureCA{
-			Authority: c.Authority, Name: c.Name, SHA256: c.SHA256, There: c.There, Verified: c.Verified, NotAfter: c.Expires.UTC(), Live: counted(c.Live),
+			Authority: c.Authority, Name: c.Name, SHA256: c.SHA256, There: c.There, Verified: c.Verified, NotAfter: c.Expires.UTC(),
+			Live: counted(c.Live), Superseded: counted(c.Superseded),
 		})
 	}
 	for _, g := range s.Groups {
@@ -153,7 +154,7 @@ func wireAzureStatus(s dpsreg.Status, count bool) admin.AzureStatus {
 			ID: g.ID, There: g.There, Disabled: g.Disabled, Anchors: list(g.Anchors), Labels: list(g.Labels), Orders: list(g.Orders), Assigned: counted(g.Assigned),
 		}
 		if count {
-			one.Live = g.Live
+			one.Live, one.Superseded = g.Live, g.Superseded
 		}
 		out.Groups = append(out.Groups, one)
 	}

@@ -61,11 +61,11 @@ func TestAzure(t *testing.T) {
 	planned := func(c *azure) int { return c.planned }
 	before := c.count(planned)
 	status, err := w.client.AzureStatus(t.Context(), "plant", false)
-	if err != nil || status.CAs[0].Live != nil || status.Groups[0].Assigned != nil || status.Groups[0].Live != nil || !status.CAs[0].Verified || status.CertificateSlots != 2 {
+	if err != nil || status.CAs[0].Live != nil || status.CAs[0].Superseded != nil || status.Groups[0].Superseded != nil || status.Groups[0].Assigned != nil || status.Groups[0].Live != nil || !status.CAs[0].Verified || status.CertificateSlots != 2 {
 		t.Errorf("status %+v, %v", status, err)
 	}
 	status, err = w.client.AzureStatus(t.Context(), "plant", true)
-	if err != nil || *status.CAs[0].Live != 0 || *status.Groups[0].Assigned != 7 || status.Groups[0].Live["root"] != 3 {
+	if err != nil || *status.CAs[0].Live != 0 || *status.CAs[0].Superseded != 0 || status.Groups[0].Superseded["root"] != 3 || *status.Groups[0].Assigned != 7 || status.Groups[0].Live["root"] != 3 {
 		t.Errorf("status with counts %+v, %v", status, err)
 	}
 	// Its plan is from the same moment as the rest.

@@ -87,8 +87,8 @@ func (c *azure) Status(_ context.Context, name string, count bool) (dpsreg.Statu
 	defer c.mu.Unlock()
 	return dpsreg.Status{
 		Target: name, Plan: c.plan(name), CertificateSlots: 2, GroupSlots: 1,
-		CAs:    []dpsreg.CAStatus{{Authority: "root", Name: "root-01", There: true, Verified: true, Expires: time.Unix(2_000_000_000, 0), Live: live}},
-		Groups: []dpsreg.GroupStatus{{ID: "line-a", There: true, Anchors: []string{"root"}, Live: below, Labels: []string{"line"}, Assigned: assigned}},
+		CAs:    []dpsreg.CAStatus{{Authority: "root", Name: "root-01", There: true, Verified: true, Expires: time.Unix(2_000_000_000, 0), Live: live, Superseded: live}},
+		Groups: []dpsreg.GroupStatus{{ID: "line-a", There: true, Anchors: []string{"root"}, Live: below, Superseded: below, Labels: []string{"line"}, Assigned: assigned}},
 	}, nil
 }
 

@@ -16,9 +16,10 @@ time: what is as it should be is left alone, and a run that was cut off is
 continued. With --hash it does exactly the plan that was read, or nothing.
 
 A target that fails does not keep the others waiting: a table at the end says
-how each went, and the exit status is 1 if one failed. A plan that takes a CA
-or a group out of service needs two persons: it is proposed, and approval run
-carries it out (exit status 3).`,
+how each went, and the exit status is 1 if one failed. A destructive plan takes
+a CA, a group or an anchor out of service, or enables a group that is disabled
+at DPS. It needs two persons: it is proposed, and approval run carries it out
+(exit status 3).`,
 		`  mintmark azure apply --target plant --dir ./factory
   mintmark azure apply --yes --dir ./factory`)
 }

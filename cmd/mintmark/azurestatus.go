@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -86,7 +87,7 @@ func (a *app) printAzureCAs(list []admin.AzureStatus, count bool) error {
 		for _, one := range s.CAs {
 			row := []string{s.Target, one.Authority, one.Name, azureCAWords(one), day(&one.NotAfter)}
 			if count {
-				row = append(row, countOf(one.Live))
+				row = append(row, liveWords(one.Live, one.Superseded))
 			}
 			t.row(row...)
 		}
@@ -127,7 +128,7 @@ func (a *app) printAzureGroups(list []admin.AzureStatus, count bool) error {
 			}
 			row := []string{s.Target, one.ID, state, strings.Join(anchorWords(one.Anchors), ", "), strings.Join(labelWords(one.Labels), ", "), strings.Join(one.Orders, ", ")}
 			if count {
-				row = append(row, countWords(one.Live), countOf(one.Assigned))
+				row = append(row, anchorLives(one.Live, one.Superseded), countOf(one.Assigned))
 			}
 			t.row(row...)
 		}
@@ -157,6 +158,25 @@ func labelWords(labels []string) []string {
 		out = append(out, one)
 	}
 	return out
+}
+
+// liveWords are how many certificates are in force below a CA; those that were renewed
+// elsewhere wait for nothing but their revocation.
+func liveWords(live, superseded *int) string {
+	if live == nil || superseded == nil || *superseded == 0 {
+		return countOf(live)
+	}
+	return fmt.Sprintf("%d (%d renewed)", *live, *superseded)
+}
+
+// anchorLives are liveWords of the anchors of a group.
+func anchorLives(live, superseded map[string]int) string {
+	var words []string
+	for _, anchor := range slices.Sorted(maps.Keys(live)) {
+		n, renewed := live[anchor], superseded[anchor]
+		words = append(words, anchor+": "+liveWords(&n, &renewed))
+	}
+	return strings.Join(words, ", ")
 }
 
 // countOf is a number that was asked for.

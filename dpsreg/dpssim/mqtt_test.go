@@ -76,7 +76,7 @@ func TestMQTTWithPaho(t *testing.T) {
 // TestMQTTWithMosquitto registers with mosquitto_pub, which does not listen for the
 // answer: the device is registered all the same.
 func TestMQTTWithMosquitto(t *testing.T) {
-	p := newPlant(t)
+	p := newPlant(t, func(c *Config) { c.Assigning = -1 })
 	p.group("line-a", nil)
 	chain, key := newParty(t, "press-1", false, p.line).files(t, t.TempDir())
 	host, port, _ := net.SplitHostPort(p.sim.MQTTAddr())

@@ -23,7 +23,12 @@ func (s *Sim) getRegistration(c *dataCall) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return ok(r.state), nil
+	state := r.state
+	if r.polls > 0 {
+		// As the device is told: it has no hub yet.
+		state.Status, state.Substatus, state.AssignedHub, state.DeviceID = "assigning", "", "", ""
+	}
+	return ok(state), nil
 }
 
 // deleteRegistration forgets a registration. The device at the hub stays

@@ -76,7 +76,8 @@ const (
 	CloudApply Operation = "cloud.apply"
 	// CloudRetire is what takes out of service: a CA that is deactivated or deleted
 	// at a cloud, and the certificates under it that go with it; an enrollment group
-	// that is disabled or deleted.
+	// that is disabled or deleted, or loses an anchor. Also what enables a group that is
+	// disabled at the cloud.
 	CloudRetire Operation = "cloud.retire"
 
 	PrincipalRead   Operation = "principal.read"

@@ -110,7 +110,7 @@ func TestRefuseAzure(t *testing.T) {
 		{"gateways' own certificates", "profiles: [device]", "profiles: [edge-ca]", "is not for devices"},
 		{"label of an enrollment", "labels: [lab]", "labels: [lap]", `enrollments[0].labels[0]: there is no label "lap"`},
 		{"order of a group", "orders: [WO-9]", `orders: [""]`, "groups[0].orders[0]"},
-		{"gateways let in by their label", "anchors: [root]\n          reference: true\n          labels: [line]", "labels: [GW]", "groups[0].labels[0]: \"edge\" issues CA certificates of gateways"},
+		{"gateways let in by their label", "anchors: [root]\n          reference: true\n          labels: [line]", "labels: [gateways]", "groups[0].labels[0]: \"edge\" issues CA certificates of gateways"},
 		{"order", "orders: [WO-117]", `orders: [" WO-117"]`, "enrollments[0].orders[0]"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -34,10 +34,10 @@ func (t AzureTarget) check(c *Config, bad report) {
 			}
 		}
 		for j, l := range g.Labels {
-			at := fmt.Sprintf("%s.labels[%d]", key, j)
-			checkLabelName(c, l, at, bad)
+			where := fmt.Sprintf("%s.labels[%d]", key, j)
+			checkLabelName(c, l, where, bad)
 			if len(g.Anchors) == 0 { // the group stands on the root of that issuing CA
-				checkStranger(c, c.issuerOf(l), at, bad)
+				checkStranger(c, c.issuerOf(l), where, bad)
 			}
 		}
 		checkOrderIDs(g.Orders, key, bad)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,11 +22,13 @@ import (
 )
 
 // edgeMinute is a label beside those of docs/iot-edge.md, whose certificates are soon over.
+// They are not backdated: a part of their validity period is as long as it looks.
 const (
 	edgeMinuteProfile = `
   edge-minute:
     preset: azure-iot-edge
     validity: 1m
+    backdate: 0s
     repeat: 0s
 `
 	edgeMinuteLabel = `  - name: edge-minute
@@ -129,7 +132,7 @@ func startEdge(t *testing.T) *edgeSite {
 	s.init(t, profiles, labels)
 	write(t, filepath.Join(s.site.dir, "maker.pem"), read(t, filepath.Join(s.dir, "maker.pem")))
 	s.serve(t)
-	write(t, filepath.Join(s.dir, "devices.csv"), "device\npress-0042\npress-minute\n")
+	write(t, filepath.Join(s.dir, "devices.csv"), "device\npress-0042\npress-minute\npress-renewed\n")
 	s.mintmark(t, "device", "import", filepath.Join(s.dir, "devices.csv"), "--dir", s.site.dir)
 	s.mintmark(t, "azure", "apply", "--yes", "--dir", s.site.dir)
 	s.env = []string{"DPS=" + sim.Addr(), "DPSROOT=" + filepath.Join(state, "root.pem"), "SCOPE=" + c.IDScope, "TLS=--tlsv1.2"}
@@ -181,7 +184,7 @@ func TestEdgeLife(t *testing.T) {
 		}
 	}
 	s := startEdge(t)
-	const device, short = "press-0042", "press-minute"
+	const device, short, renewed = "press-0042", "press-minute", "press-renewed"
 
 	s.configured(t, device)
 
@@ -196,9 +199,8 @@ func TestEdgeLife(t *testing.T) {
 	ordered(t, first, 3)
 	s.assigned(t, device, first[0])
 
-	// At 80 % of the validity period certd renews the EST identity with itself, the
-	// certificate alone, and then the device identity, with which the device registers
-	// again: only then it is used.
+	// certd renews the EST identity with itself, the certificate alone, and then the
+	// device identity, with which the device registers again: only then it is used.
 	s.does(t, device, "edge", edgeRenewal)
 	s.does(t, device, "edge", edgeDevice+edgeRegister)
 	second := certificates(t, filepath.Join(s.dir, device, "device-id.chain.pem"))
@@ -208,6 +210,7 @@ func TestEdgeLife(t *testing.T) {
 	s.assigned(t, device, second[0])
 
 	s.gateway(t, device)
+	s.renewed(t, renewed)
 	s.expired(t, short)
 }
 
@@ -228,8 +231,9 @@ $MINTMARK azure edge-config --registration-id $CN --target plant --dir `+s.site.
 		}
 		Issuance struct {
 			EST struct {
-				Auth issued
-				URLs map[string]string
+				Auth  issued
+				Renew renewal `toml:"identity_auto_renew"`
+				URLs  map[string]string
 			}
 		} `toml:"cert_issuance"`
 		EdgeCA issued `toml:"edge_ca"`
@@ -240,8 +244,10 @@ $MINTMARK azure edge-config --registration-id $CN --target plant --dir `+s.site.
 	base := "https://" + s.address + "/.well-known/est/"
 	const bootstrap = "file:///var/aziot/certs/est-bootstrap-id.pem"
 	identity, est := doc.Provisioning.Attestation.Identity, doc.Issuance.EST
-	if doc.Provisioning.Scope != s.sim.Config().IDScope || identity != (issued{Method: "est", Name: device, URL: base + "edge"}) || est.URLs["default"] != base+"edge" ||
-		est.Auth != (issued{Bootstrap: bootstrap}) || doc.EdgeCA != (issued{Method: "est", Name: "aziot-edge CA " + device, URL: base + "edge-ca", Bootstrap: bootstrap}) {
+	renews := renewal{Threshold: "80%", RotateKey: true}
+	if doc.Provisioning.Scope != s.sim.Config().IDScope || identity != (issued{Method: "est", Name: device, URL: base + "edge", Renew: renews}) || est.URLs["default"] != base+"edge" ||
+		est.Auth != (issued{Bootstrap: bootstrap}) || est.Renew != renews ||
+		doc.EdgeCA != (issued{Method: "est", Name: "aziot-edge CA " + device, URL: base + "edge-ca", Bootstrap: bootstrap, Renew: renews}) {
 		t.Errorf("the device is configured as %+v", doc)
 	}
 }
@@ -251,7 +257,14 @@ type issued struct {
 	Method    string
 	Name      string `toml:"common_name"`
 	URL       string
-	Bootstrap string `toml:"bootstrap_identity_cert"`
+	Bootstrap string  `toml:"bootstrap_identity_cert"`
+	Renew     renewal `toml:"auto_renew"`
+}
+
+// renewal is when IoT Edge renews a certificate: at that part of its validity period.
+type renewal struct {
+	Threshold string
+	RotateKey bool `toml:"rotate_key"`
 }
 
 // assigned checks what the hub knows of a device: the IoT Edge flag, its tags, and the
@@ -329,34 +342,63 @@ cat minted.pem edge-ca.chain.pem > minted.chain.pem
 		t.Errorf("DPS answered %s (%v)", out, err)
 	}
 	for _, label := range []string{"edge", "edge-ca"} {
-		out = s.shell(t, dir, "NAME=asked\n"+certdESTID+`curl -sS --http1.1 --cacert $ROOT --cert minted.chain.pem --key minted.key -H "content-type: application/pkcs10" --data-binary @asked.b64 -o est.body -w '%{http_code}' $EST/$LABEL/simpleenroll > est.status || true
-case "$(cat est.status)" in 401|403|000) ;; *) cat est.status est.body; exit 1;; esac
-cat est.status`, append(slices.Clone(s.env), "CN="+device, "LABEL="+label)...)
-		t.Logf("label %s answered what is minted below the Edge CA by %s", label, out)
+		out = s.shell(t, dir, "NAME=asked\n"+certdESTID+`curl -sS --http1.1 --cacert $ROOT --cert minted.chain.pem --key minted.key -H "content-type: application/pkcs10" --data-binary @asked.b64 -o est.body -w '%{http_code}' $EST/$LABEL/simpleenroll
+`, append(slices.Clone(s.env), "CN="+device, "LABEL="+label)...)
+		if out != "403" {
+			t.Errorf("label %s answered what is minted below the Edge CA by %s", label, out)
+		}
 	}
+}
+
+// until waits until so much, in seconds, is left of the validity period of a certificate.
+func until(t *testing.T, file string, left int) {
+	t.Helper()
+	ctx, cancel := context.WithDeadline(t.Context(), certificates(t, file)[0].NotAfter.Add(30*time.Second))
+	defer cancel()
+	for exec.CommandContext(ctx, "openssl", "x509", "-in", file, "-noout", "-checkend", strconv.Itoa(left)).Run() == nil {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s does not expire", file)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// renewed renews the identities of a device as they are used in the field: not before 80 %
+// of their validity period are over, with what is still valid, alone.
+func (s *edgeSite) renewed(t *testing.T, device string) {
+	t.Helper()
+	s.does(t, device, "edge-minute", edgeMaker+edgeBootstrap+edgeDevice+edgeRegister)
+	est, identity := filepath.Join(s.dir, device, "est-id.pem"), filepath.Join(s.dir, device, "device-id.chain.pem")
+	before := []*x509.Certificate{certificates(t, est)[0], certificates(t, identity)[0]}
+	for i, file := range []string{est, identity} {
+		life := before[i].NotAfter.Sub(before[i].NotBefore)
+		until(t, file, int(life.Seconds())/5)
+	}
+	s.does(t, device, "edge-minute", edgeRenewal+edgeDevice+edgeRegister)
+	after := []*x509.Certificate{certificates(t, est)[0], certificates(t, identity)[0]}
+	for i, c := range after {
+		life, age := before[i].NotAfter.Sub(before[i].NotBefore), c.NotBefore.Sub(before[i].NotBefore)
+		if c.SerialNumber.Cmp(before[i].SerialNumber) == 0 || age < life*8/10 || i == 0 && age > life {
+			t.Errorf("%v was renewed %v after it was issued for %v", c.Subject, age, life)
+		}
+	}
+	s.assigned(t, device, after[1])
 }
 
 // expired waits until the certificates of a minute are over. Neither EST nor DPS takes
 // them then; the bootstrap does as it did the first time.
 func (s *edgeSite) expired(t *testing.T, device string) {
 	t.Helper()
-	file := filepath.Join(s.dir, device, "est-id.pem")
-	for _, name := range []string{file, filepath.Join(s.dir, device, "device-id.chain.pem")} {
-		end := certificates(t, name)[0].NotAfter
-		ctx, cancel := context.WithDeadline(t.Context(), end.Add(30*time.Second))
-		defer cancel()
-		for exec.CommandContext(ctx, "openssl", "x509", "-in", name, "-noout", "-checkend", "0").Run() == nil {
-			select {
-			case <-ctx.Done():
-				t.Fatalf("%s does not expire", name)
-			case <-time.After(100 * time.Millisecond):
-			}
-		}
+	for _, name := range []string{"est-id.pem", "device-id.chain.pem"} {
+		until(t, filepath.Join(s.dir, device, name), 0)
 	}
-	s.does(t, device, "edge-minute", "NAME=again\n"+certdESTID+`status=$(curl -sS --http1.1 --cacert $ROOT --cert est-id.pem --key est-id.key -H "content-type: application/pkcs10" --data-binary @again.b64 -o est.body -w '%{http_code}' $EST/$LABEL/simpleenroll) || status=000
-case "$status" in 401|403|000) ;; *) echo "$status"; cat est.body; exit 1;; esac
+	out := s.does(t, device, "edge-minute", "NAME=again\n"+certdESTID+`curl -sS --http1.1 --cacert $ROOT --cert est-id.pem --key est-id.key -H "content-type: application/pkcs10" --data-binary @again.b64 -o est.body -w '%{http_code}' $EST/$LABEL/simpleenroll
 `)
-	out := s.does(t, device, "edge-minute", "NAME=device-id\n"+edgeRefused)
+	if out != "403" {
+		t.Errorf("EST answered an expired certificate by %s", out)
+	}
+	out = s.does(t, device, "edge-minute", "NAME=device-id\n"+edgeRefused)
 	if !strings.Contains(out, "401002") {
 		t.Errorf("DPS answered %s", out)
 	}

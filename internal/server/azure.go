@@ -37,12 +37,14 @@ func newAzureTargets(s *Server) (*azureTargets, error) {
 	for _, target := range t.list {
 		d := newDelivery()
 		t.by[target.Name] = d
-		d.workers = append(d.workers, outbox.New(outbox.Config{
-			Ledger: s.ledger, Kind: dpsreg.TaskKind(target), Now: s.ra.Now, Logger: s.log,
-			// Devices keeps to the service's quota and bounds each delivery.
-			Batch: dpsreg.BatchSize, Timeout: 10 * time.Minute,
-			Deliver: func(ctx context.Context, tasks []ledger.Task) []error { return t.devices.Deliver(ctx, target, tasks) },
-		}))
+		for _, kind := range []string{dpsreg.TaskKind(target), dpsreg.UrgentKind(target)} {
+			d.workers = append(d.workers, outbox.New(outbox.Config{
+				Ledger: s.ledger, Kind: kind, Now: s.ra.Now, Logger: s.log,
+				// Devices keeps to the service's quota and bounds each delivery.
+				Batch: dpsreg.BatchSize, Timeout: 10 * time.Minute,
+				Deliver: func(ctx context.Context, tasks []ledger.Task) []error { return t.devices.Deliver(ctx, target, tasks) },
+			}))
+		}
 	}
 	connections, err := dpsreg.NewConnections(dpsreg.Connecting{
 		Secret: func(path string) ([]byte, error) { return keystore.SecretFile(path, maxCloudSecret) },

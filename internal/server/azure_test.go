@@ -325,6 +325,9 @@ func TestAzureBundle(t *testing.T) {
 	if err := proof.CheckSignatureFrom(root.Certificate()); err != nil || proof.Subject.CommonName != ask.Proofs[0].Code || proof.IsCA {
 		t.Errorf("the proof is of %v, CA %v, signed by the CA: %v", proof.Subject, proof.IsCA, err)
 	}
+	if left := time.Until(proof.NotAfter); left < 47*time.Hour || left > 49*time.Hour { // it is carried by hand
+		t.Errorf("the proof is good for %v", left)
+	}
 }
 
 // TestAzureStrangers: nothing is applied while a group stands on, or above, a CA whose

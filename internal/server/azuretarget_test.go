@@ -33,6 +33,7 @@ const everythingAzure = `azure:
           reference: true
           disabled: true
           labels: [cloud]
+          orders: [WO-117]
           device: {edge: true, hubs: [plant-hub.azure-devices.net], allocation: custom, webhook: "https://pick.example/hub", webhook_api: "2019-03-31", reprovision: reset, tags: {hall: 3}, desired: {seconds: 30}}
         - {id: people, anchors: [officers], state: deleted}
       enrollments:
@@ -76,7 +77,7 @@ func TestAzureTargets(t *testing.T) {
 		t.Errorf("connect %+v", target.Connect)
 	case target.CAs[0].Name != "plant-root" || !target.CAs[1].SelfAttested:
 		t.Errorf("CAs %+v", target.CAs)
-	case !group.Reference || !group.Disabled || group.Labels[0] != "cloud" || !group.Edge || group.Hubs[0] == "" || group.Webhook == "" || group.WebhookAPI == "" || group.Reprovision != "reset" || group.Allocation != "custom" || group.Tags["hall"] == nil || group.Desired["seconds"] == nil:
+	case !group.Reference || !group.Disabled || group.Labels[0] != "cloud" || group.Orders[0] != "WO-117" || !group.Edge || group.Hubs[0] == "" || group.Webhook == "" || group.WebhookAPI == "" || group.Reprovision != "reset" || group.Allocation != "custom" || group.Tags["hall"] == nil || group.Desired["seconds"] == nil:
 		t.Errorf("group %+v", group)
 	case target.Groups[1].State != dpsreg.StateDeleted || target.Groups[1].Anchors[0] != "officers":
 		t.Errorf("groups %+v", target.Groups)
@@ -120,7 +121,7 @@ func TestAzureChecked(t *testing.T) {
 		{"group", "id: line-a", "id: line-a.", "the id must be"},
 		{"group twice", "id: people", "id: LINE-A", `"line-a" and "LINE-A" are one to DPS`},
 		{"state of a group", "disabled: true", "state: off", `state "off"`},
-		{"no anchor", "anchors: [root]", "anchors: []", "it stands on no authority"},
+		{"no anchor", "{id: people, anchors: [officers], state: deleted}", "{id: people}", "it stands on no authority"},
 		{"three anchors", "anchors: [root]", "anchors: [root, issuing, next]", "3 anchors"},
 		{"one anchor twice", "anchors: [root]", "anchors: [root, root]", `both anchors are "root"`},
 		{"reference to nothing", "anchors: [root]", "anchors: [next]", `"next" is not among the target's`},

@@ -87,7 +87,8 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	for _, t := range c.s.azure.list {
-		kind := dpsreg.TaskKind(t)
-		gauge(c.backlog, float64(backlog[kind]), kind)
+		for _, kind := range []string{dpsreg.TaskKind(t), dpsreg.UrgentKind(t)} {
+			gauge(c.backlog, float64(backlog[kind]), kind)
+		}
 	}
 }

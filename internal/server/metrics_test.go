@@ -57,6 +57,7 @@ profiles:
 		`mintmark_ledger_healthy 1`,
 		`mintmark_alarms_total{kind="clone"} 0`,
 		`mintmark_registration_backlog{kind="azure/plant"} 0`,
+		`mintmark_registration_backlog{kind="azure/plant/urgent"} 0`,
 		`mintmark_alarms_total{kind="certificate-unknown"} 0`,
 		`mintmark_label_usable{label=""} 1`,
 		`mintmark_registration_backlog{kind="aws/line-a"} 0`,
