@@ -175,6 +175,7 @@ func thumbprint(c *x509.Certificate) string { return fmt.Sprintf("%X", sha256.Su
 // at DPS, the renewal of both identities, the end of their validity and the return to the
 // bootstrap, and the CA certificate of the gateway, which opens no door.
 func TestEdgeLife(t *testing.T) {
+	t.Parallel() // it mostly waits for a certificate to expire, and TestMatrix for processors
 	if testing.Short() {
 		t.Skip("waits for a certificate of a minute to expire")
 	}

@@ -22,6 +22,7 @@ func (c cell) String() string {
 // is not installed fails the test where MINTMARK_TOOLS is "required", and is
 // skipped otherwise.
 func TestMatrix(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts a server and five clients")
 	}
