@@ -22,6 +22,8 @@ import (
 	"testing"
 	"time"
 
+	"mintmark/internal/pkitest"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
@@ -70,9 +72,7 @@ func awsCLI(t *testing.T, s *Sim, args ...string) (string, error) {
 	t.Helper()
 	name := "/usr/bin/aws"
 	if _, err := exec.LookPath(name); err != nil {
-		if name, err = exec.LookPath("aws"); err != nil {
-			t.Skip("no aws command line client")
-		}
+		name = pkitest.Tool(t, "aws")
 	}
 	cmd := exec.Command(name, append([]string{"--endpoint-url", s.ControlURL(), "--region", region, "--output", "text"}, args...)...)
 	cmd.Env = []string{
@@ -100,11 +100,7 @@ func mustCLI(t *testing.T, s *Sim, args ...string) string {
 // openssl runs openssl in dir.
 func openssl(t *testing.T, dir string, args ...string) {
 	t.Helper()
-	name, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Skip("no openssl")
-	}
-	cmd := exec.Command(name, args...)
+	cmd := exec.Command(pkitest.Tool(t, "openssl"), args...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("openssl %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -114,11 +110,7 @@ func openssl(t *testing.T, dir string, args ...string) {
 // tool finds a program or skips the test.
 func tool(t *testing.T, name string) string {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Skipf("no %s", name)
-	}
-	return path
+	return pkitest.Tool(t, name)
 }
 
 // wait polls until cond holds.

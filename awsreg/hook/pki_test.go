@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"mintmark/internal/pkitest"
 )
 
 // pki is a root, an issuing CA under it and two devices of that, all by openssl:
@@ -25,9 +27,7 @@ type pki struct {
 
 func newPKI(t testing.TB) *pki {
 	t.Helper()
-	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip("no openssl")
-	}
+	pkitest.Tool(t, "openssl")
 	p := &pki{t: t, dir: t.TempDir(), w: newWorld(t)}
 	key := func(name string) []string {
 		return []string{"-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", name + ".key"}

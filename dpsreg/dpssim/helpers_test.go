@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"mintmark/internal/pkitest"
 )
 
 // startSim starts a simulator for one test.
@@ -127,14 +129,7 @@ func (c *clock) move(d time.Duration) {
 // MINTMARK_TOOLS is "required".
 func tool(t testing.TB, name string) string {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("MINTMARK_TOOLS") == "required" {
-			t.Fatalf("no %s", name)
-		}
-		t.Skipf("no %s", name)
-	}
-	return path
+	return pkitest.Tool(t, name)
 }
 
 // curl runs curl through the simulator's port and returns its output, standard error

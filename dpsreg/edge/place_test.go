@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"mintmark/internal/pkitest"
 )
 
 // image is the file system of a device on which IoT Edge is installed. Its accounts have
@@ -243,10 +245,9 @@ func TestPlaceRefused(t *testing.T) {
 	m.bad("there is no file", "--identity-key", key+".not")
 	m.bad("no private key in PEM", "--identity-key", m.secret("hello"))
 	m.bad("is encrypted", "--identity-key", m.secret("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"))
-	if _, err := exec.LookPath("openssl"); err == nil {
-		m.bad("is not that of device-id.pem", "--identity-key", m.secret(string(w.issuing.keyPEM(t))))
-		m.bad("that openssl reads", "--identity-key", m.secret("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"))
-	}
+	pkitest.Tool(t, "openssl")
+	m.bad("is not that of device-id.pem", "--identity-key", m.secret(string(w.issuing.keyPEM(t))))
+	m.bad("that openssl reads", "--identity-key", m.secret("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"))
 	if err := os.Rename(filepath.Join(m.root, "etc/passwd"), filepath.Join(m.root, "passwd")); err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 
 	"mintmark/internal/access"
 	"mintmark/internal/ledger"
+	"mintmark/internal/pkitest"
 )
 
 func newKey(t testing.TB) *ecdsa.PrivateKey {
@@ -165,9 +166,7 @@ func TestParseKey(t *testing.T) {
 
 // TestOpenSSL has openssl sign, as an officer does who trusts no tool of ours.
 func TestOpenSSL(t *testing.T) {
-	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip("openssl is not installed")
-	}
+	pkitest.Tool(t, "openssl")
 	dir := t.TempDir()
 	statement := access.Statement(example)
 	if err := os.WriteFile(filepath.Join(dir, "statement.txt"), statement, 0o600); err != nil {

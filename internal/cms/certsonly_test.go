@@ -18,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mintmark/internal/pkitest"
 )
 
 func newCertificate(t testing.TB, name string) *x509.Certificate {
@@ -91,10 +93,7 @@ func TestCertsOnlyFrame(t *testing.T) {
 
 // OpenSSL reads what we write and we read what it writes.
 func TestOpenSSL(t *testing.T) {
-	openssl, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Skip(err)
-	}
+	openssl := pkitest.Tool(t, "openssl")
 	dir := t.TempDir()
 	list := []*x509.Certificate{newCertificate(t, "one"), newCertificate(t, "two")}
 	ours, err := CertsOnly(list)

@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"mintmark/internal/pkitest"
 )
 
 // The numbers are those of the conformance checklist in docs/rfc.md.
@@ -238,9 +240,5 @@ func TestOneRecord(t *testing.T) {
 // tool returns the path of a program, or skips the test.
 func tool(t testing.TB, name string) string {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Skip(err)
-	}
-	return path
+	return pkitest.Tool(t, name)
 }
