@@ -34,7 +34,7 @@ func (m *memory) Create(_ context.Context, uri, _ string) (string, crypto.Signer
 	return uri, m.keys[uri], nil
 }
 
-func (m *memory) Signer(_ context.Context, uri string) (crypto.Signer, error) {
+func (m *memory) Signer(_ context.Context, uri string, _ crypto.PublicKey) (crypto.Signer, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.keys[uri] == nil {

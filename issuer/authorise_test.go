@@ -390,8 +390,8 @@ type flaky struct {
 	every, left, calls atomic.Int32
 }
 
-func (f *flaky) Signer(ctx context.Context, uri string) (crypto.Signer, error) {
-	s, err := f.KeyStore.Signer(ctx, uri)
+func (f *flaky) Signer(ctx context.Context, uri string, want crypto.PublicKey) (crypto.Signer, error) {
+	s, err := f.KeyStore.Signer(ctx, uri, want)
 	return &flakySigner{s, f}, err
 }
 

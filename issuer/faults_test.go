@@ -51,11 +51,11 @@ type openOnce struct {
 	signers sync.Map
 }
 
-func (o *openOnce) Signer(ctx context.Context, uri string) (crypto.Signer, error) {
+func (o *openOnce) Signer(ctx context.Context, uri string, want crypto.PublicKey) (crypto.Signer, error) {
 	if s, ok := o.signers.Load(uri); ok {
 		return s.(crypto.Signer), nil
 	}
-	s, err := o.KeyStore.Signer(ctx, uri)
+	s, err := o.KeyStore.Signer(ctx, uri, want)
 	if err == nil {
 		o.signers.Store(uri, s)
 	}

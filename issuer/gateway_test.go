@@ -179,11 +179,11 @@ func TestGatewayRefusals(t *testing.T) {
 type fixedKeys struct{ t testing.TB }
 
 func (k fixedKeys) Create(ctx context.Context, uri, _ string) (string, crypto.Signer, error) {
-	signer, err := k.Signer(ctx, uri)
+	signer, err := k.Signer(ctx, uri, nil)
 	return uri, signer, err
 }
 
-func (k fixedKeys) Signer(_ context.Context, uri string) (crypto.Signer, error) {
+func (k fixedKeys) Signer(_ context.Context, uri string, _ crypto.PublicKey) (crypto.Signer, error) {
 	if strings.Contains(uri, "root") {
 		return pkitest.Key(k.t, "P-384"), nil
 	}

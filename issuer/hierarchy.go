@@ -122,7 +122,7 @@ func (ra *RA) RequestAuthority(ctx context.Context, spec AuthoritySpec) ([]byte,
 	var signer crypto.Signer
 	if waiting {
 		// The request was lost or its answer is slow: make it again.
-		signer, err = ra.Keys.Signer(ctx, record.KeyURI)
+		signer, err = ra.Keys.Signer(ctx, record.KeyURI, nil)
 	} else {
 		if err := ra.vacant(spec.Name); err != nil {
 			return nil, err
@@ -174,7 +174,7 @@ func (ra *RA) ImportAuthority(ctx context.Context, name string, certificates []*
 	}
 	var signer func(context.Context) (crypto.Signer, error)
 	if keyURI != "" {
-		signer = func(ctx context.Context) (crypto.Signer, error) { return ra.Keys.Signer(ctx, keyURI) }
+		signer = func(ctx context.Context) (crypto.Signer, error) { return ra.Keys.Signer(ctx, keyURI, nil) }
 	}
 	authority, err := ca.Import(name, certificates, signer)
 	if err != nil {

@@ -73,11 +73,11 @@ type away struct {
 	gone bool
 }
 
-func (a *away) Signer(ctx context.Context, uri string) (crypto.Signer, error) {
+func (a *away) Signer(ctx context.Context, uri string, want crypto.PublicKey) (crypto.Signer, error) {
 	if a.gone {
 		return nil, errors.New("the token does not answer")
 	}
-	return a.KeyStore.Signer(ctx, uri)
+	return a.KeyStore.Signer(ctx, uri, want)
 }
 
 // TestKeyAwayCostsNoSerial asks again and again for what cannot be signed: no

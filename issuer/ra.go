@@ -23,7 +23,9 @@ type KeyStore interface {
 	// Create makes a key, never over an existing one, and returns the URI by
 	// which Signer finds it again.
 	Create(ctx context.Context, uri, algorithm string) (string, crypto.Signer, error)
-	Signer(ctx context.Context, uri string) (crypto.Signer, error)
+	// Signer opens the key that uri names, in hardware the one with the public key want,
+	// wherever it is now; nil takes what is there under the URI.
+	Signer(ctx context.Context, uri string, want crypto.PublicKey) (crypto.Signer, error)
 }
 
 // Config is what New needs. Fields without a default must be set.

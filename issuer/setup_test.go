@@ -77,7 +77,7 @@ func (k *keys) Create(_ context.Context, uri, algorithm string) (string, crypto.
 	return uri, k.made[uri], err
 }
 
-func (k *keys) Signer(_ context.Context, uri string) (crypto.Signer, error) {
+func (k *keys) Signer(_ context.Context, uri string, _ crypto.PublicKey) (crypto.Signer, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.made[uri] == nil {

@@ -55,7 +55,7 @@ func (m *memory) Create(_ context.Context, uri, algorithm string) (string, crypt
 	return uri, m.keys[uri], nil
 }
 
-func (m *memory) Signer(_ context.Context, uri string) (crypto.Signer, error) {
+func (m *memory) Signer(_ context.Context, uri string, _ crypto.PublicKey) (crypto.Signer, error) {
 	m.uses.Add(1)
 	m.mu.Lock()
 	defer m.mu.Unlock()

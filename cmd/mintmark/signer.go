@@ -20,7 +20,7 @@ func (a *app) openSigner(ctx context.Context, name string) (crypto.Signer, func(
 	if err != nil {
 		return nil, nil, err
 	}
-	key, err := store.Signer(ctx, name)
+	key, err := store.Signer(ctx, name, nil)
 	if err != nil {
 		store.Close()
 		return nil, nil, err

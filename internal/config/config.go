@@ -158,6 +158,8 @@ type Keys struct {
 	// PassphraseFile opens encrypted key files; mode 0400. Left out, the
 	// systemd credential "mintmark-passphrase" is used.
 	PassphraseFile string `yaml:"passphrase_file"`
+	// Tokens are the PKCS#11 tokens that keys may be in; no other module is loaded.
+	Tokens []Token `yaml:"tokens"`
 }
 
 // CRL is the schedule of the certificate revocation lists.

@@ -79,7 +79,7 @@ func TestFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		opened, err := s.Signer(background, uri)
+		opened, err := s.Signer(background, uri, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +112,7 @@ func TestFile(t *testing.T) {
 			t.Errorf("creating %s again: %v", uri, err)
 		}
 	}
-	if _, err := s.Signer(background, "softkms:"+file); err != nil {
+	if _, err := s.Signer(background, "softkms:"+file, nil); err != nil {
 		t.Error(err)
 	}
 	if !bytes.Equal(before, pkitest.ReadFile(t, file)) {
@@ -138,7 +138,7 @@ func TestCreateRace(t *testing.T) {
 	if len(won) != 1 {
 		t.Fatalf("%d of 3 created the same key", len(won))
 	}
-	signer, err := s.Signer(background, "softkms:path=k.pem")
+	signer, err := s.Signer(background, "softkms:path=k.pem", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func TestFileRefused(t *testing.T) {
 		{"other", "http://x", "unknown scheme", nil, good.cfg},
 	} {
 		s := open(t, tt.cfg)
-		signer, err := s.Signer(background, tt.uri)
+		signer, err := s.Signer(background, tt.uri, nil)
 		if err == nil || signer != nil || !strings.Contains(err.Error(), tt.want) || tt.is != nil && !errors.Is(err, tt.is) {
 			t.Errorf("%s: error %v, want %q", tt.name, err, tt.want)
 		}
@@ -208,11 +208,11 @@ func TestFileRefused(t *testing.T) {
 	}
 	canceled, cancel := context.WithCancel(background)
 	cancel()
-	if _, err := good.Signer(canceled, "softkms:path=good.pem"); !errors.Is(err, context.Canceled) {
+	if _, err := good.Signer(canceled, "softkms:path=good.pem", nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("in a canceled context: %v", err)
 	}
 	good.Close()
-	if _, err := good.Signer(background, "softkms:path=good.pem"); !errors.Is(err, ErrClosed) {
+	if _, err := good.Signer(background, "softkms:path=good.pem", nil); !errors.Is(err, ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
 }
@@ -291,7 +291,7 @@ func TestRedact(t *testing.T) {
 	var log bytes.Buffer
 	s := open(t, Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	for _, uri := range []string{"pkcs11:token=%zz?pin-value=1234", "pkcs11:module-path=/none;token=a;object=b?pin-value=1234", "softkms:%zz?pin-value=1234"} {
-		if _, err := s.Signer(background, uri); err == nil || strings.Contains(err.Error()+log.String(), "1234") {
+		if _, err := s.Signer(background, uri, nil); err == nil || strings.Contains(err.Error()+log.String(), "1234") {
 			t.Errorf("%v", err)
 		}
 	}

@@ -34,7 +34,7 @@ func TestToken(t *testing.T) {
 		}
 		made = append(made, signer)
 		for _, name := range []string{uri, key(label, alg)} {
-			opened, err := s.Signer(background, name)
+			opened, err := s.Signer(background, name, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -50,10 +50,10 @@ func TestToken(t *testing.T) {
 	if n := len(s.tokens.open); n != 1 {
 		t.Errorf("%d logins for one token", n)
 	}
-	if _, err := s.Signer(background, key("second", "P-256")); !errors.Is(err, ErrNotFound) {
+	if _, err := s.Signer(background, key("second", "P-256"), nil); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a key of the other token: %v", err)
 	}
-	if _, err := s.Signer(background, key(label, "none")); !errors.Is(err, ErrNotFound) {
+	if _, err := s.Signer(background, key(label, "none"), nil); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a key that is not there: %v", err)
 	}
 
@@ -104,7 +104,7 @@ func TestTokenIsOpenedAnew(t *testing.T) {
 	if _, err := signer.Sign(rand.Reader, sum[:], crypto.SHA256); err == nil {
 		t.Fatal("a closed token signed")
 	}
-	again, err := s.Signer(background, uri)
+	again, err := s.Signer(background, uri, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestTokenRefused(t *testing.T) {
 		{"wrong PIN again", base + ";object=k?pin-source=" + wrong, "not asked again", ErrPIN},
 		{"missing key", base + ";object=k?pin-source=" + pinFile, "no such key", ErrNotFound},
 	} {
-		_, err := s.Signer(background, tt.uri)
+		_, err := s.Signer(background, tt.uri, nil)
 		if err == nil || !strings.Contains(err.Error(), tt.want) || tt.is != nil && !errors.Is(err, tt.is) {
 			t.Errorf("%s: error %v, want %q", tt.name, err, tt.want)
 		}
@@ -153,10 +153,10 @@ func TestTokenRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Signer(background, "pkcs11:module-path="+module+";token=none;object=k?pin-source="+pinFile); err == nil {
+	if _, err := s.Signer(background, "pkcs11:module-path="+module+";token=none;object=k?pin-source="+pinFile, nil); err == nil {
 		t.Error("a token that is not there was opened")
 	}
-	opened, err := s.Signer(background, uri)
+	opened, err := s.Signer(background, uri, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,6 +55,17 @@ type Config struct {
 	// pin-source nor pin-value; the result is wiped after use. Optional.
 	PIN func(token string) ([]byte, error)
 
+	// Tokens are the tokens that keys may be in.
+	Tokens []TokenConfig
+
+	// AnyModule lets a URI name a token that is not in Tokens, with its module-path
+	// and pin-source: for a person's own keys, never for a server.
+	AnyModule bool
+
+	// State is a directory of the store's own, for what must survive a restart: which
+	// PIN a token refused. In memory only if empty.
+	State string
+
 	// Logger receives what an operator should see. Optional.
 	Logger *slog.Logger
 }
@@ -93,8 +104,9 @@ func (s *Store) Create(ctx context.Context, uri, alg string) (string, crypto.Sig
 	return final, signer, nil
 }
 
-// Signer opens the key that uri names: ErrNotFound if there is none.
-func (s *Store) Signer(ctx context.Context, uri string) (crypto.Signer, error) {
+// Signer opens the key that uri names: ErrNotFound if there is none. In a token it is the
+// one with the public key want, under whatever name it has there now; nil for any.
+func (s *Store) Signer(ctx context.Context, uri string, want crypto.PublicKey) (crypto.Signer, error) {
 	signer, err := s.open(ctx, uri)
 	if err != nil {
 		return nil, fmt.Errorf("opening key %s: %w", Redact(uri), err)
@@ -158,4 +170,11 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	return s.tokens.close()
+}
+
+// Destroy removes the key that uri names and that is want: the file is overwritten and
+// removed, the pair in a token destroyed. ErrNotFound if there is none; it refuses one that
+// is another key.
+func (s *Store) Destroy(ctx context.Context, uri string, want crypto.PublicKey) error {
+	return errors.New("not built yet")
 }

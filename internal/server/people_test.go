@@ -125,7 +125,7 @@ func (o *office) forge(ca, name string, key crypto.Signer, from, until time.Time
 func (o *office) signer(ca string) crypto.Signer {
 	o.t.Helper()
 	if o.opened[ca] == nil {
-		signer, err := o.Server.keys.Signer(o.t.Context(), "softkms:path=keys/"+ca+".pem")
+		signer, err := o.Server.keys.Signer(o.t.Context(), "softkms:path=keys/"+ca+".pem", nil)
 		if err != nil {
 			o.t.Fatal(err)
 		}

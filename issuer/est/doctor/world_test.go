@@ -79,7 +79,7 @@ func (k *keys) Create(_ context.Context, uri, _ string) (string, crypto.Signer, 
 	return uri, key, err
 }
 
-func (k *keys) Signer(_ context.Context, uri string) (crypto.Signer, error) {
+func (k *keys) Signer(_ context.Context, uri string, _ crypto.PublicKey) (crypto.Signer, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.made[uri] == nil {
