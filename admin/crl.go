@@ -27,3 +27,24 @@ func (c *Client) CRL(ctx context.Context, authority string) (CRL, error) {
 func (c *Client) PublishCRL(ctx context.Context, authority string) (CRL, error) {
 	return call[CRL](ctx, c, http.MethodPost, authorityPath(authority)+"/crl", nil, nil)
 }
+
+// CRLImport brings a CRL that was signed elsewhere.
+type CRLImport struct {
+	// Content is the complete CRL in PEM.
+	Content string `json:"content"`
+}
+
+// CRLImported is what came of it.
+type CRLImported struct {
+	CRL
+	// Revoked are the certificates known to the server that it revokes and that were not
+	// revoked before.
+	Revoked []string `json:"revoked"`
+	// Warning says what is revoked at the server and not on the CRL.
+	Warning string `json:"warning,omitempty"`
+}
+
+// ImportCRL brings the CRL of an authority whose key is elsewhere.
+func (c *Client) ImportCRL(ctx context.Context, authority string, i CRLImport) (CRLImported, error) {
+	return call[CRLImported](ctx, c, http.MethodPut, authorityPath(authority)+"/crl", nil, i)
+}

@@ -44,6 +44,10 @@ type RolloverSpec struct {
 	Old         string `json:"old"`
 	New         string `json:"new"`
 	Compromised bool   `json:"compromised,omitempty"`
+	// OldWithNew and NewWithOld are certificates in PEM that were signed where the key of the
+	// new or the old root is. One that is left out is signed by the server.
+	OldWithNew string `json:"old_with_new,omitempty"`
+	NewWithOld string `json:"new_with_old,omitempty"`
 }
 
 // RolloverEnd names the rollover to end.

@@ -32,11 +32,15 @@ type Status struct {
 	// AzureTargets and AzureDrift are the same for Azure.
 	AzureTargets []string `json:"azure_targets"`
 	AzureDrift   []string `json:"azure_drift,omitempty"`
+	// Tokens says which PKCS#11 tokens are not ready to sign, in words.
+	Tokens []string `json:"tokens,omitempty"`
 	// Backlog counts what has not been told to the outside yet, by kind.
 	Backlog map[string]int `json:"backlog"`
 	// UnlistedRevocations counts, by authority, revocations that the latest
 	// CRL does not show yet.
 	UnlistedRevocations map[string]int `json:"unlisted_revocations"`
+	// CRLs says what somebody must do about the CRLs of authorities whose key is elsewhere.
+	CRLs []string `json:"crls,omitempty"`
 	// PendingEnrollments counts the requests that wait for a person; MaxPage
 	// stands for that many and more.
 	PendingEnrollments int `json:"pending_enrollments"`

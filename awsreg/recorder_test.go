@@ -3,6 +3,7 @@ package awsreg_test
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -148,6 +149,16 @@ var routes = []struct{ method, path, action, resource string }{
 	{"GET", "/endpoint", "DescribeEndpoint", "*"},
 }
 
+// routePatterns are those of routes, compiled once: every request of every test is held
+// against them.
+var routePatterns = sync.OnceValue(func() []*regexp.Regexp {
+	var list []*regexp.Regexp
+	for _, route := range routes {
+		list = append(list, regexp.MustCompile("^"+route.path+"$"))
+	}
+	return list
+})
+
 // usesOf reads a request. One that is not known is an error, so that a test which
 // makes it fails.
 func usesOf(r *http.Request) (uses []use, body []byte, err error) {
@@ -168,10 +179,13 @@ func usesOfBody(r *http.Request, body []byte) ([]use, error) {
 	if strings.Contains(r.Header.Get("Authorization"), "/sts/") {
 		return nil, nil // GetCallerIdentity needs no permission; AssumeRole is granted to whoever has the role assumed
 	}
-	for _, route := range routes {
-		pattern := regexp.MustCompile("^" + route.path + "$")
+	for i, route := range routes {
+		if r.Method != route.method {
+			continue
+		}
+		pattern := routePatterns()[i]
 		m := pattern.FindStringSubmatchIndex(r.URL.Path)
-		if m == nil || r.Method != route.method {
+		if m == nil {
 			continue
 		}
 		resource := string(pattern.ExpandString(nil, route.resource, r.URL.Path, m))
@@ -237,6 +251,18 @@ func tableUses(operation string, body []byte) ([]use, error) {
 // TestMain checks in the end that the printed policy of a target that has
 // everything allows what the registrars of all tests have called.
 func TestMain(m *testing.M) {
+	// The simulators are reached without TLS, and the SDK would parse the bundle anew in
+	// each of thousands of sessions.
+	os.Unsetenv("AWS_CA_BUNDLE")
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		// Parallel tests mostly wait between two tries of a call, which takes no core.
+		if err := flag.Set("test.parallel", "8"); err != nil {
+			panic(err)
+		}
+	}
 	status := m.Run()
 	target := everything("http://127.0.0.1:1")
 	policy, err := awsreg.IAMPolicy(target)

@@ -32,6 +32,23 @@ type CRL struct {
 // SignCRL encodes, lints and signs a CRL and returns its DER. Like a
 // certificate, it is linted under a dummy signature and signed afterwards.
 func (a *Authority) SignCRL(ctx context.Context, crl CRL) ([]byte, error) {
+	p, err := a.PrepareCRL(crl)
+	if err != nil {
+		return nil, err
+	}
+	return p.Issue(ctx)
+}
+
+// PreparedCRL is a CRL that was encoded and linted and may be signed.
+type PreparedCRL struct {
+	issuer    *Authority
+	algorithm []byte // DER AlgorithmIdentifier of the signature
+	tbs       []byte
+}
+
+// PrepareCRL encodes a CRL and lints it under a dummy signature. The key of the
+// authority is not used.
+func (a *Authority) PrepareCRL(crl CRL) (*PreparedCRL, error) {
 	if err := checkCRL(crl); err != nil {
 		return nil, err
 	}
@@ -62,21 +79,32 @@ func (a *Authority) SignCRL(ctx context.Context, crl CRL) ([]byte, error) {
 	if err := lintCRL(der); err != nil {
 		return nil, err
 	}
-	signature, err := a.sign(ctx, tbs)
+	return &PreparedCRL{issuer: a, algorithm: algorithm, tbs: tbs}, nil
+}
+
+// TBS returns the DER of the TBSCertList, exactly as it will be signed. It must
+// not be modified.
+func (p *PreparedCRL) TBS() []byte { return p.tbs }
+
+// Issue signs the CRL, compares what was signed with what was prepared, verifies
+// the signature and returns the DER.
+func (p *PreparedCRL) Issue(ctx context.Context) ([]byte, error) {
+	signature, err := p.issuer.sign(ctx, p.tbs)
 	if err != nil {
 		return nil, err
 	}
-	if der, err = assemble(tbs, algorithm, signature); err != nil {
+	der, err := assemble(p.tbs, p.algorithm, signature)
+	if err != nil {
 		return nil, err
 	}
 	signed, err := signedPart(der)
 	if err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(signed, tbs) {
+	if !bytes.Equal(signed, p.tbs) {
 		return nil, errors.New("the signed CRL is not the linted one")
 	}
-	if err := a.verify(signed, signature); err != nil {
+	if err := p.issuer.verify(signed, signature); err != nil {
 		return nil, err
 	}
 	return der, nil

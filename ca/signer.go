@@ -8,6 +8,35 @@ import (
 	"fmt"
 )
 
+// recovering is a signer that opens itself anew after a failure, as one in a token
+// does: it is kept then, and says beforehand whether it can sign.
+type recovering interface {
+	// Ready returns what Sign would fail with at once, or nil. It does not wait.
+	Ready() error
+}
+
+// distrusted is a signer that wants to know that a signature of it was wrong.
+type distrusted interface{ Distrust() }
+
+// Ready says without waiting why the key is known not to sign at the moment, or nil:
+// ErrNoSigner, or what an open signer says of itself. A key that was not opened yet,
+// or that does not know, is ready.
+func (a *Authority) Ready() error {
+	if a.openSigner == nil {
+		return fmt.Errorf("authority %q: %w", a.name, ErrNoSigner)
+	}
+	s := a.signer.Load()
+	if s == nil {
+		return nil
+	}
+	if r, ok := (*s).(recovering); ok {
+		if err := r.Ready(); err != nil {
+			return fmt.Errorf("authority %q: %w", a.name, err)
+		}
+	}
+	return nil
+}
+
 // Open opens the key and checks that it is the key of the certificate,
 // ErrKeyMismatch if not. Once open it returns nil at once.
 func (a *Authority) Open(ctx context.Context) error {
@@ -57,7 +86,8 @@ func (a *Authority) key(ctx context.Context) (*crypto.Signer, error) {
 }
 
 // sign returns the signature of the key over message. After a failure the
-// signer is dropped, so that the next use opens the key anew.
+// signer is dropped, unless it recovers itself, so that the next use opens the
+// key anew.
 func (a *Authority) sign(ctx context.Context, message []byte) ([]byte, error) {
 	s, err := a.key(ctx)
 	if err != nil {
@@ -68,17 +98,29 @@ func (a *Authority) sign(ctx context.Context, message []byte) ([]byte, error) {
 	}
 	signature, err := crypto.SignMessage(*s, rand.Reader, message, a.hash)
 	if err != nil {
-		a.signer.CompareAndSwap(s, nil)
+		a.drop(s)
 		return nil, fmt.Errorf("authority %q: signing: %w", a.name, err)
 	}
 	return signature, nil
 }
 
+// drop has the key opened anew at its next use, unless the signer sees to that.
+func (a *Authority) drop(s *crypto.Signer) {
+	if _, ok := (*s).(recovering); !ok {
+		a.signer.CompareAndSwap(s, nil)
+	}
+}
+
 // verify checks a signature of the key over message. A key that makes wrong
-// signatures is opened anew at its next use.
+// signatures is told so, or opened anew at its next use.
 func (a *Authority) verify(message, signature []byte) error {
 	if err := a.cert.CheckSignature(a.sigAlg, message, signature); err != nil {
-		a.signer.Store(nil)
+		if s := a.signer.Load(); s != nil {
+			if d, ok := (*s).(distrusted); ok {
+				d.Distrust()
+			}
+			a.drop(s)
+		}
 		return fmt.Errorf("authority %q: the key made a signature that does not verify: %w", a.name, err)
 	}
 	return nil

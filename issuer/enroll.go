@@ -138,11 +138,9 @@ func (ra *RA) enroll(ctx context.Context, r *Request) (answer Answer, err error)
 		return Answer{}, refusePrepared(err)
 	}
 	ra.step(5)
-	// A key that is away must not cost a serial number a request: void ones stay
-	// on the CRL for as long as their certificates would have lived.
-	if err := authority.Open(ctx); err != nil {
+	if err := signable(ctx, authority); err != nil {
 		ra.metrics.signed(authority.Name(), err, ra.Now().Sub(now))
-		return Answer{}, unavailable("signer", "the key of the issuing CA cannot be used at the moment", err)
+		return Answer{}, keyUnavailable(err)
 	}
 
 	intent := ledger.Intent{

@@ -70,7 +70,7 @@ func (ra *RA) CreateAuthority(ctx context.Context, spec AuthoritySpec, requester
 			return nil, err
 		}
 		// Before there is a key, which is in the way of the next try.
-		if err := parent.Open(ctx); err != nil {
+		if err := signable(ctx, parent); err != nil {
 			return nil, fmt.Errorf("certifying authority %q: %w", spec.Name, err)
 		}
 	}
@@ -175,6 +175,9 @@ func (ra *RA) ImportAuthority(ctx context.Context, name string, certificates []*
 	var signer func(context.Context) (crypto.Signer, error)
 	if keyURI != "" {
 		signer = func(ctx context.Context) (crypto.Signer, error) { return ra.Keys.Signer(ctx, keyURI, nil) }
+	}
+	if _, _, err := ra.ExamineImport(ctx, name, certificates); err != nil {
+		return nil, err
 	}
 	authority, err := ca.Import(name, certificates, signer)
 	if err != nil {

@@ -88,7 +88,7 @@ func (ra *RA) finish(ctx context.Context, prepared *ca.Prepared, intent ledger.I
 	certificate, err := prepared.Issue(ctx)
 	ra.metrics.signed(intent.Issuer, err, time.Since(signing))
 	if err != nil {
-		return nil, unavailable("signer", "the key of the issuing CA cannot be used at the moment", err)
+		return nil, keyUnavailable(err)
 	}
 	ra.step(7)
 	if !bytes.Equal(certificate.RawTBSCertificate, intent.TBS) {

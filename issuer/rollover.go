@@ -31,6 +31,12 @@ func (ra *RA) Rollovers(ctx context.Context) ([]ledger.Rollover, error) {
 // compromise of the old key it certifies nothing. Errors are those of
 // PlanRollover, or internal; one that was begun is never half recorded.
 func (ra *RA) BeginRollover(ctx context.Context, old, new string, compromised bool, requester ledger.Requester) (ledger.Rollover, error) {
+	return ra.BeginRolloverWith(ctx, old, new, compromised, BridgeFiles{}, requester)
+}
+
+// BeginRolloverWith is BeginRollover with certificates that were signed where the keys of the
+// roots are: those are recorded instead of made.
+func (ra *RA) BeginRolloverWith(ctx context.Context, old, new string, compromised bool, made BridgeFiles, requester ledger.Requester) (ledger.Rollover, error) {
 	ra.making.Lock()
 	defer ra.making.Unlock()
 	turn, err := ra.takeTurn(ctx)
@@ -38,25 +44,27 @@ func (ra *RA) BeginRollover(ctx context.Context, old, new string, compromised bo
 		return ledger.Rollover{}, err
 	}
 	defer turn.end(ctx)
-	plan, err := ra.PlanRollover(ctx, old, new, compromised)
+	plan, err := ra.PlanRolloverWith(ctx, old, new, compromised, made)
 	if err != nil {
 		return ledger.Rollover{}, err
 	}
 	// Both keys before the first signature: half a rollover is none.
-	if err := plan.New.Open(ctx); err != nil {
-		return ledger.Rollover{}, fmt.Errorf("certifying root %q: %w", old, err)
+	if plan.first != nil {
+		if err := signable(ctx, plan.New); err != nil {
+			return ledger.Rollover{}, fmt.Errorf("certifying root %q: %w", old, err)
+		}
 	}
-	if !compromised {
-		if err := plan.Old.Open(ctx); err != nil {
+	if plan.second != nil {
+		if err := signable(ctx, plan.Old); err != nil {
 			return ledger.Rollover{}, fmt.Errorf("certifying root %q: %w", new, err)
 		}
 	}
 	r := ledger.Rollover{Old: old, New: new, Actor: requester.Name}
-	if r.OldWithNew, err = ra.sign(ctx, plan.New, plan.first, requester); err != nil {
+	if r.OldWithNew, err = ra.signOrRecord(ctx, plan.New, plan.first, plan.OldWithNew, requester); err != nil {
 		return ledger.Rollover{}, err
 	}
 	if !compromised {
-		if r.NewWithOld, err = ra.sign(ctx, plan.Old, plan.second, requester); err != nil {
+		if r.NewWithOld, err = ra.signOrRecord(ctx, plan.Old, plan.second, plan.NewWithOld, requester); err != nil {
 			return ledger.Rollover{}, err
 		}
 	}
@@ -66,6 +74,14 @@ func (ra *RA) BeginRollover(ctx context.Context, old, new string, compromised bo
 	}
 	ra.log.Info("rollover begun", "old", old, "new", new, "compromised", compromised, "actor", requester.Name)
 	return r, nil
+}
+
+// signOrRecord runs the cycle for a certificate of a root, or records one that was made elsewhere.
+func (ra *RA) signOrRecord(ctx context.Context, by *ca.Authority, prepared *ca.Prepared, made *x509.Certificate, requester ledger.Requester) ([]byte, error) {
+	if prepared != nil {
+		return ra.sign(ctx, by, prepared, requester)
+	}
+	return made.Raw, ra.recordCA(ctx, by, made, requester.Name)
 }
 
 // sign runs the cycle for a certificate of a root.

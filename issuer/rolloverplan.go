@@ -17,19 +17,28 @@ type RolloverPlan struct {
 	// nil after a compromise of the old key.
 	OldWithNew, NewWithOld *x509.Certificate
 
-	first, second *ca.Prepared
+	first, second *ca.Prepared // nil for what was made elsewhere
 }
 
 // PlanRollover checks whether a rollover from one root to another can begin, and
 // prepares its certificates. It opens no key. ErrNoAuthority or *Refusal if it
 // cannot.
 func (ra *RA) PlanRollover(ctx context.Context, old, new string, compromised bool) (*RolloverPlan, error) {
+	return ra.PlanRolloverWith(ctx, old, new, compromised, BridgeFiles{})
+}
+
+// PlanRolloverWith is PlanRollover with certificates that were signed where the keys of the
+// roots are: the root that signed one need not have its key here.
+func (ra *RA) PlanRolloverWith(ctx context.Context, old, new string, compromised bool, made BridgeFiles) (*RolloverPlan, error) {
+	if compromised && made.NewWithOld != nil {
+		return nil, refuse(Conflict, "rollover-certificate", "the key of %q is compromised and certifies nothing: leave out what it signed", old)
+	}
 	var plan RolloverPlan
 	var err error
-	if plan.Old, err = ra.root(old); err != nil {
+	if plan.Old, err = ra.root(old, !compromised && made.NewWithOld == nil); err != nil {
 		return nil, err
 	}
-	if plan.New, err = ra.root(new); err != nil {
+	if plan.New, err = ra.root(new, made.OldWithNew == nil); err != nil {
 		return nil, err
 	}
 	from, to := plan.Old.Certificate(), plan.New.Certificate()
@@ -51,22 +60,30 @@ func (ra *RA) PlanRollover(ctx context.Context, old, new string, compromised boo
 			return nil, refuse(Conflict, "rollover-runs", "a rollover from %q to %q runs already: end it first", r.Old, r.New)
 		}
 	}
-	if plan.first, err = ra.bridge(plan.New, plan.Old); err != nil {
+	one := func(what string, by, of *ca.Authority, made *x509.Certificate) (*ca.Prepared, *x509.Certificate, error) {
+		if made != nil {
+			return nil, made, ra.examineBridge(ctx, what, by, of, made)
+		}
+		prepared, err := ra.bridge(by, of)
+		if err != nil {
+			return nil, nil, err
+		}
+		return prepared, prepared.Certificate(), nil
+	}
+	if plan.first, plan.OldWithNew, err = one("the certificate of the old root by the new one", plan.New, plan.Old, made.OldWithNew); err != nil {
 		return nil, err
 	}
-	plan.OldWithNew = plan.first.Certificate()
 	if compromised {
 		return &plan, nil
 	}
-	if plan.second, err = ra.bridge(plan.Old, plan.New); err != nil {
+	if plan.second, plan.NewWithOld, err = one("the certificate of the new root by the old one", plan.Old, plan.New, made.NewWithOld); err != nil {
 		return nil, err
 	}
-	plan.NewWithOld = plan.second.Certificate()
 	return &plan, nil
 }
 
-// root returns a root of ours that may certify.
-func (ra *RA) root(name string) (*ca.Authority, error) {
+// root returns a root of ours that may certify, if it is to sign with its key here.
+func (ra *RA) root(name string, signs bool) (*ca.Authority, error) {
 	a, err := ra.Authority(name)
 	if err != nil {
 		return nil, err
@@ -79,8 +96,8 @@ func (ra *RA) root(name string) (*ca.Authority, error) {
 	}
 	ra.mu.RLock()
 	defer ra.mu.RUnlock()
-	if ra.known.records[name].KeyURI == "" {
-		return nil, refuse(Conflict, "rollover-roots", "the key of root %q is elsewhere, and it could certify nothing here", name)
+	if signs && ra.known.records[name].KeyURI == "" {
+		return nil, refuse(Conflict, "rollover-roots", "the key of root %q is elsewhere, and it could certify nothing here: bring the certificate that it signed, with --old-with-new or --new-with-old", name)
 	}
 	return a, nil
 }

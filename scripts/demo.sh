@@ -74,7 +74,8 @@ if [ -n "$HSM" ]; then
 	chmod 400 "$D/pin"
 	softhsm2-util --init-token --free --label demo --so-pin "$(cat "$D/pin")" --pin "$(cat "$D/pin")" >/dev/null
 	token="pkcs11:module-path=$module;token=demo?pin-source=$PWD/$D/pin"
-	key_uri() { echo "--key-uri pkcs11:module-path=$module;token=demo;object=$1?pin-source=$PWD/$D/pin"; }
+	key_uri() { echo "--key-uri pkcs11:token=demo;object=$1"; }
+	run $M hsm check "${token%%\?*}" --pin-file "$D/pin" --make-key --seconds 0.5
 	run $M init --dir $D/state --server line-1 --organization "Demo Factory" --name localhost --name 127.0.0.1 --public-url http://localhost:8080 --pkcs11 "$token" >"$D/log/init.log"
 	row "CA keys" "SoftHSM2" "four keys in token demo, none in a file"
 else
@@ -102,7 +103,7 @@ step "The server"
 hash=$(tr -d '\n' <$D/state/secrets/enroll | sed 's/^factory://' | openssl dgst -sha256 -r | cut -d' ' -f1)
 sed -e "s|\"0\{64\}\" # mintmark est secret|\"$hash\"|" -e "s|endpoint: http[^ ]*.*|endpoint: $control|" \
 	-e 's|http://ca.factory.example:8080|http://localhost:8080|' examples/aws-just-in-time.yaml >$D/state/mintmark.yaml
-[ -z "$HSM" ] || sed -i -e '/^keys:/d' -e '/passphrase_file/d' $D/state/mintmark.yaml
+[ -z "$HSM" ] || sed -i -e "s|^  passphrase_file:.*|  tokens: [{name: demo, uri: \"${token%%\?*}\", pin: {file: \"$PWD/$D/pin\"}}]|" $D/state/mintmark.yaml
 run $M config check --dir $D/state
 $M serve --dir $D/state --listen 127.0.0.1:0 >"$D/log/server.out" 2>"$D/log/server.log" &
 server=$!

@@ -12,6 +12,8 @@ want curl curl
 want gcc gcc libc6-dev
 want softhsm2-util softhsm2
 want pkcs11-tool opensc
+want swtpm swtpm
+want tpm2_load tpm2-tools
 want pki strongswan-pki libstrongswan-standard-plugins
 want mosquitto_pub mosquitto-clients
 want strace strace

@@ -28,6 +28,8 @@ type Config struct {
 	// AWS and Azure are nil if there is no target.
 	AWS   AWS
 	Azure Azure
+	// Tokens lists the PKCS#11 tokens that keys are in; nil for none.
+	Tokens func() []Token
 	// Outbox says whom to tell of what changes; nil for nobody.
 	Outbox Outbox
 	// PublishCRL signs the next CRL of the named authority now. It is called
@@ -106,6 +108,7 @@ func (h *handler) routes() []route {
 		h.approvalRoutes(),
 		h.cloudRoutes(),
 		h.azureRoutes(),
+		h.hsmRoutes(),
 	)
 }
 
@@ -119,6 +122,7 @@ func (h *handler) hierarchyRoutes() []route {
 		{"PUT /v1/authorities/{name}/certificate", access.AuthorityCreate, h.importAuthority},
 		{"GET /v1/authorities/{name}/crl", access.AuthorityRead, h.showCRL},
 		{"POST /v1/authorities/{name}/crl", access.CRLPublish, h.publishCRL},
+		{"PUT /v1/authorities/{name}/crl", access.CRLPublish, h.importCRL},
 	}
 }
 

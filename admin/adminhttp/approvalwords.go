@@ -99,19 +99,25 @@ func (h *handler) importWords(a *ca.Authority, keyURI string) string {
 // noPIN refuses a key URI with a secret: what is proposed is on record for
 // everyone to read.
 func noPIN(uri string) error {
-	if strings.Contains(keystore.Redact(uri), "pin-value=redacted") {
-		return fail(http.StatusBadRequest, "key-uri", "key_uri holds a PIN, and requests are on record: put it into a file and name that with pin-source")
+	if keystore.HoldsSecret(uri) {
+		return fail(http.StatusBadRequest, "key-uri", "key_uri holds a PIN or another secret, and requests are on record: put it into a file and name that with pin-source")
 	}
 	return nil
 }
 
-// rolloverWords says what a rollover certifies.
-func rolloverWords(plan *issuer.RolloverPlan) string {
+// rolloverWords says what a rollover certifies, and what of it was signed elsewhere.
+func rolloverWords(plan *issuer.RolloverPlan, made issuer.BridgeFiles) string {
 	old, new := plan.Old, plan.New
 	root := func(a *ca.Authority) string {
 		return fmt.Sprintf("%q (subject %q, certificate SHA-256 %x)", a.Name(), a.Certificate().Subject.String(), sha256.Sum256(a.Certificate().Raw))
 	}
-	end := func(c *x509.Certificate) string { return c.NotAfter.UTC().Format(time.RFC3339) }
+	end := func(c *x509.Certificate) string {
+		text := c.NotAfter.UTC().Format(time.RFC3339)
+		if c == made.OldWithNew || c == made.NewWithOld {
+			text += fmt.Sprintf(" (by the certificate that comes with this, SHA-256 %x)", sha256.Sum256(c.Raw))
+		}
+		return text
+	}
 	text := fmt.Sprintf("roll over from root CA %s to root CA %s: %q certifies the key of %q until %s", root(old), root(new), new.Name(), old.Name(), end(plan.OldWithNew))
 	if plan.NewWithOld == nil {
 		return text + fmt.Sprintf(", and the key of %q, which is compromised, certifies nothing", old.Name())

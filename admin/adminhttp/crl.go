@@ -1,7 +1,12 @@
 package adminhttp
 
 import (
+	"bytes"
+	"context"
+	"encoding/pem"
+	"fmt"
 	"net/http"
+	"strings"
 
 	"mintmark/admin"
 	"mintmark/internal/ledger"
@@ -37,4 +42,49 @@ func (h *handler) publishCRL(w http.ResponseWriter, r *http.Request) error {
 		return administrator(err)
 	}
 	return h.showCRL(w, r)
+}
+
+// importCRL takes a CRL from where the key of the authority is. It needs one person: the
+// authority has signed what it says, and who delays it keeps a revoked CA at work.
+func (h *handler) importCRL(w http.ResponseWriter, r *http.Request) error {
+	var in admin.CRLImport
+	if err := decode(r, &in); err != nil {
+		return err
+	}
+	der, err := parseCRL(in.Content)
+	if err != nil {
+		return err
+	}
+	// Half of it would be revoked without the CRL.
+	done, err := h.RA.ImportCRL(context.WithoutCancel(r.Context()), r.PathValue("name"), der, actor(r))
+	if err != nil {
+		return administrator(err)
+	}
+	out := admin.CRLImported{CRL: wireCRL(done.CRL), Revoked: serialTexts(done.Revoked)}
+	if len(done.Unlisted) > 0 {
+		out.Warning = fmt.Sprintf("revoked here and not on the CRL, so that whoever reads CRLs does not know of it: %s: have the next CRL list it", strings.Join(serialTexts(done.Unlisted), ", "))
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+func serialTexts(serials []ledger.Serial) []string {
+	list := make([]string, 0, len(serials))
+	for _, s := range serials {
+		list = append(list, string(s))
+	}
+	return list
+}
+
+// parseCRL reads PEM that holds one CRL and nothing else.
+func parseCRL(text string) ([]byte, error) {
+	block, rest := pem.Decode([]byte(text))
+	switch {
+	case block == nil:
+		return nil, fail(http.StatusBadRequest, "crl", "the content holds no CRL in PEM")
+	case block.Type != "X509 CRL":
+		return nil, fail(http.StatusBadRequest, "crl", "the content holds a %q, not a CRL", shorten(block.Type))
+	case len(bytes.TrimSpace(rest)) > 0:
+		return nil, fail(http.StatusBadRequest, "crl", "the content holds more than one CRL: import one at a time")
+	}
+	return block.Bytes, nil
 }

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"mintmark/admin"
 	"mintmark/ca"
 	"mintmark/internal/access"
 	"mintmark/internal/keystore"
+	"mintmark/internal/keystore/token"
 	"mintmark/internal/ledger"
 	"mintmark/issuer"
 )
@@ -71,6 +73,7 @@ func describe(err error) (int, admin.Error) {
 	var lint *ca.LintError
 	var tooLarge *http.MaxBytesError
 	var denial *access.Denial
+	var later interface{ RetryAfter() time.Duration } // a key that is away
 	simple := func(status int, rule, text string) (int, admin.Error) {
 		return status, admin.Error{Rule: rule, Text: text}
 	}
@@ -97,7 +100,7 @@ func describe(err error) (int, admin.Error) {
 		return simple(http.StatusServiceUnavailable, "lease", "another server does this at the moment")
 	case errors.Is(err, ca.ErrNoSigner):
 		return simple(http.StatusConflict, "key-elsewhere", ca.ErrNoSigner.Error()+": it can be shown, not signed with")
-	case errors.Is(err, ca.ErrKeyMismatch):
+	case errors.Is(err, ca.ErrKeyMismatch), errors.Is(err, keystore.ErrMismatch):
 		return simple(http.StatusConflict, "key-mismatch", ca.ErrKeyMismatch.Error())
 	case errors.Is(err, keystore.ErrExists):
 		return simple(http.StatusConflict, "key-exists", keystore.ErrExists.Error()+", and it is never overwritten: name another with a key URI, or import the authority with it")
@@ -105,8 +108,12 @@ func describe(err error) (int, admin.Error) {
 		return simple(http.StatusConflict, "key-not-found", keystore.ErrNotFound.Error()+": check the key URI")
 	case errors.Is(err, keystore.ErrPassphrase):
 		return simple(http.StatusServiceUnavailable, "key-passphrase", keystore.ErrPassphrase.Error()+": check keys.passphrase_file in mintmark.yaml")
-	case errors.Is(err, keystore.ErrPIN):
-		return simple(http.StatusServiceUnavailable, "key-pin", keystore.ErrPIN.Error()+": check the pin-source of the key URI before you try again, tokens lock after a few wrong ones")
+	case errors.Is(err, keystore.ErrPIN), errors.Is(err, token.ErrPIN):
+		return simple(http.StatusServiceUnavailable, "key-pin", keystore.ErrPIN.Error()+", and it is not tried again, because tokens lock after a few wrong ones: put it right where keys.tokens says, then run mintmark hsm unlock --again")
+	case errors.Is(err, token.ErrPolicy):
+		return simple(http.StatusConflict, "key-policy", err.Error())
+	case errors.As(err, &later):
+		return http.StatusServiceUnavailable, admin.Error{Rule: "key-unavailable", Text: err.Error(), RetryAfter: max(later.RetryAfter(), time.Second)}
 	}
 	var f *failure
 	if errors.As(err, &f) {

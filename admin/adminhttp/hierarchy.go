@@ -141,9 +141,9 @@ func (h *handler) importAuthority(w http.ResponseWriter, r *http.Request) error 
 		return err
 	}
 	// What is wrong with the bundle is known without the key.
-	authority, err := ca.Import(name, certificates, nil)
+	authority, worth, err := h.RA.ExamineImport(r.Context(), name, certificates)
 	if err != nil {
-		return fail(http.StatusBadRequest, "authority-bundle", "%v", err)
+		return err
 	}
 	if proceed, err := h.twoPersons(w, r, access.AuthorityCreate, h.importWords(authority, in.KeyURI), in); !proceed {
 		return err
@@ -151,24 +151,31 @@ func (h *handler) importAuthority(w http.ResponseWriter, r *http.Request) error 
 	if _, err := h.RA.ImportAuthority(r.Context(), name, certificates, in.KeyURI); err != nil {
 		return administrator(err)
 	}
-	return h.created(w, r, name)
+	var warnings []string
+	if worth != "" {
+		warnings = append(warnings, "the certificate breaks a rule for those that are made here, and some devices may refuse it: "+worth)
+	}
+	if err := h.RA.RecordAuthority(context.WithoutCancel(r.Context()), name, actor(r)); err != nil {
+		h.Logger.Error("recording the certificate of an imported authority", "authority", name, "error", err)
+		warnings = append(warnings, "the authority is imported, but its certificate could not be recorded among those of CAs: "+err.Error())
+	}
+	return h.created(w, r, name, warnings...)
 }
 
 // created answers with a new authority, after its first CRL has been signed:
 // relying parties refuse what is under a CA without one.
-func (h *handler) created(w http.ResponseWriter, r *http.Request, name string) error {
+func (h *handler) created(w http.ResponseWriter, r *http.Request, name string, warnings ...string) error {
 	ctx := context.WithoutCancel(r.Context())
-	var warning string
 	err := h.PublishCRL(ctx, name)
 	if err != nil && !errors.Is(err, ca.ErrNoSigner) {
 		h.Logger.Error("publishing the first CRL of an authority", "issuer", name, "error", err)
-		warning = fmt.Sprintf("the authority is recorded, but its first CRL could not be signed: mintmark ca crl %s --publish tries again", name)
+		warnings = append(warnings, fmt.Sprintf("the authority is recorded, but its first CRL could not be signed: mintmark ca crl %s --publish tries again", name))
 	}
 	a, err := h.describeAuthority(r.WithContext(ctx), name)
 	if err != nil {
 		return err
 	}
-	a.Warning = warning
+	a.Warning = strings.Join(warnings, "; ")
 	return writeJSON(w, http.StatusCreated, a)
 }
 

@@ -36,6 +36,8 @@ func maxBody(r *http.Request) int64 {
 		return admin.MaxList
 	case importBundle:
 		return admin.MaxBundle
+	case unlockToken:
+		return admin.MaxUnlock
 	}
 	return admin.MaxRequest
 }

@@ -26,6 +26,7 @@ type people struct {
 	*world
 	cloud   *cloud
 	azure   *azure
+	box     *box
 	signers map[string]crypto.Signer
 }
 
@@ -33,9 +34,10 @@ type people struct {
 var whoever = map[access.Role]string{access.Operator: "olga", access.Officer: "alice", access.Auditor: "adam", access.Station: "line-1"}
 
 func populate(t testing.TB) *people {
-	p := &people{cloud: new(cloud), azure: new(azure), signers: make(map[string]crypto.Signer)}
+	p := &people{cloud: new(cloud), azure: new(azure), box: newBox("factory"), signers: make(map[string]crypto.Signer)}
 	p.world = open(t, func(c *adminhttp.Config) {
 		c.AWS, c.Azure = p.cloud, p.azure
+		c.Tokens = func() []adminhttp.Token { return []adminhttp.Token{p.box} }
 		c.Labels = map[string]adminhttp.Label{
 			"line":     {Profile: "device", Issuer: "issuing", Orders: true, RegistrationAuthorities: []string{"ra"}},
 			fleetLabel: {Profile: adminhttp.FleetProfile, Orders: true, Target: "line-f"},

@@ -43,18 +43,43 @@ func (h *handler) beginRollover(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &in); err != nil {
 		return err
 	}
-	plan, err := h.RA.PlanRollover(r.Context(), in.Old, in.New, in.Compromised)
+	made, err := bridgeFiles(in)
 	if err != nil {
 		return err
 	}
-	if proceed, err := h.twoPersons(w, r, access.AuthorityRollover, rolloverWords(plan), in); !proceed {
+	plan, err := h.RA.PlanRolloverWith(r.Context(), in.Old, in.New, in.Compromised, made)
+	if err != nil {
 		return err
 	}
-	record, err := h.RA.BeginRollover(r.Context(), in.Old, in.New, in.Compromised, h.requester(r))
+	if proceed, err := h.twoPersons(w, r, access.AuthorityRollover, rolloverWords(plan, made), in); !proceed {
+		return err
+	}
+	record, err := h.RA.BeginRolloverWith(r.Context(), in.Old, in.New, in.Compromised, made, h.requester(r))
 	if err != nil {
 		return administrator(err)
 	}
 	return h.answerRollover(w, r, http.StatusCreated, record)
+}
+
+// bridgeFiles reads the certificates that a rollover brings.
+func bridgeFiles(in admin.RolloverSpec) (made issuer.BridgeFiles, err error) {
+	for _, one := range []struct {
+		field, text string
+		into        **x509.Certificate
+	}{{"old_with_new", in.OldWithNew, &made.OldWithNew}, {"new_with_old", in.NewWithOld, &made.NewWithOld}} {
+		if one.text == "" {
+			continue
+		}
+		list, err := parseBundle(one.text)
+		if err != nil {
+			return made, err
+		}
+		if len(list) != 1 {
+			return made, fail(http.StatusBadRequest, "rollover-certificate", "%s holds %d certificates: it is the one of a root's key by the other root", one.field, len(list))
+		}
+		*one.into = list[0]
+	}
+	return made, nil
 }
 
 func (h *handler) endRollover(w http.ResponseWriter, r *http.Request) error {

@@ -85,6 +85,11 @@ var matrix = []row{
 	reading("GET /v1/enrollments", access.EnrollmentRead, "/v1/enrollments"),
 	reading("GET /v1/rollovers", access.AuthorityRead, "/v1/rollovers"),
 	reading("GET /v1/approvals", access.ApprovalRead, "/v1/approvals"),
+	reading("GET /v1/hsm", access.HSMRead, "/v1/hsm"),
+	changing("POST /v1/hsm/{name}/unlock", access.HSMUnlock, func(_ *testing.T, p *people, _, name string) (wire, func() bool) {
+		in := admin.HSMUnlock{PIN: []byte(name)}
+		return wire{path: "/v1/hsm/factory/unlock", body: in}, func() bool { return p.box.got(name) }
+	}),
 	{pattern: "POST /v1/aws/targets/{name}/apply", operation: access.CloudApply, reads: true, prepare: func(*testing.T, *people, string, string) (wire, func() bool) {
 		return wire{path: "/v1/aws/targets/line-a/apply", body: none}, nil
 	}},
@@ -190,6 +195,24 @@ var matrix = []row{
 		}
 		before := number()
 		return wire{path: "/v1/authorities/issuing/crl"}, func() bool { return number() != before }
+	}),
+	changing("PUT /v1/authorities/{name}/crl", access.CRLPublish, func(t *testing.T, p *people, _, _ string) (wire, func() bool) {
+		anchor := elsewhere(t)
+		if !p.hasAuthority("elsewhere") {
+			if _, err := p.ra.ImportAuthority(t.Context(), "elsewhere", []*x509.Certificate{anchor}, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		number := func() int64 {
+			crl, err := p.ra.Ledger.LatestCRL(t.Context(), "elsewhere")
+			if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+				t.Fatal(err)
+			}
+			return crl.Number
+		}
+		before := number()
+		text := string(pkitest.PEM("X509 CRL", listElsewhere(t, before+1)))
+		return wire{path: "/v1/authorities/elsewhere/crl", body: admin.CRLImport{Content: text}}, func() bool { return number() != before }
 	}),
 	changing("POST /v1/certificates", access.CertificateIssue, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
 		return wire{path: "/v1/certificates", body: admin.Issue{Profile: "device", Issuer: "issuing", CSR: csr(t, name)}}, func() bool {
@@ -560,6 +583,21 @@ func signedElsewhere(t *testing.T, name string) []byte {
 		t.Fatal(err)
 	}
 	return sign(t, &x509.Certificate{SerialNumber: number, Subject: pkix.Name{CommonName: name}}, elsewhere(t), pkitest.NewKey(t).Public()).Raw
+}
+
+// listElsewhere is the DER of a CRL of that CA.
+func listElsewhere(t *testing.T, number int64, serials ...*big.Int) []byte {
+	t.Helper()
+	root := elsewhere(t)
+	list := &x509.RevocationList{Number: big.NewInt(number), ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour)}
+	for _, s := range serials {
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: s, RevocationTime: list.ThisUpdate})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, list, root, away.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }
 
 func sign(t *testing.T, template, parent *x509.Certificate, key crypto.PublicKey) *x509.Certificate {

@@ -26,6 +26,20 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	elsewhere, err := h.RA.CRLsElsewhere(r.Context())
+	if err != nil {
+		return err
+	}
+	var crls []string
+	for _, one := range elsewhere {
+		// The ledger counts by the CRLs that were signed here.
+		if delete(unlisted, one.Authority); one.Unlisted > 0 {
+			unlisted[one.Authority] = one.Unlisted
+		}
+		if one.Finding != "" {
+			crls = append(crls, one.Finding)
+		}
+	}
 	people, err := h.Ledger.Principals(r.Context())
 	if err != nil {
 		return err
@@ -38,7 +52,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 		Version: h.Version, Server: h.RA.Server, Time: h.RA.Now().UTC(), Actor: actor(r),
 		Ledger: "ok", Unprotected: access.Unprotected(people), Authorities: len(records), Waiting: len(h.RA.Waiting()),
 		Profiles:   h.profiles(),
-		AWSTargets: h.awsTargets(), AzureTargets: h.azureTargets(), Backlog: backlog, UnlistedRevocations: unlisted,
+		AWSTargets: h.awsTargets(), AzureTargets: h.azureTargets(), Backlog: backlog, UnlistedRevocations: unlisted, CRLs: crls,
 		PendingEnrollments: enrollments, PendingCauses: causes,
 	}
 	if err := h.Ledger.Health(); err != nil {
@@ -64,6 +78,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 			s.AzureDrift = append(s.AzureDrift, fmt.Sprintf("DPS target %q and the ledger differ about %d devices: mintmark azure drift shows them", name, len(drift.Left)))
 		}
 	}
+	s.Tokens = h.tokenWords()
 	return writeJSON(w, http.StatusOK, s)
 }
 

@@ -6,34 +6,38 @@
 // names each by its hash and that the officers have signed. Verify needs nothing but
 // that folder. There is no database: the journal of the folder records what will be
 // signed before it is signed, as the ledger does elsewhere.
+//
+//	ceremony.yaml    the file, as it was reviewed
+//	statement.txt    what the officers signed before anything was done, and
+//	statement.sig    their signatures
+//	journal.ndjson   each step before and after it, hash-chained
+//	inputs/          every file that was read
+//	outputs/         every file that was made
+//	transcript.json  what was done, with the SHA-256 of every other file, and
+//	transcript.sig   the officers' signatures of it
 package ceremony
 
 import (
 	"context"
 	"crypto"
-	"errors"
 	"io"
 	"time"
 )
 
-var errNotBuilt = errors.New("not built yet")
-
-// File is a ceremony as it was reviewed.
-type File struct {
-	raw []byte
-}
-
-// Parse reads a ceremony file (YAML, strict): an unknown key is an error.
-func Parse(data []byte) (*File, error) { return nil, errNotBuilt }
-
-// Hash is the SHA-256 of the file's bytes, in hexadecimal.
-func (f *File) Hash() string { return "" }
-
 // KeyStore makes, opens and destroys keys. Package keystore's Store is one.
+//
+// Signer gives the key with the public key want, or any if that is nil. Destroy returns
+// nil only when the key is gone, and refuses a key that is not want.
 type KeyStore interface {
 	Create(ctx context.Context, uri, algorithm string) (string, crypto.Signer, error)
 	Signer(ctx context.Context, uri string, want crypto.PublicKey) (crypto.Signer, error)
 	Destroy(ctx context.Context, uri string, want crypto.PublicKey) error
+}
+
+// attributed is a signer that says which attributes its key has in the token, for the
+// transcript: CKA_SENSITIVE true.
+type attributed interface {
+	Attributes(context.Context) (map[string]string, error)
 }
 
 // Config is what a ceremony needs.
@@ -41,43 +45,31 @@ type Config struct {
 	// Inputs is the folder that file names of the ceremony are relative to; Folder
 	// is made by Run and gets everything: it must not exist.
 	Inputs, Folder string
-	Keys           KeyStore
+	// Keys may be nil for a dry run.
+	Keys KeyStore
 	// Officers are the signing keys of those who are present, by name.
 	Officers map[string]crypto.Signer
 	// Networks lists the interfaces that are up and lead elsewhere; net.Interfaces if nil.
 	Networks func() ([]string, error)
-	Now      func() time.Time
-	// Out gets what those present should read, step by step.
+	// Now is time.Now if nil.
+	Now func() time.Time
+	// Out gets what those present should read, step by step. Optional.
 	Out io.Writer
+	// Version of this program, for the transcript.
+	Version string
 }
 
-// Plan is a ceremony whose inputs were read and whose steps were checked, as far as
-// that goes without a private key.
-type Plan struct{}
-
-// Prepare reads and checks everything and makes nothing: the dry run.
-func Prepare(ctx context.Context, f *File, cfg Config) (*Plan, error) { return nil, errNotBuilt }
-
-// Words says what the ceremony will do, step by step, for those present.
-func (p *Plan) Words() string { return "" }
-
-// Run carries the plan out. It refuses when hash is not the hash of the file, which
-// somebody present has typed, or fewer officers are present than the file demands.
-func (p *Plan) Run(ctx context.Context, hash string) (*Transcript, error) { return nil, errNotBuilt }
-
-// Transcript is what was done.
-type Transcript struct{}
-
-// Verify checks a folder that Run has left, from nothing but what is in it: hashes,
-// signatures of the officers, and that each output is what the file makes of the
-// inputs, byte by byte. officers are the public keys that the verifier trusts, by name;
-// nil takes those of the file, and the report says so.
-func Verify(folder string, officers map[string]crypto.PublicKey) (*Report, error) {
-	return nil, errNotBuilt
+func (c *Config) now() time.Time {
+	now := time.Now
+	if c.Now != nil {
+		now = c.Now
+	}
+	return now().UTC().Truncate(time.Second)
 }
 
-// Report is what Verify found.
-type Report struct {
-	Findings []string // what is wrong; none is good
-	Words    []string // what was checked
+func (c *Config) networks() ([]string, error) {
+	if c.Networks != nil {
+		return c.Networks()
+	}
+	return interfaces()
 }

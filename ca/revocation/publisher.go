@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"math/big"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"crypto/x509"
@@ -39,7 +40,9 @@ type Config struct {
 // Publisher signs and serves CRLs. Its methods may be called concurrently.
 type Publisher struct {
 	Config
-	signing sync.Mutex // one CRL at a time: numbers rise in the order of signing
+	// signing holds the *turn of each authority by its name: numbers rise in the order
+	// of signing, and a key that hangs keeps its own CRL only.
+	signing sync.Map
 	cached  struct {
 		sync.Mutex
 		crls map[string]cachedCRL
@@ -77,9 +80,20 @@ func (p *Publisher) Metrics() []prometheus.Collector {
 	return []prometheus.Collector{p.nextUpdate, p.failures}
 }
 
+const (
+	// patience is how long the CRLs of the others wait for one. It goes on beside them.
+	patience = 2 * time.Second
+	// hung is when the signature of a CRL has failed, whether it comes back or not.
+	hung = time.Minute
+)
+
+// errSigning says that the CRL of an authority is being signed still.
+var errSigning = errors.New("the signature of a CRL that was begun before has not come back")
+
 // PublishDue signs the CRL of each authority that has none, whose period is
 // over, or whose CRL does not show a revocation. One authority's failure does
-// not stop the others; the first error is returned.
+// not stop the others, and a key that hangs delays them by seconds at most; the
+// errors are returned.
 func (p *Publisher) PublishDue(ctx context.Context, fence ledger.Fence) error {
 	pending, err := p.Ledger.RevocationsSince(ctx)
 	if err != nil {
@@ -94,32 +108,106 @@ func (p *Publisher) PublishDue(ctx context.Context, fence ledger.Fence) error {
 			continue
 		}
 		latest, err := p.Ledger.LatestCRL(ctx, authority.Name())
+		if err == nil {
+			// Also of an authority whose key is elsewhere, whose CRLs come from there.
+			p.nextUpdate.WithLabelValues(authority.Name()).Set(float64(latest.NextUpdate.Unix()))
+		}
 		switch {
 		case errors.Is(err, ledger.ErrNotFound):
 		case err != nil:
 			errs = append(errs, err)
 			continue
 		case pending[authority.Name()] == 0 && p.Now().Before(latest.ThisUpdate.Add(p.Period)):
-			p.nextUpdate.WithLabelValues(authority.Name()).Set(float64(latest.NextUpdate.Unix()))
 			continue
 		}
-		if err := p.Publish(ctx, fence, authority); err != nil && !errors.Is(err, ca.ErrNoSigner) {
-			p.failures.WithLabelValues(authority.Name()).Inc()
-			p.Logger.Error("publishing a CRL", "issuer", authority.Name(), "error", err)
+		if err := p.publishSoon(ctx, fence, authority); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
+// publishSoon is Publish, left to itself if it takes longer than patience. What fails
+// is logged and counted here, whenever it does.
+func (p *Publisher) publishSoon(ctx context.Context, fence ledger.Fence, authority *ca.Authority) error {
+	failed := func(err error) error {
+		p.failures.WithLabelValues(authority.Name()).Inc()
+		p.Logger.Error("publishing a CRL", "issuer", authority.Name(), "error", err)
+		return err
+	}
+	t := p.turn(authority.Name())
+	select {
+	case <-t.free:
+	default:
+		if since := p.Now().Sub(time.Unix(0, t.began.Load())); since >= hung {
+			return failed(fmt.Errorf("signing a CRL of %s: %w for %v", authority.Name(), errSigning, since.Round(time.Second)))
+		}
+		return nil // it may come yet
+	}
+	result := make(chan error, 1)
+	t.began.Store(p.Now().UnixNano())
+	go func() {
+		defer func() { t.free <- struct{}{} }()
+		// The work of a lease ends when all others are done. The fence keeps what comes
+		// later from being stored where the lease was lost.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hung)
+		defer cancel()
+		err := p.publish(ctx, fence, authority)
+		if errors.Is(err, ca.ErrNoSigner) {
+			err = nil
+		}
+		if err != nil {
+			err = failed(err)
+		}
+		result <- err
+	}()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case err := <-result:
+		return err
+	case <-timer.C:
+		p.Logger.Warn("signing a CRL takes long: those of other authorities go first", "issuer", authority.Name())
+		return nil
+	}
+}
+
+// turn says whose it is to sign the CRL of an authority.
+type turn struct {
+	free  chan struct{} // holds a token while nobody signs
+	began atomic.Int64  // when the last one did, in Unix nanoseconds
+}
+
+func (p *Publisher) turn(name string) *turn {
+	fresh := &turn{free: make(chan struct{}, 1)}
+	fresh.free <- struct{}{}
+	t, _ := p.signing.LoadOrStore(name, fresh)
+	return t.(*turn)
+}
+
 // Publish signs and stores the next CRL of one authority. ca.ErrNoSigner if
 // its key is elsewhere.
 func (p *Publisher) Publish(ctx context.Context, fence ledger.Fence, authority *ca.Authority) error {
-	p.signing.Lock()
-	defer p.signing.Unlock()
-	// Before a number is taken: an authority whose key is elsewhere would take
-	// one every minute.
-	if err := authority.Open(ctx); err != nil {
+	t := p.turn(authority.Name())
+	select {
+	case <-t.free:
+		defer func() { t.free <- struct{}{} }()
+	case <-ctx.Done():
+		return fmt.Errorf("signing a CRL of %s: %w: %w", authority.Name(), errSigning, ctx.Err())
+	}
+	t.began.Store(p.Now().UnixNano())
+	return p.publish(ctx, fence, authority)
+}
+
+// publish is Publish for who has the turn.
+func (p *Publisher) publish(ctx context.Context, fence ledger.Fence, authority *ca.Authority) error {
+	// Before a number is taken: an authority whose key is elsewhere, or away, would
+	// take one every minute.
+	err := authority.Open(ctx)
+	if err == nil {
+		err = authority.Ready()
+	}
+	if err != nil {
 		return fmt.Errorf("signing a CRL of %s: %w", authority.Name(), err)
 	}
 	now := p.Now().Truncate(time.Second)

@@ -129,13 +129,21 @@ install.`,
 
 func newCACRL(a *app) *cobra.Command {
 	var publish bool
-	var out string
-	c := a.command("crl NAME [flags]", "Write the latest CRL of an authority in PEM, or sign the next",
+	var out, file string
+	c := a.command("crl NAME [flags]", "Write the latest CRL of an authority in PEM, sign or import the next",
 		`Crl writes the latest certificate revocation list. With --publish the next one
 is signed first, with what has been revoked until now; the server does so by
-itself within a minute of a revocation.`,
-		"  mintmark ca crl issuing --out issuing.crl --dir ./factory\n  mintmark ca crl issuing --publish --dir ./factory",
+itself within a minute of a revocation.
+
+With --import it takes the CRL of an authority whose key is elsewhere, as of a
+root whose CRLs come from ceremonies, checks it, and serves it like its own.
+What it lists of the certificates known here is revoked: a CA on it issues
+nothing any more.`,
+		"  mintmark ca crl issuing --out issuing.crl --dir ./factory\n  mintmark ca crl issuing --publish --dir ./factory\n  mintmark ca crl root --import ceremony/root.crl --dir ./factory",
 		cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
+			if file != "" {
+				return a.importCRL(c.Context(), args[0], file)
+			}
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				get := client.CRL
 				if publish {
@@ -153,6 +161,9 @@ itself within a minute of a revocation.`,
 			})
 		})
 	c.Flags().BoolVar(&publish, "publish", false, "sign the next CRL now")
+	c.Flags().StringVar(&file, "import", "", "`file` with the CRL of an authority whose key is elsewhere, PEM or DER")
 	c.Flags().StringVar(&out, "out", "", "`file` to write (default standard output)")
+	c.MarkFlagsMutuallyExclusive("publish", "import")
+	c.MarkFlagsMutuallyExclusive("out", "import")
 	return c
 }

@@ -20,12 +20,30 @@ has the whole story.`,
 
 func newCARolloverBegin(a *app) *cobra.Command {
 	var spec admin.RolloverSpec
+	var oldWithNew, newWithOld string
 	c := a.command("begin --old NAME --new NAME [flags]", "Certify each of two roots with the other", `Begin issues a certificate of the old root's key by the new root, and one of
 the new root's key by the old root, and gives them to devices from then on.
 Both roots are made before, with ca create; the new one should have the subject
 of the old one and must last longer. A second officer must agree. With
---compromised the old key, which is in wrong hands, certifies nothing.`,
-		"  mintmark ca rollover begin --old root --new root2 --dir ./factory", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+--compromised the old key, which is in wrong hands, certifies nothing.
+
+A root whose key is elsewhere cannot sign here: --old-with-new and
+--new-with-old bring what the new and the old root have signed, for example in a
+ceremony (mintmark ceremony).`,
+		"  mintmark ca rollover begin --old root --new root2 --dir ./factory\n  mintmark ca rollover begin --old root --new root2 \\\n    --old-with-new old-with-new.pem --new-with-old new-with-old.pem --dir ./factory", cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+			for _, one := range []struct {
+				file string
+				into *string
+			}{{oldWithNew, &spec.OldWithNew}, {newWithOld, &spec.NewWithOld}} {
+				if one.file == "" {
+					continue
+				}
+				list, err := readCertificates(one.file)
+				if err != nil {
+					return err
+				}
+				*one.into = string(certificatePEM(list...))
+			}
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				r, err := client.BeginRollover(c.Context(), spec)
 				if err != nil {
@@ -37,6 +55,8 @@ of the old one and must last longer. A second officer must agree. With
 	c.Flags().StringVar(&spec.Old, "old", "", "`name` of the root that is to go")
 	c.Flags().StringVar(&spec.New, "new", "", "`name` of the root that takes its place")
 	c.Flags().BoolVar(&spec.Compromised, "compromised", false, "the key of the old root is in wrong hands")
+	c.Flags().StringVar(&oldWithNew, "old-with-new", "", "`file` with the certificate of the old root's key that the new root has signed")
+	c.Flags().StringVar(&newWithOld, "new-with-old", "", "`file` with the certificate of the new root's key that the old root has signed")
 	require(c, "old", "new")
 	return c
 }

@@ -14,10 +14,12 @@ import (
 	"syscall"
 
 	"mintmark/admin"
+	"mintmark/internal/keystore/token/child"
 	"mintmark/issuer/est"
 )
 
 func main() {
+	child.Main() // does not return in the process that holds a token's library
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], &app{in: os.Stdin, out: os.Stdout, err: os.Stderr})
 	stop()

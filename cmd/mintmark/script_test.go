@@ -15,10 +15,12 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"mintmark/internal/keystore/token/child"
 	"mintmark/internal/pkitest"
 )
 
 func TestMain(m *testing.M) {
+	child.Main()
 	testscript.Main(m, map[string]func(){"mintmark": main})
 }
 
@@ -27,12 +29,15 @@ func TestScript(t *testing.T) {
 		scriptTools(t)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir:       "testdata/script",
+		Condition: scriptCondition,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"start":     start,
 			"terminate": terminate,
 			"exits":     exits,
 			"capture":   capture,
+			// walkthrough does what a document says.
+			"walkthrough": walkThrough,
 			"serial": func(ts *testscript.TestScript, neg bool, args []string) {
 				certificates, err := readCertificates(ts.MkAbs(args[1]))
 				ts.Check(err)

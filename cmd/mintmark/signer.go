@@ -16,7 +16,7 @@ func (a *app) openSigner(ctx context.Context, name string) (crypto.Signer, func(
 		key, err := readKey(name)
 		return key, func() error { return nil }, err
 	}
-	store, err := keystore.Open(keystore.Config{Logger: a.logger(slog.LevelWarn)})
+	store, err := keystore.Open(keystore.Config{AnyModule: true, Logger: a.logger(slog.LevelWarn)})
 	if err != nil {
 		return nil, nil, err
 	}

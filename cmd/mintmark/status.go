@@ -29,6 +29,9 @@ func newStatus(a *app) *cobra.Command {
 				t.field("time", date(s.Time))
 				t.field("actor", s.Actor)
 				t.field("ledger", s.Ledger)
+				for _, words := range s.Tokens {
+					a.say("warning: %s", words)
+				}
 				t.field("authorities", fmt.Sprintf("%d, of which %d wait for a certificate", s.Authorities, s.Waiting))
 				t.field("profiles", strings.Join(s.Profiles, ", "))
 				t.field("aws targets", strings.Join(s.AWSTargets, ", "))
@@ -42,7 +45,7 @@ func newStatus(a *app) *cobra.Command {
 				if s.PendingEnrollments > 0 {
 					t.field("requests that wait", waitingWords(s))
 				}
-				for _, words := range slices.Concat(s.AWSDrift, s.AzureDrift) {
+				for _, words := range slices.Concat(s.CRLs, s.AWSDrift, s.AzureDrift) {
 					a.say("warning: %s", words)
 				}
 				if s.Unprotected != "" {

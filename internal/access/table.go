@@ -87,6 +87,11 @@ const (
 	// it: the first officers get theirs through the operator of the host.
 	PrincipalEnroll Operation = "principal.enroll"
 
+	HSMRead Operation = "hsm.read"
+	// HSMUnlock gives a token its PIN, or one's part of it: who does it must know
+	// that, and gets nothing by it.
+	HSMUnlock Operation = "hsm.unlock"
+
 	ApprovalRead   Operation = "approval.read"
 	ApprovalDecide Operation = "approval.decide"
 )
@@ -107,7 +112,7 @@ var Table = []Rule{
 	{AuthorityCreate, "create, request, import or destroy a CA", []Role{Officer}, true},
 	{AuthorityRevoke, "revoke the certificate of a CA", []Role{Officer}, true},
 	{AuthorityRollover, "begin or end the rollover from one root to another", []Role{Officer}, true},
-	{CRLPublish, "sign a CRL now", []Role{Operator, Officer}, false},
+	{CRLPublish, "sign a CRL now, or import one that was signed elsewhere", []Role{Operator, Officer}, false},
 	{CertificateRead, "find certificates", []Role{Operator, Officer, Auditor, Station}, false},
 	{CertificateIssue, "issue a device certificate from a CSR", []Role{Operator, Station}, false},
 	{ServerIssue, "issue the certificate of a TLS server from a CSR", []Role{Operator}, false},
@@ -135,6 +140,8 @@ var Table = []Rule{
 	{PrincipalRead, "see who has which role", []Role{Officer, Auditor}, false},
 	{PrincipalChange, "add or remove a principal, change roles or keys", []Role{Officer}, true},
 	{PrincipalEnroll, "issue a principal's TLS certificate for its recorded key", []Role{Operator, Officer}, false},
+	{HSMRead, "see how the tokens are that keys are in", []Role{Operator, Officer, Auditor}, false},
+	{HSMUnlock, "unlock a token with its PIN, or one's part of it", []Role{Operator, Officer}, false},
 	{ApprovalRead, "see proposals", []Role{Operator, Officer, Auditor}, false},
 	{ApprovalDecide, "approve or reject what another has proposed", []Role{Officer}, false},
 }

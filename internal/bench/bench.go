@@ -48,13 +48,15 @@ type Figure struct {
 	Name       string  `json:"name"`
 	Value      float64 `json:"value"`
 	Unit       string  `json:"unit"`
-	RatioToRaw float64 `json:"ratio_to_raw"`
+	RatioToRaw float64 `json:"ratio_to_raw,omitempty"`
 	// CPU is the server's processor time for one certificate.
 	CPU time.Duration `json:"-"`
 	// Batch is how many records shared a durable commit.
 	Batch      float64       `json:"-"`
 	P50, P99   time.Duration `json:"-"`
 	Handshakes int64         `json:"-"`
+
+	rates [2]float64 // of which Value is the ratio
 }
 
 // loads are the runs: keep-alive connections, and a new full handshake with
@@ -95,6 +97,11 @@ func Run(ctx context.Context, o Options) error {
 		return fmt.Errorf("making a state directory: %w", err)
 	}
 	if err := unlimited(state); err != nil {
+		return err
+	}
+	// Before this process is bound to one core.
+	tokens, err := token(ctx, o, dir)
+	if err != nil {
 		return err
 	}
 	target, stop, err := start(ctx, o, state, serverCore)
@@ -158,9 +165,10 @@ func Run(ctx context.Context, o Options) error {
 	if err := stop(); err != nil {
 		return fmt.Errorf("stopping the server: %w", err)
 	}
-	if err := report(o.Out, figures); err != nil {
+	if err := errors.Join(report(o.Out, figures), reportToken(o.Out, tokens)); err != nil {
 		return err
 	}
+	figures = append(figures, tokens...)
 	data, err := json.MarshalIndent(figures, "", "  ")
 	if err != nil {
 		return err

@@ -71,5 +71,6 @@ func (c *Config) check() error {
 	c.checkDatabase(bad)
 	c.checkAccess(bad)
 	c.checkAudit(bad)
+	c.checkTokens(bad)
 	return errors.Join(errs...)
 }

@@ -41,9 +41,12 @@ type Config struct {
 	// parties reach CRLs and CA certificates: http://host[:port].
 	PublicURL string `yaml:"public_url"`
 
-	Listen   Listen                          `yaml:"listen"`
-	TLS      TLS                             `yaml:"tls"`
-	Keys     Keys                            `yaml:"keys"`
+	Listen Listen `yaml:"listen"`
+	TLS    TLS    `yaml:"tls"`
+	Keys   Keys   `yaml:"keys"`
+	// FIPS140 is "required" for a server that starts in FIPS 140-3 mode only
+	// (docs/fips.md), or empty.
+	FIPS140  string                          `yaml:"fips140"`
 	Profiles map[string]issuer.ProfileConfig `yaml:"profiles"`
 	Labels   []Label                         `yaml:"labels"`
 	Orders   Orders                          `yaml:"orders"`

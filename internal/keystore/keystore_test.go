@@ -120,6 +120,30 @@ func TestFile(t *testing.T) {
 	}
 }
 
+func TestDestroyFile(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Config{Dir: dir, Passphrase: words(passphrase)})
+	_, made, err := s.Create(background, "softkms:path=k.pem", "P-256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Another name of the same file shows what was done to its bytes.
+	path, link := filepath.Join(dir, "k.pem"), filepath.Join(dir, "link")
+	if err := os.Link(path, link); err != nil {
+		t.Fatal(err)
+	}
+	size := len(pkitest.ReadFile(t, path))
+	if err := s.Destroy(background, "softkms:path=k.pem", made.Public()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the file is still there: %v", err)
+	}
+	if !bytes.Equal(pkitest.ReadFile(t, link), make([]byte, size)) {
+		t.Error("the bytes of the file are still there")
+	}
+}
+
 func TestCreateRace(t *testing.T) {
 	s := open(t, Config{Dir: t.TempDir(), Passphrase: words(passphrase)})
 	var wg sync.WaitGroup
@@ -189,8 +213,8 @@ func TestFileRefused(t *testing.T) {
 		{"no directory", "softkms:path=good.pem", "no key directory", nil, Config{Passphrase: words(passphrase)}},
 		{"no path", "softkms:", "names no file", nil, good.cfg},
 		{"no scheme", "good.pem", "URI such as", nil, good.cfg},
-		{"cloud", "awskms:key-id=x", "it has softkms and pkcs11", nil, good.cfg},
-		{"TPM", "tpmkms:name=x", "it has softkms and pkcs11", nil, good.cfg},
+		{"cloud", "awskms:key-id=", "is empty", nil, good.cfg},
+		{"TPM", "tpmkms:name=x", "key-x.tpmobj", ErrNotFound, good.cfg},
 		{"other", "http://x", "unknown scheme", nil, good.cfg},
 	} {
 		s := open(t, tt.cfg)
@@ -210,6 +234,20 @@ func TestFileRefused(t *testing.T) {
 	cancel()
 	if _, err := good.Signer(canceled, "softkms:path=good.pem", nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("in a canceled context: %v", err)
+	}
+	// Another key than the one that is wanted is neither opened nor destroyed.
+	stranger := pkitest.Key(t, "P-256").Public()
+	if _, err := good.Signer(background, "softkms:path=good.pem", stranger); !errors.Is(err, ErrMismatch) {
+		t.Errorf("another key: %v", err)
+	}
+	if err := good.Destroy(background, "softkms:path=good.pem", stranger); !errors.Is(err, ErrMismatch) {
+		t.Errorf("destroying another key: %v", err)
+	}
+	if err := good.Destroy(background, "softkms:path=none.pem", stranger); !errors.Is(err, ErrNotFound) {
+		t.Errorf("destroying no key: %v", err)
+	}
+	if err := good.Destroy(background, "softkms:path=good.pem", nil); err == nil {
+		t.Error("a key was destroyed whatever it is")
 	}
 	good.Close()
 	if _, err := good.Signer(background, "softkms:path=good.pem", nil); !errors.Is(err, ErrClosed) {
@@ -282,6 +320,8 @@ func TestRedact(t *testing.T) {
 		"pkcs11:token=a?x=1?pin-value=1234":             "pkcs11:token=a?x=1&pin-value=redacted",
 		"pkcs11:token=%zz?pin-value=1234":               "pkcs11:token=%zz?pin-value=redacted",
 		"pkcs11:object=a;id=%a1%02?pin-source=/etc/pin": "pkcs11:object=a;id=%a1%02?pin-source=/etc/pin",
+		"azurekms:vault=a;client-secret=1234;name=b":    "azurekms:vault=a;client-secret=redacted;name=b",
+		"yubikey:slot-id=9c;Management-Key=1234":        "yubikey:slot-id=9c;management-key=redacted",
 	} {
 		if got := Redact(uri); got != want {
 			t.Errorf("Redact(%q) = %q, want %q", uri, got, want)

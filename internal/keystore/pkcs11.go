@@ -1,220 +1,170 @@
-//go:build cgo && !nopkcs11
-
 package keystore
 
 import (
 	"context"
 	"crypto"
-	"crypto/sha256"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"time"
 
-	"github.com/miekg/pkcs11"
-	"go.step.sm/crypto/kms/apiv1"
-	p11 "go.step.sm/crypto/kms/pkcs11"
+	"mintmark/internal/keystore/token"
 )
 
-// closeWait is how long Close waits for a session in which the library hangs.
-const closeWait = 5 * time.Second
+// inToken lists the attributes of a pkcs11: URI (RFC 7512, Section 2.3) that are
+// understood. One that is not could make it another key that is meant.
+var inToken = []string{"module-path", "token", "serial", "slot-id", "object", "id", "type", "pin-source"}
 
-// tokens is the tokens in use. All keys of a token share one login.
-type tokens struct {
-	mu     sync.Mutex
-	open   map[string]*token
-	refuse map[string][sha256.Size]byte // hash of the PIN that a token refused
-}
-
-// token is an open token.
-type token struct {
-	kms   *p11.PKCS11
-	stale atomic.Bool // a signature failed: open it anew before the next use
-}
-
-// tokenKey tells tokens apart: the module and what selects the token in it.
-func (u *keyURI) tokenKey() string {
-	return strings.Join([]string{u.Get("module-path"), u.Get("token"), u.Get("serial"), u.Get("slot-id")}, "\x00")
-}
-
-// checkToken refuses what the library would take for something else.
-func (u *keyURI) checkToken() error {
-	module := u.Get("module-path")
-	if module == "" {
-		return errors.New("the URI names no PKCS#11 module: add module-path=")
-	}
-	if _, err := os.Stat(module); err != nil {
-		return fmt.Errorf("PKCS#11 module: %w", err)
-	}
-	if u.Get("token") == "" && u.Get("serial") == "" && u.Get("slot-id") == "" {
-		return errors.New("the URI names no token: add token=, serial= or slot-id=")
-	}
-	return nil
-}
-
-// tokenName names the token in a text for people.
-func (u *keyURI) tokenName() string {
-	for _, name := range []string{"token", "serial", "slot-id"} {
-		if v := u.Get(name); v != "" {
-			return v
+// token returns what a pkcs11: URI says of the token, and refuses what is not
+// understood and what must not be in a URI.
+func (u *keyURI) token() (tokenName, error) {
+	var err error
+	var names []string
+	mapAttributes(u.raw, func(name, attribute string) (string, bool) {
+		switch {
+		case err != nil:
+		case strings.EqualFold(name, "pin-value"):
+			err = errors.New("the URI has a PIN in it, and a PIN in a URI ends in logs and process lists: give a file with pin-source=, or configure the token")
+		case !slices.Contains(inToken, name):
+			err = fmt.Errorf("the attribute %q of the URI is not understood: known are %s", name, strings.Join(inToken, ", "))
+		case slices.Contains(names, name):
+			err = fmt.Errorf("the URI has the attribute %q twice", name)
 		}
-	}
-	return ""
-}
-
-// pin returns the PIN for the token of u. The library would read pin-source
-// itself, ignore that it cannot, and log in with an empty PIN.
-func (s *Store) pin(u *keyURI) ([]byte, error) {
-	if v := u.Get("pin-value"); v != "" {
-		return []byte(v), nil
-	}
-	if source := u.Get("pin-source"); source != "" {
-		pin, err := readSecret(strings.TrimPrefix(strings.TrimPrefix(source, "file://"), "file:"), 0o077, maxSecret)
-		if err != nil {
-			return nil, fmt.Errorf("reading the PIN: %w", err)
-		}
-		return pin, nil
-	}
-	if s.cfg.PIN == nil {
-		return nil, fmt.Errorf("no PIN for token %q: add ?pin-source= to the URI", u.tokenName())
-	}
-	pin, err := s.cfg.PIN(u.tokenName())
-	if err != nil {
-		return nil, fmt.Errorf("reading the PIN: %w", err)
-	}
-	if len(pin) == 0 {
-		return nil, fmt.Errorf("the PIN for token %q is empty", u.tokenName())
-	}
-	return pin, nil
-}
-
-// login returns the token of u, opening it if needed.
-func (s *Store) login(u *keyURI) (*token, error) {
-	if err := u.checkToken(); err != nil {
-		return nil, err
-	}
-	s.tokens.mu.Lock()
-	defer s.tokens.mu.Unlock()
-	key := u.tokenKey()
-	if t := s.tokens.open[key]; t != nil {
-		if !t.stale.Load() {
-			return t, nil
-		}
-		// Closing first matters: while a session is left, another login in the
-		// same process is answered with "logged in already", whatever it is.
-		s.log.Warn("opening the token anew after a failed signature", "token", u.tokenName())
-		delete(s.tokens.open, key)
-		if err := closeKMS(t.kms); err != nil {
-			s.log.Warn("closing the token failed", "token", u.tokenName(), "error", err)
-		}
-	}
-	pin, err := s.pin(u)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(pin)
-	sum := sha256.Sum256(pin)
-	if s.tokens.refuse[key] == sum {
-		return nil, fmt.Errorf("%w of %q before and is not asked again, or it would lock: correct the PIN", ErrPIN, u.tokenName())
-	}
-	kms, err := p11.New(context.Background(), apiv1.Options{
-		URI: u.without("pin-value", "pin-source", "pin-prompt", "id", "object"),
-		Pin: string(pin),
+		names = append(names, name)
+		return attribute, true
 	})
 	if err != nil {
-		if refusedPIN(err) {
-			if s.tokens.refuse == nil {
-				s.tokens.refuse = make(map[string][sha256.Size]byte)
-			}
-			s.tokens.refuse[key] = sum
-			return nil, fmt.Errorf("%w of %q: %w", ErrPIN, u.tokenName(), err)
+		return tokenName{}, err
+	}
+	n := tokenName{module: u.Get("module-path"), label: u.Get("token"), serial: u.Get("serial"), slot: u.Get("slot-id")}
+	if n.module != "" && !filepath.IsAbs(n.module) {
+		return tokenName{}, fmt.Errorf("the module %q is no absolute path", n.module)
+	}
+	n.module = cleanPath(n.module)
+	if n.slot != "" {
+		number, err := strconv.ParseUint(n.slot, 10, 32)
+		if err != nil {
+			return tokenName{}, fmt.Errorf("slot-id=%q is no number of a slot", n.slot)
 		}
-		return nil, fmt.Errorf("opening token %q: %w", u.tokenName(), err)
+		n.number, n.slot = uint(number), strconv.FormatUint(number, 10)
 	}
-	delete(s.tokens.refuse, key)
-	if s.tokens.open == nil {
-		s.tokens.open = make(map[string]*token)
+	if t := u.Get("type"); t != "" && t != "private" {
+		return tokenName{}, fmt.Errorf("type=%q is not that of a key that signs: leave it out", t)
 	}
-	t := &token{kms: kms}
-	s.tokens.open[key] = t
-	return t, nil
+	return n, nil
 }
 
-// refusedPIN reports whether err is an answer of C_Login that counts as a try.
-func refusedPIN(err error) bool {
-	var code pkcs11.Error
-	if !errors.As(err, &code) {
-		return false
+func cleanPath(path string) string {
+	if path == "" {
+		return ""
 	}
-	switch code {
-	case pkcs11.CKR_PIN_INCORRECT, pkcs11.CKR_PIN_LOCKED, pkcs11.CKR_PIN_INVALID,
-		pkcs11.CKR_PIN_LEN_RANGE, pkcs11.CKR_PIN_EXPIRED:
-		return true
-	}
-	return false
+	return filepath.Clean(path)
 }
 
-// openInToken opens the key that u names in its token.
-func (s *Store) openInToken(u *keyURI) (crypto.Signer, error) {
-	if u.Get("id") == "" && u.Get("object") == "" {
+// pinSource returns the file that the URI says the PIN is in.
+func (u *keyURI) pinSource() string {
+	return strings.TrimPrefix(strings.TrimPrefix(u.Get("pin-source"), "file://"), "file:")
+}
+
+// keyName is what the URI says of the key.
+func (u *keyURI) keyName() token.KeyName {
+	return token.KeyName{ID: u.GetEncoded("id"), Label: []byte(u.Get("object"))}
+}
+
+// openInToken opens the key want in the token of u, under whatever name it has there;
+// without want the key that u names.
+func (s *Store) openInToken(ctx context.Context, u *keyURI, want crypto.PublicKey) (crypto.Signer, error) {
+	name := u.keyName()
+	named := len(name.ID) > 0 || len(name.Label) > 0
+	if !named && want == nil {
 		return nil, errors.New("the URI names no key: add object= or id=")
 	}
-	t, err := s.login(u)
+	t, err := s.tokenOf(u)
 	if err != nil {
 		return nil, err
 	}
-	signer, err := t.kms.CreateSigner(&apiv1.CreateSignerRequest{SigningKey: u.without("pin-value", "pin-source", "pin-prompt")})
-	if err != nil {
-		if errors.Is(err, apiv1.NotFoundError{}) {
-			return nil, fmt.Errorf("%w in token %q", ErrNotFound, u.tokenName())
+	name.Public = want
+	signer, err := t.Signer(ctx, name, !s.cfg.AnyModule)
+	if err == nil {
+		return signer, nil
+	}
+	if want != nil && named && errors.Is(err, ErrNotFound) {
+		// What is there instead says more.
+		name.Public = nil
+		if _, e := t.Find(ctx, name); e == nil {
+			return nil, fmt.Errorf("token %q: %w", t.Name(), ErrMismatch)
 		}
-		t.stale.Store(true)
-		return nil, err
 	}
-	return &tokenSigner{Signer: signer, token: t}, nil
+	return nil, err
 }
 
-// tokenSigner signs in a token. When that fails it says so to the store, which
-// then opens the token anew for the next Signer: the library never recovers a
-// session that was lost.
-type tokenSigner struct {
-	crypto.Signer
-	token *token
-}
-
-func (s *tokenSigner) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	signature, err := s.Signer.Sign(rand, digest, opts)
+// createInToken makes a key in the token of u and returns the URI with the id of the
+// key.
+func (s *Store) createInToken(ctx context.Context, u *keyURI, alg string) (string, crypto.Signer, error) {
+	name := u.keyName()
+	if len(name.Label) == 0 {
+		return "", nil, errors.New("the URI names no key: add object=")
+	}
+	if alg == "P-521" {
+		return "", nil, errors.New("P-521 keys are not made in tokens, few of which have the curve: take P-256, P-384 or RSA")
+	}
+	t, err := s.tokenOf(u)
 	if err != nil {
-		s.token.stale.Store(true)
-		return nil, fmt.Errorf("signing in the token: %w", err)
+		return "", nil, err
 	}
-	return signature, nil
+	final := u.raw
+	if len(name.ID) == 0 {
+		name.ID = newID()
+		final = withID(u.raw, name.ID)
+	}
+	signer, err := t.Create(ctx, name, alg)
+	if err != nil {
+		return "", nil, err
+	}
+	return final, signer, nil
 }
 
-func (t *tokens) close() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var errs []error
-	for key, open := range t.open {
-		errs = append(errs, closeKMS(open.kms))
-		delete(t.open, key)
-	}
-	return errors.Join(errs...)
-}
-
-// closeKMS closes a token. The library waits for every session to come back,
-// for ever if one hangs.
-func closeKMS(kms *p11.PKCS11) error {
-	done := make(chan error, 1)
-	go func() { done <- kms.Close() }()
-	select {
-	case err := <-done:
+// destroyInToken destroys the key want in the token of u, if it is the one that u names.
+func (s *Store) destroyInToken(ctx context.Context, u *keyURI, want crypto.PublicKey) error {
+	t, err := s.tokenOf(u)
+	if err != nil {
 		return err
-	case <-time.After(closeWait):
-		return fmt.Errorf("a session with the token did not end within %s", closeWait)
 	}
+	if name := u.keyName(); len(name.ID) > 0 || len(name.Label) > 0 {
+		found, err := t.Find(ctx, name)
+		if err != nil {
+			return err
+		}
+		if !equal(found, want) {
+			return fmt.Errorf("token %q: %w", t.Name(), ErrMismatch)
+		}
+	}
+	return t.Destroy(ctx, token.KeyName{Public: want})
+}
+
+// newID returns a CKA_ID. Its first byte keeps go.step.sm/crypto/kms/uri from taking
+// it for hexadecimal text.
+func newID() []byte {
+	id := make([]byte, 8)
+	rand.Read(id)
+	id[0] |= 0x80
+	return id
+}
+
+// withID adds an id to a key URI, as RFC 7512, Section 2.3 writes it.
+func withID(raw string, id []byte) string {
+	path, query, hasQuery := strings.Cut(raw, "?")
+	var b strings.Builder
+	b.WriteString(path)
+	b.WriteString(";id=")
+	for _, c := range id {
+		fmt.Fprintf(&b, "%%%02x", c)
+	}
+	if hasQuery {
+		b.WriteString("?" + query)
+	}
+	return b.String()
 }

@@ -45,34 +45,40 @@ func PassphraseCredential() func() ([]byte, error) {
 // it. A file with one of the permissions in forbidden is refused, and one that is
 // longer than most bytes.
 func readSecret(path string, forbidden fs.FileMode, most int) ([]byte, error) {
+	secret, _, err := readSecretInfo(path, forbidden, most)
+	return secret, err
+}
+
+// readSecretInfo returns the secret and which file it came from.
+func readSecretInfo(path string, forbidden fs.FileMode, most int) ([]byte, fs.FileInfo, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
+		return nil, nil, fmt.Errorf("%s is not a regular file", path)
 	}
 	if mode := info.Mode().Perm(); mode&forbidden != 0 {
-		return nil, fmt.Errorf("%s can be read by others than its owner (mode %04o): run chmod 400 %s", path, mode, path)
+		return nil, nil, fmt.Errorf("%s can be read by others than its owner (mode %04o): run chmod 400 %s", path, mode, path)
 	}
 	data := make([]byte, most+1)
 	n, err := io.ReadFull(f, data)
 	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
 		clear(data)
-		return nil, fmt.Errorf("reading %s: %w", path, err)
+		return nil, nil, fmt.Errorf("reading %s: %w", path, err)
 	}
 	if n > most {
 		clear(data)
-		return nil, fmt.Errorf("%s is longer than %d bytes", path, most)
+		return nil, nil, fmt.Errorf("%s is longer than %d bytes", path, most)
 	}
 	secret := bytes.TrimRight(data[:n], "\r\n")
 	if len(secret) == 0 {
-		return nil, fmt.Errorf("%s is empty", path)
+		return nil, nil, fmt.Errorf("%s is empty", path)
 	}
-	return secret, nil
+	return secret, info, nil
 }

@@ -2,12 +2,12 @@
 // encrypted files and hardware tokens in which the keys of the authorities,
 // of the server and of the officers are.
 //
-// The URIs are those of go.step.sm/crypto/kms. This build has two kinds:
+// The URIs are those of go.step.sm/crypto/kms, such as
 //
 //	softkms:path=keys/issuing.pem
 //	    a PKCS #8 file, encrypted with the passphrase of the store
-//	pkcs11:module-path=/usr/lib/softhsm/libsofthsm2.so;token=factory;object=issuing;id=%a1%02?pin-source=/etc/mintmark/pin
-//	    a key in a token (RFC 7512), in builds with cgo
+//	pkcs11:token=factory;object=issuing;id=%a1%02
+//	    a key in a token (RFC 7512) of the configuration, in builds with cgo
 //
 // Passphrases and PINs come from functions and files, are wiped after use and
 // never reach a log or an error text.
@@ -21,21 +21,31 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+
+	"mintmark/internal/keystore/token"
 )
 
 var (
 	// ErrNotFound is returned by Signer when there is no such key.
-	ErrNotFound = errors.New("there is no such key")
+	ErrNotFound = token.ErrNotFound
 
 	// ErrExists is returned by Create when there is such a key already.
-	ErrExists = errors.New("there is such a key already")
+	ErrExists = token.ErrExists
+
+	// ErrMismatch is returned when the key that a URI names is not the one that is
+	// wanted.
+	ErrMismatch = errors.New("the key that the URI names is another one: the public keys differ")
+
+	// ErrPolicy is returned when the attributes of a key in a token are not those of a
+	// CA key.
+	ErrPolicy = token.ErrPolicy
 
 	// ErrPassphrase is returned when an encrypted file does not open.
 	ErrPassphrase = errors.New("the passphrase is wrong or the file is damaged")
 
 	// ErrPIN is returned when a token refused the PIN. The same PIN is not
 	// tried again, because tokens lock after a few wrong ones.
-	ErrPIN = errors.New("the token refused the PIN")
+	ErrPIN = token.ErrPIN
 
 	// ErrClosed is returned by a store after Close.
 	ErrClosed = errors.New("the key store is closed")
@@ -51,8 +61,8 @@ type Config struct {
 	// use. Without it no file can be opened.
 	Passphrase func() ([]byte, error)
 
-	// PIN returns the user PIN of a token, for URIs that have neither
-	// pin-source nor pin-value; the result is wiped after use. Optional.
+	// PIN returns the user PIN of a token that a URI names and Tokens does not, where
+	// the URI has no pin-source; the result is wiped after use. Optional.
 	PIN func(token string) ([]byte, error)
 
 	// Tokens are the tokens that keys may be in.
@@ -76,6 +86,7 @@ type Store struct {
 	cfg    Config
 	log    *slog.Logger
 	tokens tokens
+	kms    externals
 
 	mu     sync.RWMutex
 	closed bool
@@ -86,6 +97,9 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{cfg: cfg, log: cfg.Logger}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if err := s.openTokens(); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -107,7 +121,7 @@ func (s *Store) Create(ctx context.Context, uri, alg string) (string, crypto.Sig
 // Signer opens the key that uri names: ErrNotFound if there is none. In a token it is the
 // one with the public key want, under whatever name it has there now; nil for any.
 func (s *Store) Signer(ctx context.Context, uri string, want crypto.PublicKey) (crypto.Signer, error) {
-	signer, err := s.open(ctx, uri)
+	signer, err := s.open(ctx, uri, want)
 	if err != nil {
 		return nil, fmt.Errorf("opening key %s: %w", Redact(uri), err)
 	}
@@ -124,22 +138,32 @@ func (s *Store) create(ctx context.Context, uri, alg string) (string, crypto.Sig
 		return "", nil, fmt.Errorf("unknown key algorithm %q: known are %s", alg, strings.Join(algorithms, ", "))
 	}
 	if u.scheme == schemePKCS11 {
-		return s.createInToken(u, alg)
+		return s.createInToken(ctx, u, alg)
+	}
+	if u.isKMS() {
+		return s.createExternal(ctx, u, alg)
 	}
 	signer, err := s.createFile(u, alg)
 	return uri, signer, err
 }
 
-func (s *Store) open(ctx context.Context, uri string) (crypto.Signer, error) {
+func (s *Store) open(ctx context.Context, uri string, want crypto.PublicKey) (crypto.Signer, error) {
 	u, err := s.begin(ctx, uri)
 	if err != nil {
 		return nil, err
 	}
 	defer s.mu.RUnlock()
 	if u.scheme == schemePKCS11 {
-		return s.openInToken(u)
+		return s.openInToken(ctx, u, want)
 	}
-	return s.openFile(u)
+	if u.isKMS() {
+		return s.openExternal(ctx, u, want)
+	}
+	signer, err := s.openFile(u)
+	if err == nil && want != nil && !equal(signer.Public(), want) {
+		return nil, ErrMismatch
+	}
+	return signer, err
 }
 
 // begin parses uri and, unless it fails, holds off Close until s.mu is
@@ -169,12 +193,5 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	return s.tokens.close()
-}
-
-// Destroy removes the key that uri names and that is want: the file is overwritten and
-// removed, the pair in a token destroyed. ErrNotFound if there is none; it refuses one that
-// is another key.
-func (s *Store) Destroy(ctx context.Context, uri string, want crypto.PublicKey) error {
-	return errors.New("not built yet")
+	return errors.Join(s.tokens.close(), s.kms.closeAll())
 }

@@ -29,10 +29,9 @@ func parseURI(raw string) (*keyURI, error) {
 	scheme = strings.ToLower(scheme)
 	switch scheme {
 	case schemeSoft, schemePKCS11:
-	case "awskms", "azurekms", "cloudkms", "tpmkms":
-		return nil, fmt.Errorf("this build has no keys of the scheme %q: it has softkms and pkcs11", scheme)
+	case schemeTPM, schemeAWS, schemeAzure, schemeGoogle, schemeYubiKey:
 	default:
-		return nil, fmt.Errorf("unknown scheme %q: this build has softkms and pkcs11", scheme)
+		return nil, fmt.Errorf("unknown scheme %q: known are softkms, pkcs11, %s", scheme, strings.Join(kmsSchemes, ", "))
 	}
 	// The errors of the library repeat the URI, with a PIN that is in it.
 	u, err := uri.Parse(raw)
@@ -75,11 +74,11 @@ func (u *keyURI) without(names ...string) string {
 	})
 }
 
-// Redact returns uri without the PIN that is in it, for logs.
+// Redact returns uri without the PIN or other secret that is in it, for logs.
 func Redact(uri string) string {
 	return mapAttributes(uri, func(name, attribute string) (string, bool) {
-		if strings.EqualFold(name, "pin-value") {
-			return "pin-value=redacted", true
+		if secretAttribute(name) {
+			return strings.ToLower(name) + "=redacted", true
 		}
 		return attribute, true
 	})

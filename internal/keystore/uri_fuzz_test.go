@@ -37,3 +37,33 @@ func FuzzRedact(f *testing.F) {
 		}
 	})
 }
+
+// Whatever a pkcs11: URI says, a PIN in it is refused, and what is taken is read as
+// the library of the scheme reads it.
+func FuzzTokenURI(f *testing.F) {
+	for _, s := range []string{
+		"token=factory;object=k;id=%a1%02", "module-path=/x.so;token=a;object=b?pin-source=/pin", "token=a;slot-id=7",
+		"token=a?pin-value=1", "token=a;token=b", "pin%2dvalue=1;token=a", "token=a?token=b", "serial=%00", "slot-id=-1",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		u, err := parseURI("pkcs11:" + s)
+		if err != nil {
+			return
+		}
+		n, err := u.token()
+		if err != nil {
+			return
+		}
+		if u.Get("pin-value") != "" {
+			t.Errorf("%q has a PIN in it", s)
+		}
+		if n.label != u.Get("token") || n.serial != u.Get("serial") || (n.slot == "") != (u.Get("slot-id") == "") {
+			t.Errorf("%q is read as %+v", s, n)
+		}
+		if !n.fits(n) {
+			t.Errorf("%+v does not fit itself", n)
+		}
+	})
+}

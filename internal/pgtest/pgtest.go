@@ -117,7 +117,7 @@ func newServer(bin string) (*Server, error) {
 	if s.as, err = unprivileged(); err != nil {
 		return nil, err
 	}
-	if s.dir, err = os.MkdirTemp("", "pgtest"); err != nil {
+	if s.dir, err = os.MkdirTemp(memory(), "pgtest"); err != nil {
 		return nil, err
 	}
 	if s.as != nil {
@@ -146,6 +146,25 @@ func newServer(bin string) (*Server, error) {
 	}
 	return s, s.exec("CREATE ROLE " + GuardedRole + " LOGIN SUPERUSER PASSWORD '" + Password + "'")
 }
+
+// memoryNeeded is what the file system in memory must have free: the write-ahead log alone
+// may take a third of it.
+const memoryNeeded = 2 << 30
+
+// memory is the directory of a file system in memory, or the default of temporary files
+// if there is none with room. Most of what tests wait for is the disk, and no
+// test takes its power away: what PostgreSQL has written outlives the death of its
+// processes there as on a disk. It stays at fsync = on, because servers refuse anything else.
+func memory() string {
+	const dir = "/dev/shm"
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil || fs.Type != tmpfsMagic || uint64(fs.Bavail)*uint64(fs.Bsize) < memoryNeeded {
+		return ""
+	}
+	return dir
+}
+
+const tmpfsMagic = 0x01021994 // TMPFS_MAGIC, statfs(2)
 
 // unprivileged is who PostgreSQL runs as if the tests run as root, whom it
 // refuses.
@@ -184,7 +203,7 @@ func (s *Server) start() error {
 	}
 	defer output.Close()
 	cmd := s.command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-c", "listen_addresses=", "-c", "unix_socket_directories="+s.dir,
-		"-c", "max_connections=200", "-c", "fsync=on")
+		"-c", "max_connections=200", "-c", "fsync=on", "-c", "max_wal_size=512MB")
 	cmd.Stdout, cmd.Stderr = output, output
 	if err := cmd.Start(); err != nil {
 		return err

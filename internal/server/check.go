@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/fips140"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -41,6 +42,13 @@ func CheckConfig(_ context.Context, dir string) ([]string, error) {
 	findings = append(findings, risks(c)...)
 	if err := checkPassphrase(c); err != nil {
 		return nil, err
+	}
+	if err := checkTokens(c); err != nil {
+		return nil, err
+	}
+	if c.FIPS140 == "required" && !fips140.Enabled() {
+		// The server's process may be in the mode that this command is not in.
+		findings = append(findings, errNotFIPS.Error())
 	}
 	if _, err := awsTargetsOf(c, set); err != nil {
 		return nil, err

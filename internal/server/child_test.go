@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"mintmark/internal/config"
+	tokenchild "mintmark/internal/keystore/token/child"
 	"mintmark/internal/pkitest"
 	"mintmark/issuer/est"
 )
@@ -33,6 +34,7 @@ import (
 const childDir = "SERVER_TEST_DIR"
 
 func TestMain(m *testing.M) {
+	tokenchild.Main()
 	if dir := os.Getenv(childDir); dir != "" {
 		if err := serveChild(dir); err != nil {
 			fmt.Fprintln(os.Stderr, "mintmark:", err)

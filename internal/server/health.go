@@ -1,18 +1,41 @@
 package server
 
 import (
-	"context"
+	"crypto/fips140"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
+
+	"mintmark/admin/adminhttp"
 )
 
 // report is the body of /healthz and /readyz.
 type report struct {
 	Status   string            `json:"status"` // ok or failing
 	Findings map[string]string `json:"findings,omitempty"`
+	// Warnings are what does not keep anything from being issued yet.
+	Warnings []string `json:"warnings,omitempty"`
+	// Tested says of each issuing CA how many seconds ago its key made a test
+	// signature that was right.
+	Tested  map[string]float64 `json:"tested_seconds_ago,omitempty"`
+	FIPS140 fipsState          `json:"fips140"`
+}
+
+// fipsState is the FIPS 140-3 mode of the process (docs/fips.md).
+type fipsState struct {
+	Enabled bool   `json:"enabled"`
+	Version string `json:"version"`
+}
+
+// FIPS140 says whether this process runs in FIPS 140-3 mode, and with which version of
+// Go's cryptographic module.
+func FIPS140() (enabled bool, version string) { return fips140.Enabled(), fips140.Version() }
+
+func newReport() *report {
+	r := &report{Findings: make(map[string]string)}
+	r.FIPS140.Enabled, r.FIPS140.Version = FIPS140()
+	return r
 }
 
 func (r *report) write(w http.ResponseWriter) {
@@ -29,64 +52,47 @@ func (r *report) write(w http.ResponseWriter) {
 
 // healthz says whether the server can make anything durable.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
-	r := &report{Findings: make(map[string]string)}
+	r := newReport()
 	if err := s.ledger.Health(); err != nil {
 		r.Findings["ledger"] = err.Error()
 	}
 	r.write(w)
 }
 
-const (
-	// readinessAge is how long a test signature counts, so that a prober
-	// cannot keep an HSM busy.
-	readinessAge = 5 * time.Second
-	testTimeout  = 3 * time.Second
-)
-
-// readiness says whether every label can issue: the ledger writes, the key
-// signs a test, the issuing CA lives long enough.
-type readiness struct {
-	s  *Server
-	mu sync.Mutex
-	at time.Time
-	r  *report
+// newReadiness returns the handler of /readyz. It says whether every label can issue:
+// the ledger writes, the key signs a test, the issuing CA lives long enough.
+func (s *Server) newReadiness() http.Handler {
+	tests := newKeyTests(s.testKey)
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		s.ready(tests).write(w)
+	})
 }
 
-func (s *Server) newReadiness() *readiness { return &readiness{s: s} }
-
-func (rd *readiness) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// A key that hangs must not hang every later probe with it.
-	if !rd.mu.TryLock() {
-		(&report{Findings: map[string]string{"readiness": "a test signature has not come back yet"}}).write(w)
-		return
-	}
-	defer rd.mu.Unlock()
-	if rd.r == nil || time.Since(rd.at) > readinessAge {
-		rd.r, rd.at = rd.s.ready(context.WithoutCancel(r.Context())), time.Now()
-	}
-	rd.r.write(w)
-}
-
-func (s *Server) ready(ctx context.Context) *report {
-	r := &report{Findings: make(map[string]string)}
+func (s *Server) ready(tests *keyTests) *report {
+	r := newReport()
 	if err := s.ledger.Health(); err != nil {
 		r.Findings["ledger"] = err.Error()
 	}
+	var names []string
 	for _, n := range s.issuing() {
-		authority, err := s.ra.Authority(n.authority)
-		if err == nil {
-			ctx, cancel := context.WithTimeout(ctx, testTimeout)
-			err = authority.TestSign(ctx)
-			cancel()
+		names = append(names, n.authority)
+	}
+	r.Tested = make(map[string]float64)
+	for name, result := range tests.look(names) {
+		if result.finding != "" {
+			r.Findings["issuer "+name] = result.finding
 		}
-		if err != nil {
-			r.Findings["issuer "+n.authority] = err.Error()
+		if !result.good.IsZero() {
+			r.Tested[name] = time.Since(result.good).Round(100 * time.Millisecond).Seconds()
 		}
 	}
 	for _, l := range s.config.Labels {
 		if err := s.ra.Usable(l.Profile, l.Issuer); err != nil {
 			r.Findings[fmt.Sprintf("label %q", l.Name)] = err.Error()
 		}
+	}
+	for _, t := range s.tokens() {
+		r.Warnings = append(r.Warnings, adminhttp.TokenWords(t.Status())...)
 	}
 	return r
 }

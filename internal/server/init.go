@@ -33,9 +33,11 @@ type InitOptions struct {
 	Names        []string     // what devices dial; host name, localhost and 127.0.0.1 if empty
 	PublicURL    string       // base of CRL URLs; made of the first name and port 8080 if empty
 	Key          ca.Algorithm // of the CA keys; P-256 if empty
-	// PKCS11 is the key URI of a token, without an object: CA keys are made
-	// there. Empty for encrypted files.
+	// PKCS11 is the URI of a token, with the pin-source and without an object: CA
+	// keys are made there, and keys.tokens of the configuration has it. Empty for
+	// encrypted files.
 	PKCS11 string
+	token  *initToken // read from it
 	// PassphraseFile opens the encrypted files. Empty for a generated one.
 	PassphraseFile string
 	// Officers are the first security officers, each with a name and a public
@@ -142,8 +144,12 @@ func (o *InitOptions) complete() error {
 	if len(o.Officers) > 0 && o.Bare {
 		return errors.New("the first officers are recorded with the hierarchy: name them without --bare, or add them later with mintmark officer add")
 	}
-	if strings.Contains(o.PKCS11, "object=") {
-		return errors.New("the PKCS #11 URI must name a token and no object: one key is made for each authority")
+	if o.PKCS11 != "" {
+		token, err := tokenOfURI(o.PKCS11)
+		if err != nil {
+			return err
+		}
+		o.token = token
 	}
 	for _, file := range []*string{&o.PassphraseFile, &o.DatabasePassword} {
 		if *file == "" {
@@ -251,7 +257,9 @@ func (o *InitOptions) createHierarchy(ctx context.Context, log *slog.Logger) err
 		specs = append(specs, below("", "officers", "Officers CA"), below("", "claims", "Claims CA"))
 	}
 	for _, spec := range specs {
-		spec.KeyURI = keyURI(o.PKCS11, spec.Name)
+		if o.token != nil {
+			spec.KeyURI = o.token.key(spec.Name)
+		}
 		authority, err := s.ra.CreateAuthority(ctx, spec, requester)
 		if err != nil {
 			return err
@@ -267,19 +275,6 @@ func (o *InitOptions) createHierarchy(ctx context.Context, log *slog.Logger) err
 		}
 	}
 	return nil
-}
-
-// keyURI names an authority's key in the token, or is empty.
-func keyURI(token, name string) string {
-	if token == "" {
-		return ""
-	}
-	path, query, found := strings.Cut(token, "?")
-	uri := strings.TrimSuffix(path, ";") + ";object=" + name
-	if found {
-		uri += "?" + query
-	}
-	return uri
 }
 
 func (o *InitOptions) report(out io.Writer) error {
@@ -298,6 +293,9 @@ func (o *InitOptions) report(out io.Writer) error {
 		lines = append(lines, "", "CA keys are encrypted files under "+filepath.Join(o.Dir, "keys")+".",
 			"Whoever reads both "+o.PassphraseFile+" and a key file has the CA:",
 			"give the passphrase as the systemd credential mintmark-passphrase where you can.")
+	}
+	if o.token != nil {
+		lines = append(lines, "", "CA keys are in token "+o.token.name+", whose PIN is read from "+o.token.pin+" at each start.")
 	}
 	switch len(o.Officers) {
 	case 0:

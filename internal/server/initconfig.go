@@ -40,8 +40,14 @@ tls:
 	for _, name := range o.Names {
 		fmt.Fprintf(&b, "    - %q\n", name)
 	}
+	if o.PassphraseFile != "" || o.token != nil {
+		b.WriteString("\nkeys:\n")
+	}
 	if o.PassphraseFile != "" {
-		fmt.Fprintf(&b, "\nkeys:\n  passphrase_file: %q\n", o.PassphraseFile)
+		fmt.Fprintf(&b, "  passphrase_file: %q\n", o.PassphraseFile)
+	}
+	if o.token != nil {
+		b.WriteString("  # The server loads no other PKCS#11 module; keys name a token by its attributes.\n" + o.token.configuration())
 	}
 	if o.Database != "" {
 		fmt.Fprintf(&b, `

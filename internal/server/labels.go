@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"mintmark/admin/adminhttp"
 	"mintmark/ca"
@@ -143,19 +144,21 @@ func (s *Server) issuing() []need {
 // read; a key that cannot be reached does not: the rest is served, and the key
 // is opened when it comes back.
 func (s *Server) openKeys(ctx context.Context) error {
-	if err := checkPassphrase(s.config); err != nil {
+	if err := errors.Join(checkPassphrase(s.config), checkTokens(s.config)); err != nil {
 		return err
 	}
+	if err := s.startTokens(); err != nil {
+		return err
+	}
+	opened := s.openAll(ctx)
 	for _, n := range s.issuing() {
 		field := filepath.Join(s.config.Dir, config.File) + ": " + n.field
-		authority, err := s.ra.Authority(n.authority)
-		if errors.Is(err, issuer.ErrNoAuthority) {
+		if _, err := s.ra.Authority(n.authority); errors.Is(err, issuer.ErrNoAuthority) {
 			return fmt.Errorf("%s: %w: create it with mintmark ca create", field, err)
-		}
-		if err != nil {
+		} else if err != nil {
 			return err
 		}
-		err = authority.Open(ctx)
+		err := opened[n.authority]
 		if errors.Is(err, ca.ErrKeyMismatch) {
 			return fmt.Errorf("%s: %w: %s", field, err, s.keyOf(ctx, n.authority))
 		}
@@ -164,6 +167,35 @@ func (s *Server) openKeys(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// openTimeout bounds how long the start waits for a key.
+const openTimeout = 10 * time.Second
+
+// openAll opens the keys of the issuing CAs, all at a time, and says which could not
+// be. One that hangs is left to itself.
+func (s *Server) openAll(ctx context.Context) map[string]error {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	failed := make(map[string]error)
+	results := make(map[string]chan error)
+	for _, n := range s.issuing() {
+		authority, err := s.ra.Authority(n.authority)
+		if err != nil {
+			continue // for the caller to say
+		}
+		result := make(chan error, 1)
+		results[n.authority] = result
+		go func() { result <- authority.Open(ctx) }()
+	}
+	for name, result := range results {
+		select {
+		case failed[name] = <-result:
+		case <-ctx.Done():
+			failed[name] = fmt.Errorf("the key did not open within %v", openTimeout)
+		}
+	}
+	return failed
 }
 
 // keyOf says where the key of an authority is, for an error.

@@ -10,7 +10,7 @@ import (
 // risks says in words what a configuration allows that its operator may not
 // have meant. None of it stops a server.
 func risks(c *config.Config) []string {
-	var list []string
+	list := tokenRisks(c)
 	for _, l := range c.Labels {
 		risk := func(format string, args ...any) {
 			list = append(list, fmt.Sprintf("label %q: ", l.Name)+fmt.Sprintf(format, args...))

@@ -84,6 +84,9 @@ func Open(ctx context.Context, c *config.Config, o Options) (*Server, error) {
 }
 
 func (s *Server) open(ctx context.Context) (err error) {
+	if err := checkFIPS(s.config); err != nil {
+		return err
+	}
 	if s.lock, err = lock(s.config.Dir); err != nil {
 		return err
 	}
@@ -103,7 +106,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 		return fmt.Errorf("opening the ledger: %w", err)
 	}
 	s.ledger = store // not before: a nil *sqldb.Store is not a nil Ledger
-	s.keys, err = keystore.Open(keystore.Config{Dir: s.config.Dir, Passphrase: s.passphrase(), Logger: s.log})
+	s.keys, err = keystore.Open(keystore.Config{
+		Dir: s.config.Dir, Passphrase: s.passphrase(), Tokens: tokensOf(s.config), State: hsmState(s.config), Logger: s.log,
+	})
 	if err != nil {
 		return fmt.Errorf("opening the key store: %w", err)
 	}
@@ -142,6 +147,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 	s.register(metrics.collectors()...)
 	s.register(s.ra.Metrics()...)
 	s.register(s.crls.Metrics()...)
+	for _, t := range s.tokens() {
+		s.register(t.Metrics()...)
+	}
 	s.register(newStateCollector(s), newAWSCollector(s.aws), newAzureCollector(s.azure))
 	return nil
 }
@@ -173,7 +181,7 @@ func (s *Server) Admin() http.Handler { return s.admin(s.self) }
 
 func (s *Server) admin(actor func(*http.Request) (access.Principal, bool, error)) http.Handler {
 	return adminhttp.New(adminhttp.Config{
-		RA: s.ra, Ledger: s.ledger, AWS: s.aws, Azure: s.azure, Outbox: clouds{s}, PublishCRL: s.publishCRL,
+		RA: s.ra, Ledger: s.ledger, AWS: s.aws, Azure: s.azure, Tokens: s.adminTokens, Outbox: clouds{s}, PublishCRL: s.publishCRL,
 		Actor: actor, Version: Version, Logger: s.log,
 		OfficerIssuer: s.config.Access.Issuer, OfficerProfile: s.config.Access.Profile,
 		ApprovalTTL: s.config.Access.ApprovalTTL, RevokeLimit: s.config.Access.RevokeLimit,

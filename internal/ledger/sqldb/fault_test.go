@@ -106,6 +106,7 @@ func unavailable(line string) bool { return strings.HasPrefix(line, "unavailable
 func TestSyncFailsForGood(t *testing.T) {
 	for _, calls := range syncCalls {
 		t.Run(calls, func(t *testing.T) {
+			t.Parallel() // each has a process of its own, and mostly waits
 			dir, serials, lines := failingSync(t, calls, true)
 			first := slices.IndexFunc(lines, unavailable)
 			if first < 0 && len(serials) > 100 {
@@ -127,6 +128,7 @@ func TestSyncFailsForGood(t *testing.T) {
 func TestSyncFailsForAWhile(t *testing.T) {
 	for _, calls := range syncCalls {
 		t.Run(calls, func(t *testing.T) {
+			t.Parallel() // each has a process of its own, and mostly waits
 			dir, serials, lines := failingSync(t, calls, false)
 			if slices.IndexFunc(lines, unavailable) < 0 {
 				t.Skip("strace cannot attach here")

@@ -1,7 +1,9 @@
 package sqldb
 
 import (
+	"context"
 	"database/sql"
+	"errors"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,6 +27,15 @@ func SetSchema(t *testing.T, path string, version int) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// MakeEmpty makes an SQLite file with this version's schema.
+func MakeEmpty(path string) error {
+	w, err := openWriter(context.Background(), newSQLite(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(w.migrate(context.Background(), true), w.close())
 }
 
 // ApplyFuture brings a database to the schema after this version's: a table and

@@ -3,6 +3,8 @@ package sqldb_test
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"os"
 	"testing"
 	"time"
 
@@ -34,40 +36,68 @@ func openPostgres(t testing.TB, url, server, dir string, change ...func(*sqldb.C
 	return s, log
 }
 
-// empty removes all records and all servers from a database, but leaves its
-// schema: most of what a new database costs is that.
-func empty(t testing.TB, url string) {
+// emptier returns what removes all records and all servers from a database, but leaves
+// its schema: most of what a new database costs is that. It keeps a connection, which has
+// the plans of all statements.
+func emptier(t testing.TB, url string) func(testing.TB) {
 	t.Helper()
+	// The first one makes the schema.
+	s, log := openPostgres(t, url, "alpha", t.TempDir())
+	if err := errors.Join(s.Close(), log.Close()); err != nil {
+		t.Fatal(err)
+	}
 	db, err := sql.Open("pgx", url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
-	_, err = db.Exec(`DO $$ DECLARE r record; BEGIN
-	FOR r IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tablename NOT IN ('meta', 'locks') LOOP
-		EXECUTE format('DELETE FROM %I', r.tablename);
-	END LOOP;
-	IF EXISTS (SELECT 1 FROM pg_tables WHERE tablename = 'field_runs') THEN INSERT INTO field_runs (run, import_id) VALUES (0, ''); END IF;
-	IF EXISTS (SELECT 1 FROM pg_tables WHERE tablename = 'meta') THEN DELETE FROM meta WHERE name NOT LIKE 'schema%'; END IF;
+	t.Cleanup(func() { db.Close() })
+	db.SetMaxOpenConns(1)
+	_, err = db.Exec(`DO $$ BEGIN
+	EXECUTE 'CREATE FUNCTION pg_temp.empty() RETURNS void LANGUAGE plpgsql AS $body$ BEGIN '
+		|| (SELECT string_agg(format('DELETE FROM %I;', tablename), ' ') FROM pg_tables WHERE schemaname = current_schema() AND tablename NOT IN ('meta', 'locks'))
+		|| ' INSERT INTO field_runs (run, import_id) VALUES (0, ''''); DELETE FROM meta WHERE name NOT LIKE ''schema%''; END $body$';
 	END $$`)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return func(t testing.TB) {
+		t.Helper()
+		if _, err := db.Exec("SELECT pg_temp.empty()"); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
+// The suite runs on the schema of the next version, as while that is rolled out: it has
+// all that this version's has, and what servers of this version do not know. On this version's
+// schema run all other tests with PostgreSQL and, in make faults, the suite again.
 func TestConformancePostgres(t *testing.T) {
-	url := pgtest.Start(t).NewDatabase(t)
-	ledgertest.Run(t, func(t testing.TB) ledger.Ledger {
-		empty(t, url)
-		s, _ := openPostgres(t, url, "alpha", t.TempDir())
-		return s
+	conformance := func(t *testing.T, prepare func(url string)) {
+		url := pgtest.Start(t).NewDatabase(t)
+		prepare(url)
+		empty := emptier(t, url)
+		ledgertest.Run(t, func(t testing.TB) ledger.Ledger {
+			empty(t)
+			s, _ := openPostgres(t, url, "alpha", t.TempDir())
+			return s
+		})
+	}
+	t.Run("next", func(t *testing.T) {
+		conformance(t, func(url string) { sqldb.ApplyFuture(t, sqldb.Config{URL: url, Server: "next"}, 1) })
+	})
+	t.Run("this", func(t *testing.T) {
+		if os.Getenv("MINTMARK_LONG") == "" {
+			t.Skip("takes long: MINTMARK_LONG=1")
+		}
+		conformance(t, func(string) {})
 	})
 }
 
 func TestReopenPostgres(t *testing.T) {
 	url := pgtest.Start(t).NewDatabase(t)
+	empty := emptier(t, url)
 	ledgertest.RunReopen(t, func(t testing.TB) (ledger.Ledger, func() ledger.Ledger) {
-		empty(t, url)
+		empty(t)
 		dir := t.TempDir()
 		s, log := openPostgres(t, url, "alpha", dir)
 		return s, func() ledger.Ledger {

@@ -2,7 +2,11 @@ package sqldb_test
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,7 +25,14 @@ func open(t testing.TB, dir string, change ...func(*sqldb.Config)) (*sqldb.Store
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { log.Close() })
-	cfg := sqldb.Config{Path: filepath.Join(dir, "ledger.db"), Log: log, Migrate: true, Retry: 20 * time.Millisecond}
+	file := filepath.Join(dir, "ledger.db")
+	if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
+		// A copy of an empty ledger: making one takes longer than most tests.
+		if err := os.WriteFile(file, emptyLedger(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := sqldb.Config{Path: file, Log: log, Migrate: true, Retry: 20 * time.Millisecond}
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -32,6 +43,24 @@ func open(t testing.TB, dir string, change ...func(*sqldb.Config)) (*sqldb.Store
 	t.Cleanup(func() { s.Close() })
 	return s, log
 }
+
+// emptyLedger is an SQLite file with this version's schema, and nothing in it.
+var emptyLedger = sync.OnceValue(func() []byte {
+	dir, err := os.MkdirTemp("", "ledger")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "ledger.db")
+	if err := sqldb.MakeEmpty(file); err != nil {
+		panic(err)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		panic(err)
+	}
+	return data
+})
 
 func TestConformance(t *testing.T) {
 	ledgertest.Run(t, func(t testing.TB) ledger.Ledger {

@@ -1,9 +1,11 @@
 // Package child is the process that holds the PKCS#11 library of one token. It is
 // the only place of the product that loads one: what a library does to its process,
 // it does to this one.
+//
+// It decides nothing. It does what the frames on its socket ask for (package wire)
+// and tells what the library returned; whether to try again, to open the token anew
+// or to end this process is decided at the other end. It keeps no PIN.
 package child
 
-// Main serves as the child and ends the process, if this process was started as
-// one; else it returns at once. It must be the first call of main, and of TestMain in
-// tests that open tokens.
-func Main() {}
+// Arg is the only argument of a process that is to be a child.
+const Arg = "pkcs11-child"

@@ -28,11 +28,17 @@ const (
 // there is and opens new ones. A process serves one token; Open may come any number
 // of times.
 type Open struct {
-	Module   string
+	Module   string // absolute path
 	Token    Selector
-	Sessions int
+	Sessions int // 1 to MaxSessions
 	Login    Login
 	PIN      []byte // wiped by the receiver, and by the sender after sending
+}
+
+// Probe finds the token of a module without opening a session.
+type Probe struct {
+	Module string
+	Token  Selector
 }
 
 // Token is what the library says of a token.
@@ -44,7 +50,8 @@ type Token struct {
 	Sessions                           int  // opened, at most as many as asked for
 }
 
-// Find looks for a private key: by Public where it is set, else by ID and Label.
+// Find looks for a private key: by Public where it is set, else by ID and Label,
+// both where both are set.
 type Find struct {
 	ID, Label []byte
 	Public    []byte // SubjectPublicKeyInfo, DER
@@ -52,9 +59,12 @@ type Find struct {
 
 // Key is a private key that was found or made.
 type Key struct {
-	Handle    uint32 // good until the next Open
+	Handle    uint32 // good until the next Open; never used for another key
 	ID, Label []byte
 	Public    []byte // SubjectPublicKeyInfo, DER
+	// Modifiable says of a key that was made that the token refused
+	// CKA_MODIFIABLE=false and made it without.
+	Modifiable bool
 }
 
 // Mechanism is how Sign signs.
@@ -96,3 +106,28 @@ type Error struct {
 func (e *Error) Error() string {
 	return fmt.Sprintf("%s: error 0x%x of the token's library", e.Call, e.Code)
 }
+
+// Trouble is something that went wrong for which the library has no return value.
+type Trouble struct {
+	Kind Kind
+	Text string // for people; never a secret
+}
+
+func (t *Trouble) Error() string { return t.Text }
+
+// Kind tells troubles apart.
+type Kind byte
+
+// The troubles.
+const (
+	NoModule     Kind = iota + 1 // the module cannot be loaded
+	NoToken                      // no token is there that the selector matches
+	ManyTokens                   // more than one is
+	NoKey                        // no private key is there of that name or public key
+	ManyKeys                     // more than one is
+	BadKey                       // a key of a kind that cannot be used, or whose public key the token does not tell
+	BadRequest                   // the request is one that this side should not have sent
+	BadSignature                 // what C_Sign returned cannot be a signature of the key
+	NotOpen                      // there is no session: Open has not come, or failed
+	lastKind     = NotOpen
+)

@@ -1,0 +1,238 @@
+package ceremony
+
+import (
+	"bytes"
+	"crypto"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"slices"
+)
+
+// Report is what Verify found.
+type Report struct {
+	Findings []string // what is wrong; none is good
+	Words    []string // what was checked
+	// Incomplete says that the ceremony ended before it had a transcript; Findings
+	// says so too, and Words what the journal has.
+	Incomplete bool
+	// Transcript is that of the folder, nil if it has none that can be read.
+	Transcript *Transcript
+}
+
+func (r *Report) bad(format string, args ...any) {
+	r.Findings = append(r.Findings, visible(fmt.Sprintf(format, args...)))
+}
+
+func (r *Report) good(format string, args ...any) {
+	r.Words = append(r.Words, visible(fmt.Sprintf(format, args...)))
+}
+
+// Verify checks a folder that Run has left, from nothing but what is in it: hashes,
+// signatures of the officers, and that each output is what the file makes of the
+// inputs, byte by byte. officers are the public keys that the verifier trusts, by name;
+// nil takes those of the file, and the report says so. What is wrong is in the report;
+// an error says that the folder could not be read.
+func Verify(folder string, officers map[string]crypto.PublicKey) (*Report, error) {
+	files, findings, err := readFolder(folder)
+	if err != nil {
+		return nil, fmt.Errorf("reading the folder of a ceremony: %w", err)
+	}
+	return verifyFiles(files, findings, officers), nil
+}
+
+func verifyFiles(files map[string][]byte, findings []string, officers map[string]crypto.PublicKey) *Report {
+	v := &verifier{files: files, trusted: officers, report: &Report{}, known: map[string]bool{}}
+	for _, finding := range findings {
+		v.report.bad("%s", finding)
+	}
+	v.verify()
+	v.strangers()
+	return v.report
+}
+
+// verifier goes through the files of a folder.
+type verifier struct {
+	files   map[string][]byte
+	trusted map[string]crypto.PublicKey
+	report  *Report
+	known   map[string]bool // files that have their place
+
+	file  *File
+	given *material
+	world *world
+	said  *Transcript
+}
+
+// get returns a file that must be there.
+func (v *verifier) get(name string) ([]byte, bool) {
+	v.known[name] = true
+	data, ok := v.files[name]
+	if !ok {
+		v.report.bad("%s is missing", name)
+	}
+	return data, ok
+}
+
+func (v *verifier) verify() {
+	data, ok := v.get(fileYAML)
+	if !ok {
+		return
+	}
+	var err error
+	if v.file, err = Parse(data); err != nil {
+		v.report.bad("%s: %v", fileYAML, err)
+		return
+	}
+	v.report.good("ceremony %q; SHA-256 of the file %s", v.file.Name, v.file.Hash())
+	v.given, err = readMaterial(v.file, func(name string) ([]byte, error) {
+		v.known[folderInputs+name] = true
+		data, ok := v.files[folderInputs+name]
+		if !ok {
+			return nil, fs.ErrNotExist
+		}
+		return data, nil
+	})
+	if err != nil {
+		v.report.bad("inputs: %v", err)
+		return
+	}
+	v.report.good("%d inputs are those whose hashes the file has", len(v.given.order))
+	if !v.transcript() {
+		return
+	}
+	v.officers()
+	v.steps()
+}
+
+// strangers finds files that belong to no ceremony.
+func (v *verifier) strangers() {
+	if v.file != nil {
+		for i := range v.file.Steps {
+			for _, name := range v.file.Steps[i].outputs() {
+				v.known[folderOutputs+name] = true
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(v.files)) {
+		if !v.known[name] {
+			v.report.bad("%s belongs to no step of the ceremony", name)
+		}
+	}
+	if v.said != nil && len(v.report.Findings) == 0 {
+		v.report.good("the folder has no other file")
+	}
+}
+
+// transcript reads the transcript and holds what it says of the file, the inputs and
+// the records against what they are.
+func (v *verifier) transcript() bool {
+	for _, name := range []string{fileTranscript, fileSignatures, fileJournal, fileStatement, fileStatementS} {
+		v.known[name] = true
+	}
+	data, ok := v.files[fileTranscript]
+	if !ok {
+		v.incomplete()
+		return false
+	}
+	var t Transcript
+	if err := decode(data, &t); err != nil {
+		v.report.bad("%s: %v", fileTranscript, err)
+		return false
+	}
+	v.said, v.report.Transcript = &t, &t
+	want := t
+	want.Version, want.Name, want.Purpose = 1, v.file.Name, v.file.Purpose
+	want.File, want.Inputs = itemOf(fileYAML, v.file.raw), v.given.items()
+	want.Threshold, want.Network.Allowed = v.file.Officers.Threshold, v.file.Network == "allowed"
+	want.Records = nil
+	for _, name := range []string{fileStatement, fileStatementS, fileJournal} {
+		data, _ := v.get(name)
+		want.Records = append(want.Records, itemOf(name, data))
+	}
+	if !sameJSON(want, t) {
+		v.report.bad("%s: it names another file, other inputs or other records than are here", fileTranscript)
+	}
+	if len(t.Network.Interfaces) > 0 && v.file.Network != "allowed" {
+		v.report.bad("%s: the machine had a network (%s), which the file does not allow", fileTranscript, list(t.Network.Interfaces))
+	}
+	if t.Begun.IsZero() || t.Ended.Before(t.Begun) {
+		v.report.bad("%s: the ceremony ended before it began", fileTranscript)
+	}
+	v.report.good("held from %s to %s with %s; network %s", timeText(t.Begun), timeText(t.Ended),
+		programWords(t.Program), orNone(t.Network.Interfaces))
+	return true
+}
+
+// officers checks who signed before and after.
+func (v *verifier) officers() {
+	present := v.said.Officers
+	before := len(v.report.Findings)
+	seen := map[string]bool{}
+	trusted := 0
+	for _, o := range present {
+		key, ok := v.given.officers[o.Name]
+		switch {
+		case !ok:
+			v.report.bad("%q, who is said to have been present, is no officer of the file", o.Name)
+		case seen[o.Name]:
+			v.report.bad("officer %q is named twice", o.Name)
+		case v.trusted == nil:
+			trusted++
+		default:
+			own, known := v.trusted[o.Name]
+			switch {
+			case !known:
+				v.report.good("officer %q was present and is none whose key you gave: not counted", o.Name)
+			case !sameKey(key.public, own):
+				v.report.bad("the key of officer %q in the file (%s) is not the one that you gave", o.Name, key.hash)
+			default:
+				trusted++
+			}
+		}
+		seen[o.Name] = true
+	}
+	if trusted < v.file.Officers.Threshold {
+		v.report.bad("%d officers signed, and the ceremony needs %d", trusted, v.file.Officers.Threshold)
+	}
+	text := statement(v.file, v.said.Begun, present)
+	if !bytes.Equal(text, v.files[fileStatement]) {
+		v.report.bad("%s is not the statement of this ceremony", fileStatement)
+	}
+	if err := verifySignatures(v.files[fileStatementS], text, present, v.given.officers); err != nil {
+		v.report.bad("%s: %v", fileStatementS, err)
+	}
+	signed, _ := v.get(fileSignatures)
+	if err := verifySignatures(signed, closing(v.file, v.files[fileTranscript]), present, v.given.officers); err != nil {
+		v.report.bad("%s: %v", fileSignatures, err)
+	}
+	if len(v.report.Findings) > before {
+		return
+	}
+	var names []string
+	for _, o := range present {
+		names = append(names, o.Name)
+	}
+	whose := "the keys that you gave"
+	if v.trusted == nil {
+		whose = "the keys in the ceremony file, for which nobody has vouched here"
+	}
+	v.report.good("%s signed before the first step and after the last (at least %d must); checked with %s", list(names), v.file.Officers.Threshold, whose)
+}
+
+func sameJSON(a, b any) bool {
+	one, errA := encode(a)
+	other, errB := encode(b)
+	return errA == nil && errB == nil && bytes.Equal(one, other)
+}
+
+// publicOnly stands for a key that is elsewhere, where only its public half is asked for.
+type publicOnly struct{ public crypto.PublicKey }
+
+func (p publicOnly) Public() crypto.PublicKey { return p.public }
+
+func (p publicOnly) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, errors.New("the key is elsewhere")
+}

@@ -1,0 +1,90 @@
+package ca
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"sync/atomic"
+	"testing"
+
+	"mintmark/internal/pkitest"
+)
+
+// supervised is a signer that recovers itself.
+type supervised struct {
+	spy
+	ready      atomic.Pointer[error]
+	distrusted atomic.Int64
+}
+
+func (s *supervised) Ready() error {
+	if err := s.ready.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (s *supervised) Distrust() { s.distrusted.Add(1) }
+
+func TestRecoveringSigner(t *testing.T) {
+	key := &supervised{spy: spy{Signer: pkitest.Key(t, "P-256")}}
+	root := makeRoot(t, rootSpec(), key)
+	opened := 0
+	a, err := New(Config{Name: "root", Certificate: root.Certificate(), Signer: func(context.Context) (crypto.Signer, error) {
+		opened++
+		return key, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	away := errors.New("the token is away")
+	key.ready.Store(&away)
+	if err := a.Ready(); err != nil {
+		t.Errorf("before the key was opened: %v", err)
+	}
+	if err := a.Open(background); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Ready(); !errors.Is(err, away) {
+		t.Errorf("ready: %v", err)
+	}
+	key.ready.Store(nil)
+
+	// A failure is the signer's to repair: it is not opened anew.
+	key.fail.Store(&away)
+	if err := a.TestSign(background); !errors.Is(err, away) {
+		t.Errorf("signing: %v", err)
+	}
+	key.fail.Store(nil)
+	if err := a.TestSign(background); err != nil || opened != 1 {
+		t.Errorf("signing again: %v; opened %d times", err, opened)
+	}
+
+	// A wrong signature is reported to it.
+	if n := key.distrusted.Load(); n != 0 {
+		t.Errorf("distrusted %d times without a reason", n)
+	}
+	key.lie.Store(true)
+	if err := a.TestSign(background); err == nil || key.distrusted.Load() != 1 || opened != 1 {
+		t.Errorf("a wrong signature: %v; distrusted %d times, opened %d times", err, key.distrusted.Load(), opened)
+	}
+	key.lie.Store(false)
+	if err := a.TestSign(background); err != nil || key.distrusted.Load() != 1 || opened != 1 {
+		t.Errorf("after it: %v; distrusted %d times, opened %d times", err, key.distrusted.Load(), opened)
+	}
+}
+
+func TestReadyElsewhere(t *testing.T) {
+	key := &spy{Signer: pkitest.Key(t, "P-256")}
+	root := makeRoot(t, rootSpec(), key)
+	if err := root.Ready(); err != nil {
+		t.Errorf("a signer that does not know: %v", err)
+	}
+	cold, err := New(Config{Name: "root", Certificate: root.Certificate()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cold.Ready(); !errors.Is(err, ErrNoSigner) {
+		t.Errorf("a key that is elsewhere: %v", err)
+	}
+}

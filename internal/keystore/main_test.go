@@ -1,0 +1,13 @@
+package keystore
+
+import (
+	"os"
+	"testing"
+
+	"mintmark/internal/keystore/token/child"
+)
+
+func TestMain(m *testing.M) {
+	child.Main()
+	os.Exit(m.Run())
+}

@@ -1,0 +1,349 @@
+package token
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mintmark/internal/keystore/token/wire"
+)
+
+const (
+	// absentProbe is how often an absent token is looked for.
+	absentProbe = 300 * time.Millisecond
+	// haltProbe is how often one that waits for a person is looked at.
+	haltProbe = 2 * time.Second
+	// firstPause and lastPause are between the tries to open a token that fails.
+	firstPause = 500 * time.Millisecond
+	lastPause  = 10 * time.Second
+	// maxLosses is how often sessions may be lost without a signature in between.
+	maxLosses = 8
+	// lossMemory is how long a loss counts.
+	lossMemory = 10 * time.Second
+	// distrustMemory is how long a wrong signature counts, and maxDistrust of them put
+	// the leg out of use for distrustPause.
+	distrustMemory = time.Minute
+	maxDistrust    = 3
+	distrustPause  = 10 * time.Second
+)
+
+// leg is the primary or the spare of a token.
+type leg struct {
+	t     *Token
+	src   Source
+	spare bool
+	label string // primary or spare
+	name  string // for Refusals
+	log   *slog.Logger
+
+	wake      chan struct{} // of one: run looks again
+	probation chan struct{} // of one: held by the call of a suspect key
+	used      atomic.Int64  // time of the last signature, ns
+	login     sync.Mutex    // one login at a time, until it is known whether the PIN was refused
+	proc      *process      // of run alone
+
+	mu        sync.Mutex
+	changed   chan struct{} // closed, and made anew, with each change of state
+	state     State
+	since     time.Time
+	err       error  // why it is not ready
+	cause     string // of the opening
+	test      bool   // a test signature must verify before the leg is used
+	retryAt   time.Time
+	failed    int // tries to open in a row that failed
+	losses    int // of sessions, without a signature in between
+	lostAt    time.Time
+	distrusts []time.Time
+	info      wire.Token
+	reopens   map[string]int
+	keys      map[*key]*legKey
+	cur       *session
+	old       *session // retired, and perhaps still in use
+	busy      bool     // a test signature or trial is under way
+
+	request *request // of an operator, until run takes it
+	parts   parts
+	typed   *secret // the PIN that was typed and accepted
+	refused string  // version of the PIN that was refused; also in Config.Refused
+}
+
+// legKey is what is known of a key in a leg.
+type legKey struct {
+	breaker  breaker
+	problem  error
+	warnings []string
+	seen     bool // it was there before
+}
+
+// session is a token that was opened, until it is opened anew. What can be changed
+// is guarded by leg.mu.
+type session struct {
+	proc    *process
+	slots   chan struct{} // bounds the calls under way
+	retired chan struct{}
+	idle    chan struct{} // closed when it is retired and no call is under way
+	handles map[*key]uint32
+	missing map[*key]bool
+	flights map[*flight]struct{}
+	kill    bool // do not wait for the calls under way
+}
+
+// flight is a call under way.
+type flight struct {
+	key       *key // may be nil
+	probation bool
+}
+
+func newLeg(t *Token, src Source, spare bool) *leg {
+	l := &leg{
+		t: t, src: src, spare: spare, label: "primary", name: t.cfg.Name,
+		wake: make(chan struct{}, 1), probation: make(chan struct{}, 1),
+		changed: make(chan struct{}), state: Idle, since: time.Now(), cause: causeStart,
+		reopens: make(map[string]int), keys: make(map[*key]*legKey),
+	}
+	if spare {
+		l.label, l.name = "spare", t.cfg.Name+"/spare"
+	}
+	l.log = t.cfg.Logger.With("token", t.cfg.Name, "leg", l.label)
+	l.gauge()
+	return l
+}
+
+func newSession(p *process, sessions int) *session {
+	return &session{
+		proc: p,
+		// Twice as many as there are sessions, so that none of them waits for the
+		// way of the next request.
+		slots:   make(chan struct{}, 2*max(sessions, 1)),
+		retired: make(chan struct{}), idle: make(chan struct{}),
+		handles: make(map[*key]uint32), missing: make(map[*key]bool),
+		flights: make(map[*flight]struct{}),
+	}
+}
+
+// poke lets run look again.
+func (l *leg) poke() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// set changes the state; err says why it is not ready. l.mu is held.
+func (l *leg) set(state State, err error) {
+	if l.state != state {
+		l.since = time.Now()
+	}
+	l.state, l.err = state, err
+	l.gauge()
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+func (l *leg) gauge() {
+	for _, s := range states {
+		v := 0.0
+		if s == l.state {
+			v = 1
+		}
+		l.t.metrics.state.WithLabelValues(l.label, string(s)).Set(v)
+	}
+	sessions := 0
+	if l.state == Ready {
+		sessions = l.info.Sessions
+	}
+	l.t.metrics.sessions.WithLabelValues(l.label).Set(float64(sessions))
+}
+
+// keyOf returns what is known of k here. l.mu is held.
+func (l *leg) keyOf(k *key) *legKey {
+	lk := l.keys[k]
+	if lk == nil {
+		lk = new(legKey)
+		l.keys[k] = lk
+	}
+	return lk
+}
+
+func (l *leg) forget(k *key) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.keys, k)
+	if l.cur != nil {
+		delete(l.cur.handles, k)
+		delete(l.cur.missing, k)
+	}
+}
+
+// lose gives up the sessions of s, unless that was done already. Whoever uses the
+// leg from then on waits for new ones.
+func (l *leg) lose(s *session, cause string, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.loseLocked(s, cause, err)
+}
+
+func (l *leg) loseLocked(s *session, cause string, err error) bool {
+	if l.cur != s || s == nil {
+		return false
+	}
+	now := time.Now()
+	if now.Sub(l.lostAt) > lossMemory {
+		l.losses = 0
+	}
+	l.lostAt = now
+	l.losses++
+	l.retire(cause == causeHang || cause == causeCrash)
+	l.cause = cause
+	l.reopens[cause]++
+	l.t.metrics.reopens.WithLabelValues(l.label, cause).Inc()
+	if cause == causeHang && len(l.t.legs) > 1 {
+		l.test = true // the other leg signs as long as it takes
+	}
+	if l.losses > maxLosses {
+		l.test = true
+		l.retryAt = now.Add(firstPause)
+		l.set(Failing, err)
+	} else {
+		l.set(Opening, err)
+	}
+	l.poke()
+	return true
+}
+
+// retire takes the sessions out of use. l.mu is held.
+func (l *leg) retire(kill bool) {
+	s := l.cur
+	if s == nil {
+		return
+	}
+	l.cur, l.old = nil, s
+	s.kill = kill
+	close(s.retired)
+	if len(s.flights) == 0 {
+		close(s.idle)
+	}
+}
+
+// distrust says that a signature of s is wrong.
+func (l *leg) distrust(s *session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.loseLocked(s, causeDistrust, errBadSignature) {
+		return
+	}
+	l.test = true
+	now := time.Now()
+	for len(l.distrusts) > 0 && now.Sub(l.distrusts[0]) > distrustMemory {
+		l.distrusts = l.distrusts[1:]
+	}
+	l.distrusts = append(l.distrusts, now)
+	if len(l.distrusts) >= maxDistrust {
+		l.distrusts = nil
+		l.retryAt = now.Add(distrustPause)
+		l.set(Failing, errBadSignature)
+	}
+	l.log.Error("the token made a signature that does not verify")
+}
+
+// launch notes a call under way, or returns nil if s is retired.
+func (l *leg) launch(s *session, k *key, probation bool) *flight {
+	f := &flight{key: k, probation: probation}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cur != s {
+		return nil
+	}
+	s.flights[f] = struct{}{}
+	return f
+}
+
+// land notes its end.
+func (l *leg) land(s *session, f *flight, signed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(s.flights, f)
+	if signed {
+		l.losses = 0
+		if lk := l.keys[f.key]; lk != nil && lk.breaker.strikes > 0 && !lk.breaker.tripped() {
+			lk.breaker.signed()
+		}
+	}
+	if l.cur != s && len(s.flights) == 0 {
+		close(s.idle)
+	}
+}
+
+// crashed says that the process of s has ended. The suspect that made a call, or else
+// every key that did, may be the cause.
+func (l *leg) crashed(s *session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cur != s {
+		return // it was killed because of another call
+	}
+	var keys []*key
+	for f := range s.flights {
+		if f.key == nil {
+			continue
+		}
+		if f.probation {
+			keys = []*key{f.key}
+			break
+		}
+		keys = append(keys, f.key)
+	}
+	struck := make(map[*key]bool)
+	for _, k := range keys {
+		if !struck[k] {
+			struck[k] = true
+			l.keyOf(k).breaker.strike(crashStrikes, "its signatures end the token's library", time.Now())
+		}
+	}
+	l.loseLocked(s, causeCrash, errProcessDied)
+}
+
+// hangs says that a call of k in s hangs. The first one that does is the cause; the
+// others are made again.
+func (l *leg) hangs(s *session, k *key) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.loseLocked(s, causeHang, errHung) && k != nil {
+		l.keyOf(k).breaker.strike(hangStrikes, "its signatures hang", time.Now())
+	}
+}
+
+// unlockCommand is what an operator says.
+func (l *leg) unlockCommand() string {
+	if l.spare {
+		return "mintmark hsm unlock " + l.t.cfg.Name + " --spare"
+	}
+	return "mintmark hsm unlock " + l.t.cfg.Name
+}
+
+// unavailable is what callers get while the leg cannot be used. l.mu is held.
+func (l *leg) unavailable() *UnavailableError {
+	e := &UnavailableError{Token: l.t.cfg.Name, State: l.state, Wait: time.Second}
+	switch l.state {
+	case Failing:
+		e.Wait = max(e.Wait, time.Until(l.retryAt).Round(time.Second))
+	case Locked, Refused:
+		e.Wait = 30 * time.Second
+	}
+	if e.Err = l.err; e.Err == nil {
+		e.Err = errors.New("it is not open")
+	}
+	return e
+}
+
+// killed reports whether s was given up.
+func (s *session) killed() bool {
+	select {
+	case <-s.retired:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,335 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"mintmark/internal/keystore/token/wire"
+)
+
+// openTries is how often a leg is opened without a pause, where the sessions are lost
+// while it is.
+const openTries = 5
+
+// freshEvery says after how many failures the library is started anew.
+const freshEvery = 3
+
+// believeAfter is how many of them find a key missing that was there before it is
+// believed.
+const believeAfter = 3
+
+// run opens the leg, and opens it anew when that is asked for, until the token is
+// closed.
+func (l *leg) run() {
+	for {
+		timer := time.NewTimer(l.step())
+		var died <-chan struct{}
+		s := l.current()
+		if s != nil {
+			died = s.proc.died()
+		}
+		select {
+		case <-l.t.ctx.Done():
+			timer.Stop()
+			return
+		case <-l.wake:
+		case <-timer.C:
+		case <-died:
+			l.crashed(s)
+		}
+		timer.Stop()
+	}
+}
+
+func (l *leg) current() *session {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cur
+}
+
+// step does what is due and returns when to look again.
+func (l *leg) step() time.Duration {
+	l.mu.Lock()
+	state, wait := l.state, time.Until(l.retryAt)
+	r := l.request
+	l.request = nil
+	l.parts.expire()
+	if state == Idle {
+		l.set(Opening, nil)
+		state = Opening
+	}
+	l.mu.Unlock()
+	switch {
+	case l.t.ctx.Err() != nil:
+		if r != nil {
+			r.done <- ErrClosed
+		}
+		return 0
+	case r != nil:
+		l.mu.Lock()
+		l.retire(false)
+		if l.state != Opening {
+			l.set(Opening, l.err)
+		}
+		l.mu.Unlock()
+		err := l.open(r)
+		r.done <- err
+	case state == Ready:
+		return l.idle()
+	case state == Opening || wait <= 0:
+		l.open(nil) //nolint:errcheck // it is in the state
+	default:
+		l.drain() // what the sessions were that failed
+		return wait
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state == Ready || l.state == Opening {
+		return 0
+	}
+	return time.Until(l.retryAt)
+}
+
+// drain waits for the calls under way in the sessions that were given up, and kills the
+// process with those that do not end: none may be under way when it is opened anew.
+func (l *leg) drain() {
+	l.mu.Lock()
+	s := l.old
+	l.old = nil
+	l.mu.Unlock()
+	if s == nil {
+		return
+	}
+	cause := causeHang
+	if s.kill {
+		l.mu.Lock()
+		cause = l.cause
+		l.mu.Unlock()
+	} else {
+		timer := time.NewTimer(l.t.cfg.Attempt)
+		defer timer.Stop()
+		select {
+		case <-s.idle:
+			return
+		case <-l.t.ctx.Done():
+			return
+		case <-s.proc.died():
+			cause = causeCrash
+		case <-timer.C:
+		}
+	}
+	l.kill(cause)
+}
+
+// openTime bounds one opening.
+func (l *leg) openTime() time.Duration { return max(4*l.t.cfg.Attempt, 6*time.Second) }
+
+// open opens the leg and sets its state. r is what an operator asked for, or nil.
+func (l *leg) open(r *request) error {
+	l.drain()
+	limit := l.openTime()
+	if r != nil && l.src.Pad {
+		limit = l.t.cfg.KeyMaking
+	}
+	ctx, cancel := context.WithTimeout(l.t.ctx, limit)
+	defer cancel()
+	l.mu.Lock()
+	tries := 1 // it is looked at again and again
+	if l.state == Opening && r == nil {
+		tries = openTries
+	}
+	failed := l.failed
+	l.mu.Unlock()
+	var s *session
+	var err error
+	for i := range tries {
+		s, err = l.tryOpen(ctx, r, failed+i >= believeAfter)
+		if err == nil || l.t.ctx.Err() != nil {
+			break
+		}
+		err = hung(ctx, err)
+		cause := lossOf(err)
+		l.log.Debug("opening the token failed", "try", i, "error", err)
+		if cause == causeHang || cause != "" && !isAbsent(err) && (failed+i)%freshEvery == freshEvery-1 {
+			l.kill(cause) // a fresh library may do better
+		}
+		// A login that failed otherwise than by a refusal may have counted as a try all
+		// the same: it is not repeated at once.
+		if cause == "" || cause == causeHang || cause == causeDistrust || isAbsent(err) || isLogin(err) && cause != causeSession && cause != causeLibrary {
+			break
+		}
+	}
+	if err != nil {
+		l.fail(err)
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cur = s
+	l.failed = 0
+	l.test = false
+	if l.state != Ready {
+		l.log.Info("the token is open", "cause", l.cause, "sessions", l.info.Sessions, "label", l.info.Label, "serial", l.info.Serial)
+	}
+	l.set(Ready, nil)
+	return nil
+}
+
+// kill ends the process, so that the next opening starts another.
+func (l *leg) kill(cause string) {
+	if l.proc == nil {
+		return
+	}
+	l.proc.kill()
+	l.proc = nil
+	l.t.metrics.restarts.WithLabelValues(l.label, cause).Inc()
+}
+
+// fail notes that the leg could not be opened.
+func (l *leg) fail(err error) {
+	if l.t.ctx.Err() != nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	state, wait := Failing, absentProbe
+	var h *halt
+	switch {
+	case errors.As(err, &h):
+		state, wait = h.state, haltProbe
+	case isAbsent(err):
+		state, wait = Absent, absentProbe
+	case isLogin(err):
+		wait = pause(l.failed, haltProbe, 2*time.Minute)
+	case lossOf(err) == causeHang || lossOf(err) == causeCrash || errors.Is(err, errBadSignature):
+		wait = pause(l.failed, firstPause, lastPause)
+	}
+	l.failed++
+	if state != Locked {
+		// Whatever it was, it is only used again after a signature that verifies.
+		l.test = true
+	}
+	l.retryAt = time.Now().Add(wait)
+	if l.state != state || l.err == nil || l.err.Error() != err.Error() {
+		l.log.Warn("the token cannot be used", "state", string(state), "error", err)
+	}
+	l.set(state, err)
+}
+
+// tryOpen opens sessions and finds the keys in them. It takes the token's word that a
+// key is gone if believe is set.
+func (l *leg) tryOpen(ctx context.Context, r *request, believe bool) (*session, error) {
+	if l.proc != nil {
+		select {
+		case <-l.proc.died():
+			l.kill(causeCrash)
+		default:
+		}
+	}
+	if l.proc == nil {
+		p, err := startProcess(ctx, l.t.cfg.Command, l.log)
+		if err != nil {
+			return nil, err
+		}
+		l.proc = p
+	}
+	info, err := l.logIn(ctx, l.proc, l.t.cfg.Sessions, r)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	l.info = info
+	test := l.test
+	l.mu.Unlock()
+	s := newSession(l.proc, info.Sessions)
+	for _, k := range l.t.registered() {
+		if err := l.look(ctx, s, k, believe); err != nil {
+			return nil, err
+		}
+	}
+	if test {
+		if err := l.testKeys(s); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// look finds k in the token and judges it. What is wrong with the key is noted; the
+// error is of the token. A key that was there before is only gone if believe is set.
+func (l *leg) look(ctx context.Context, s *session, k *key, believe bool) error {
+	found, err := s.proc.find(ctx, wire.Find{Public: []byte(k.spki)})
+	if err == nil && string(found.Public) != k.spki {
+		err = &wire.Trouble{Kind: wire.BadKey, Text: "the token returned another key than the one that was asked for"}
+	}
+	var warnings []string
+	if err == nil && k.ca.Load() {
+		var attributes []wire.Attribute
+		if attributes, err = s.proc.attributes(ctx, found.Handle); err == nil {
+			warnings, err = judge(attributes, l.t.cfg.Accept, false)
+		}
+	}
+	problem := keyProblem(err)
+	if err != nil && problem == nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lk := l.keyOf(k)
+	if lk.seen && problem == ErrNotFound && !believe {
+		return errKeyGone
+	}
+	lk.seen = problem == nil
+	if problem != nil && lk.problem == nil {
+		l.log.Error("a key cannot be used in the token", "key", keyHash(k), "error", problem)
+	}
+	for _, w := range warnings {
+		if len(lk.warnings) == 0 {
+			l.log.Warn("the key was not made in the token as it is", "key", keyHash(k), "attribute", w)
+		}
+	}
+	lk.problem, lk.warnings = problem, warnings
+	delete(s.missing, k)
+	delete(s.handles, k)
+	if problem != nil {
+		s.missing[k] = true
+	} else {
+		s.handles[k] = found.Handle
+	}
+	return nil
+}
+
+// keyProblem returns what is wrong with a key, or nil if err is about something else.
+func keyProblem(err error) error {
+	switch {
+	case errors.Is(err, ErrPolicy):
+		return err
+	case troubleOf(err) == wire.NoKey:
+		return ErrNotFound
+	case troubleOf(err) == wire.ManyKeys, troubleOf(err) == wire.BadKey:
+		return fmt.Errorf("finding the key: %w", err)
+	}
+	return nil
+}
+
+// end gives up the leg for ever. run has returned.
+func (l *leg) end() {
+	l.mu.Lock()
+	l.retire(true)
+	l.old = nil
+	l.parts.wipe()
+	l.typed.wipe()
+	l.typed = nil
+	if r := l.request; r != nil {
+		r.done <- ErrClosed
+		l.request = nil
+	}
+	l.set(Idle, ErrClosed)
+	l.mu.Unlock()
+	if l.proc != nil {
+		l.proc.kill()
+		l.proc = nil
+	}
+}
