@@ -7,7 +7,7 @@ func (v *verifier) incomplete() {
 	v.report.bad("%s is missing: the ceremony is incomplete, and nothing of it should be used before people have decided what becomes of its keys", fileTranscript)
 	data, ok := v.files[fileJournal]
 	if !ok {
-		v.report.good("there is no journal: no key was made or used")
+		v.report.good("there is no journal, which is begun before any key is made or used")
 		return
 	}
 	entries, err := readJournal(data, v.file.Hash())

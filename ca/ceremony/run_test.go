@@ -188,7 +188,8 @@ func TestCrash(t *testing.T) {
 	for n := range signatures + 1 {
 		folder := filepath.Join(t.TempDir(), "ceremony")
 		command := exec.Command(os.Args[0], "-test.run", "^TestCrash$")
-		command.Env = append(os.Environ(), fmt.Sprintf("CEREMONY_CRASH=%d %s", n, folder))
+		// Who is killed does not clean up.
+		command.Env = append(os.Environ(), "TMPDIR="+t.TempDir(), fmt.Sprintf("CEREMONY_CRASH=%d %s", n, folder))
 		out, err := command.CombinedOutput()
 		if n == signatures {
 			if err != nil {

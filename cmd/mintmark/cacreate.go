@@ -68,9 +68,11 @@ func newCACreate(a *app) *cobra.Command {
 	c := a.command("create --name NAME [flags]", "Make a root CA, or an issuing CA under one",
 		`Create makes a key and a CA certificate for it, and signs its first CRL.
 Without --issuer it is a self-signed root. The key stays where it was made: in
-an encrypted file, or in the token that --key-uri names.`,
+an encrypted file, or in the token that --key-uri names, which must stand in
+keys.tokens of mintmark.yaml.`,
 		`  mintmark ca create --name line2-root --common-name "Line 2 Root" --validity 20y --path-len 1 --dir ./factory
-  mintmark ca create --name line2 --issuer root --common-name "Line 2" --validity 5y --path-len 0 --dir ./factory`,
+  mintmark ca create --name line2 --issuer root --common-name "Line 2" --validity 5y --path-len 0 --dir ./factory
+  mintmark ca create --name line3 --issuer root --key-uri "pkcs11:token=factory;object=line3" --dir ./factory`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			f.complete(c, time.Now())
 			return a.withClient(c.Context(), func(client *admin.Client) error {

@@ -2,11 +2,14 @@ package main
 
 import (
 	"fmt"
+	"mintmark/ca/ceremony"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -20,6 +23,45 @@ var (
 	docPrompt = regexp.MustCompile(`^(online|offline)\$ (.*)$`)
 	docRun    = regexp.MustCompile(`^mintmark ceremony run (\S+)`)
 )
+
+// TestCeremonyFieldsAreDocumented holds the fields of a ceremony file against docs/ceremony.md.
+func TestCeremonyFieldsAreDocumented(t *testing.T) {
+	content, err := os.ReadFile("../../docs/ceremony.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(content), "\n## The file\n")
+	text, _, _ = strings.Cut(text, "\n## Worked example\n")
+	quoted := make(map[string]bool)
+	for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(text, -1) {
+		for _, word := range regexp.MustCompile(`[a-zA-Z0-9_]+`).FindAllString(m[1], -1) {
+			quoted[word] = true
+		}
+	}
+	seen := make(map[reflect.Type]bool)
+	var walk func(reflect.Type)
+	walk = func(of reflect.Type) {
+		for of.Kind() == reflect.Pointer || of.Kind() == reflect.Slice {
+			of = of.Elem()
+		}
+		// Tokens are written as in the configuration, where their fields are documented.
+		if of.Kind() != reflect.Struct || of == reflect.TypeFor[time.Time]() || of == reflect.TypeFor[ceremony.Token]() || seen[of] {
+			return
+		}
+		seen[of] = true
+		for i := range of.NumField() {
+			name, _, _ := strings.Cut(of.Field(i).Tag.Get("yaml"), ",")
+			if name != "" && !quoted[name] {
+				t.Errorf("%s of %s is not in docs/ceremony.md", name, of)
+			}
+			walk(of.Field(i).Type)
+		}
+	}
+	walk(reflect.TypeFor[ceremony.File]())
+	if len(seen) < 10 {
+		t.Errorf("only %d types were looked at", len(seen))
+	}
+}
 
 // scriptCondition knows [netns]: whether commands can run without a network here. Where tools
 // are required they must.

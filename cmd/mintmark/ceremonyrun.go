@@ -230,9 +230,9 @@ func newCeremonyVerify(a *app) *cobra.Command {
 	c := a.command("verify FOLDER [flags]", "Check the folder that a ceremony left",
 		`Verify builds everything again from the ceremony file and its inputs and holds
 it against the outputs, byte by byte: hashes, signatures of the officers,
-journal, certificates, CRLs. It needs nothing but the folder. With --officer it counts
-only the people whose public keys are given; without, those of the file, for
-which nobody vouches then. Any finding is exit code 1.`,
+journal, certificates, CRLs. It needs nothing but the folder. With --officer it
+counts only the people whose public keys are given; without, those of the file,
+for which nobody vouches then. Any finding is exit code 1.`,
 		"  mintmark ceremony verify ./root-2026 --officer alice=alice.pub --officer bob=bob.pub", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			keys, err := readOfficerKeys(officers)
 			if err != nil {

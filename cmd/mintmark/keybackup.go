@@ -17,7 +17,7 @@ func newKeyBackup(a *app) *cobra.Command {
 	c := a.command("backup --out FILE [flags]", "Copy all key files into one file",
 		`Backup writes the keys of DIR/keys, and the key that signs heads of the issuance
 log, into one text file, each encrypted with the passphrase of the backup: at
-least 12 characters, and not that of the key files. It reads back what it has
+least 12 characters, best not that of the key files. It reads back what it has
 written, opens it and signs with each key. The file must not exist.
 
 A server may run meanwhile. Keep the file and its passphrase apart, and neither

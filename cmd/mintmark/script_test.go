@@ -96,7 +96,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	name, words := args[0], args[1]
 	c := exec.Command("mintmark", args[2:]...)
 	c.Dir = ts.MkAbs(".")
-	c.Env = append(os.Environ(), "MINTMARK_DIR="+ts.Getenv("MINTMARK_DIR"), "HOME="+ts.Getenv("HOME"), "SOFTHSM2_CONF="+ts.Getenv("SOFTHSM2_CONF"),
+	c.Env = append(os.Environ(), "MINTMARK_DIR="+ts.Getenv("MINTMARK_DIR"), "HOME="+ts.Getenv("HOME"), "SOFTHSM2_CONF="+ts.Getenv("SOFTHSM2_CONF"), "GODEBUG="+ts.Getenv("GODEBUG"),
 		"AWS_SHARED_CREDENTIALS_FILE="+ts.Getenv("AWS_SHARED_CREDENTIALS_FILE"), "AWS_EC2_METADATA_DISABLED=true")
 	log, err := os.Create(ts.MkAbs(name + ".err"))
 	ts.Check(err)

@@ -118,23 +118,6 @@ func TestHoldsSecret(t *testing.T) {
 	}
 }
 
-// What this build has no backend for is said in words.
-func TestKMSNotBuilt(t *testing.T) {
-	s := open(t, Config{AnyModule: true})
-	for uri, want := range map[string]string{
-		"cloudkms:projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1": "-tags cloudkms",
-		"yubikey:slot-id=9c?pin-source=/x":                                            "-tags yubikey",
-	} {
-		u, err := parseURI(uri)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.external(u, false); err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", uri, err)
-		}
-	}
-}
-
 // A URI that is taken leads nowhere else than it says, and is the same when written
 // again.
 func FuzzKMSURI(f *testing.F) {

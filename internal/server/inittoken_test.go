@@ -30,7 +30,7 @@ func TestInitToken(t *testing.T) {
 			t.Errorf("%s: %+v, key %s", uri, got, got.key("root"))
 		}
 		o := InitOptions{Names: []string{"localhost"}, PublicURL: "http://localhost:8080", Server: "s", token: got}
-		c, err := config.Parse([]byte(o.configuration(strings.Repeat("0", 64))))
+		c, err := config.Parse([]byte(o.configuration(strings.Repeat("a1", 32))))
 		if err != nil {
 			t.Errorf("%s: its configuration: %v", uri, err)
 		} else if one := c.Keys.Tokens[0]; one.Name != want.name || one.URI != want.uri || one.PIN.File != want.pin {

@@ -63,5 +63,16 @@ func verifies(public crypto.PublicKey, digest, signature []byte) error {
 	return errBadSignature
 }
 
+// verifiesInput checks a signature over what inputOf returned.
+func verifiesInput(public crypto.PublicKey, input, signature []byte) error {
+	if public, ok := public.(*rsa.PublicKey); ok {
+		if rsa.VerifyPKCS1v15(public, 0, input, signature) != nil { // input is a DigestInfo
+			return errBadSignature
+		}
+		return nil
+	}
+	return verifies(public, input, signature)
+}
+
 // errBadSignature says that a test signature does not verify.
 var errBadSignature = errors.New("the token makes signatures that do not verify")

@@ -42,7 +42,8 @@ type leg struct {
 	probation chan struct{} // of one: held by the call of a suspect key
 	used      atomic.Int64  // time of the last signature, ns
 	login     sync.Mutex    // one login at a time, until it is known whether the PIN was refused
-	proc      *process      // of run alone
+	starts    *launcher
+	proc      *process // of run alone
 
 	mu        sync.Mutex
 	changed   chan struct{} // closed, and made anew, with each change of state
@@ -107,6 +108,7 @@ func newLeg(t *Token, src Source, spare bool) *leg {
 		l.label, l.name = "spare", t.cfg.Name+"/spare"
 	}
 	l.log = t.cfg.Logger.With("token", t.cfg.Name, "leg", l.label)
+	l.starts = &launcher{command: t.cfg.Command, log: l.log}
 	l.gauge()
 	return l
 }

@@ -229,7 +229,7 @@ func (l *leg) tryOpen(ctx context.Context, r *request, believe bool) (*session, 
 		}
 	}
 	if l.proc == nil {
-		p, err := startProcess(ctx, l.t.cfg.Command, l.log)
+		p, err := l.starts.start(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -328,6 +328,7 @@ func (l *leg) end() {
 	}
 	l.set(Idle, ErrClosed)
 	l.mu.Unlock()
+	l.starts.close()
 	if l.proc != nil {
 		l.proc.kill()
 		l.proc = nil

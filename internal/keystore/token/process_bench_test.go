@@ -5,6 +5,7 @@ package token
 import (
 	"crypto/sha256"
 	"fmt"
+	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -181,4 +182,18 @@ func bareSign(b *testing.B, module, label string, n int, digest []byte) func(cou
 	}
 	b.Fatal("no such token")
 	return nil
+}
+
+// BenchmarkStart starts a child and ends it. Of a whole server it takes longer than of
+// a test: it initializes every package of the binary.
+func BenchmarkStart(b *testing.B) {
+	for b.Loop() {
+		p, err := startProcess(b.Context(), nil, slog.New(slog.DiscardHandler))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		p.kill()
+		b.StartTimer()
+	}
 }

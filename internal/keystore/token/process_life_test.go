@@ -14,6 +14,7 @@ import (
 	"mintmark/internal/pkitest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -27,9 +28,7 @@ func TestProcessContext(t *testing.T) {
 	module, label, _ := pkitest.SoftHSM(t)
 	p := opened(t, module, label, 1)
 	a, b := generated(t, p, "a", "P-256"), generated(t, p, "b", "P-256")
-	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	freeze(t, p)
 	for range 20 {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Millisecond)
 		_, err := p.sign(ctx, wire.Sign{Handle: a.Handle, Mechanism: wire.ECDSA, Input: []byte("x")})
@@ -59,9 +58,7 @@ func TestProcessContext(t *testing.T) {
 
 	// More requests than the socket takes: those who cannot send wait, until their
 	// context ends.
-	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	freeze(t, p)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	failed := make(chan error)
@@ -79,6 +76,27 @@ func TestProcessContext(t *testing.T) {
 	}
 	p.kill() // also one that is stopped
 	<-p.died()
+}
+
+// freeze stops the child, and returns when each of its threads has stopped.
+func freeze(t *testing.T, p *process) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "every thread has stopped", func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+		if err != nil || len(threads) == 0 {
+			t.Fatal("the child has no threads: ", err)
+		}
+		for _, name := range threads {
+			data, err := os.ReadFile(name)
+			if _, after, _ := strings.Cut(string(data), ") "); err != nil || !strings.HasPrefix(after, "T") {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // What a child leaves behind in the server: nothing.

@@ -5,8 +5,6 @@ package token
 import (
 	"errors"
 	"log/slog"
-	"os/exec"
-	"sync/atomic"
 	"testing"
 
 	"mintmark/internal/pkitest"
@@ -14,11 +12,7 @@ import (
 
 func TestProcessStandsBy(t *testing.T) {
 	module, label, _ := pkitest.SoftHSM(t)
-	var started atomic.Int32
-	l := &launcher{log: slog.New(slog.NewTextHandler(t.Output(), nil)), command: func() (*exec.Cmd, error) {
-		started.Add(1)
-		return thisBinary()
-	}}
+	l := &launcher{log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	defer l.close()
 	standby := func() *process {
 		l.mu.Lock()
@@ -55,24 +49,33 @@ func TestProcessStandsBy(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-dead.died()
-	p := start()
+	p, err := l.start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.kill()
 	if p == dead {
 		t.Fatal("a dead process is taken")
 	}
 	if _, err := p.probe(t.Context(), module, openRequest(module, label, 1).Token); err != nil {
 		t.Fatal(err)
 	}
-	if n := started.Load(); n != 4 {
-		t.Errorf("%d processes were started", n)
-	}
 
-	// Closing ends the one that stands by, and the making of the next.
+	// Closing ends the one that stands by, or the making of it.
 	eventually(t, "another stands by", func() bool { return standby() != nil })
 	last := standby()
-	start()
 	l.close()
 	l.close()
 	<-last.died()
+	making := &launcher{log: l.log}
+	if p, err = making.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer p.kill()
+	making.close()
+	if making.standby != nil || making.stop != nil {
+		t.Error("a process is made after close")
+	}
 	if _, err := l.start(t.Context()); !errors.Is(err, errProcessDied) {
 		t.Errorf("starting after close: %v", err)
 	}

@@ -2,6 +2,7 @@ package token
 
 import (
 	"crypto"
+	"crypto/rand"
 	"crypto/rsa"
 	"errors"
 	"log/slog"
@@ -159,5 +160,27 @@ func TestMetrics(t *testing.T) {
 	m := newMetrics("a")
 	if n := reflect.TypeFor[metrics]().NumField(); len(m.all()) != n {
 		t.Errorf("%d of %d metrics are listed", len(m.all()), n)
+	}
+}
+
+func TestVerifiesInput(t *testing.T) {
+	for _, algorithm := range []string{"P-256", "RSA-2048"} {
+		key := pkitest.Key(t, algorithm)
+		digest := make([]byte, crypto.SHA512.Size())
+		signature, err := key.Sign(rand.Reader, digest, crypto.SHA512)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, input, err := inputOf(key.Public(), digest, crypto.SHA512)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := verifiesInput(key.Public(), input, signature); err != nil {
+			t.Errorf("%s: %v", algorithm, err)
+		}
+		signature[len(signature)-1] ^= 1
+		if err := verifiesInput(key.Public(), input, signature); err == nil {
+			t.Errorf("%s: a wrong signature verifies", algorithm)
+		}
 	}
 }

@@ -275,6 +275,10 @@ func (l *leg) sign(ctx context.Context, v view, k *key, mechanism wire.Mechanism
 	defer func() { <-s.slots }()
 	signature, result, err := l.call(s, v.handle, k, v.suspect, mechanism, input)
 	l.t.metrics.signatures.WithLabelValues(l.label, result).Inc()
+	if err == nil && s.killed() && verifiesInput(k.public, input, signature) != nil {
+		// What a library signs while its sessions are taken away from it may be anything.
+		return nil, errRetired
+	}
 	if err == nil {
 		if o := k.last.Load(); o == nil || o.session != s {
 			k.last.Store(&origin{l, s})

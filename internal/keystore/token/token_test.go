@@ -11,6 +11,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -261,6 +262,11 @@ func TestCloseWhileSigning(t *testing.T) {
 	if _, err := os.Stat("/proc/" + strconv.Itoa(pid)); err == nil {
 		t.Error("the process is left")
 	}
+	eventually(t, "no goroutine of it is left", func() bool {
+		stacks := make([]byte, 1<<20)
+		text := string(stacks[:runtime.Stack(stacks, true)])
+		return !strings.Contains(text, "token.(*leg)") && !strings.Contains(text, "token.(*process)")
+	})
 	for what, err := range map[string]error{
 		"Sign":   signOnce(s),
 		"Signer": second(token.Signer(t.Context(), KeyName{Public: s.Public()}, true)),

@@ -59,16 +59,19 @@ func (l *library) generate(g *wire.Generate) (wire.Key, error) {
 	err := l.writing(func(s *session) error {
 		mechanisms := []*pkcs11.Mechanism{pkcs11.NewMechanism(mechanism, nil)}
 		modifiable := false
-		_, object, err := l.ctx.GenerateKeyPair(s.handle, mechanisms, public, append(private, pkcs11.NewAttribute(pkcs11.CKA_MODIFIABLE, false)))
+		half, object, err := l.ctx.GenerateKeyPair(s.handle, mechanisms, public, append(private, pkcs11.NewAttribute(pkcs11.CKA_MODIFIABLE, false)))
 		if code := failed("", err); hasCode(code, pkcs11.CKR_ATTRIBUTE_TYPE_INVALID) || hasCode(code, pkcs11.CKR_TEMPLATE_INCONSISTENT) {
 			modifiable = true // said in the reply
-			_, object, err = l.ctx.GenerateKeyPair(s.handle, mechanisms, public, private)
+			half, object, err = l.ctx.GenerateKeyPair(s.handle, mechanisms, public, private)
 		}
 		if err != nil {
 			return s.broken("C_GenerateKeyPair", err)
 		}
 		k, err := l.describe(s, object, nil)
 		if err != nil {
+			// Nobody would ever find the key.
+			l.ctx.DestroyObject(s.handle, object) //nolint:errcheck
+			l.ctx.DestroyObject(s.handle, half)   //nolint:errcheck
 			return err
 		}
 		made = l.remember(s, k)
