@@ -89,6 +89,10 @@ func (p *PreparedCRL) TBS() []byte { return p.tbs }
 // Issue signs the CRL, compares what was signed with what was prepared, verifies
 // the signature and returns the DER.
 func (p *PreparedCRL) Issue(ctx context.Context) ([]byte, error) {
+	return twice(func() ([]byte, error) { return p.sign(ctx) })
+}
+
+func (p *PreparedCRL) sign(ctx context.Context) ([]byte, error) {
 	signature, err := p.issuer.sign(ctx, p.tbs)
 	if err != nil {
 		return nil, err

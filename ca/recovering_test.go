@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto"
 	"errors"
+	"math/big"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"mintmark/internal/pkitest"
 )
@@ -15,6 +17,7 @@ type supervised struct {
 	spy
 	ready      atomic.Pointer[error]
 	distrusted atomic.Int64
+	mends      atomic.Bool // Distrust ends the lies
 }
 
 func (s *supervised) Ready() error {
@@ -24,7 +27,12 @@ func (s *supervised) Ready() error {
 	return nil
 }
 
-func (s *supervised) Distrust() { s.distrusted.Add(1) }
+func (s *supervised) Distrust() {
+	s.distrusted.Add(1)
+	if s.mends.Load() {
+		s.lie.Store(false)
+	}
+}
 
 func TestRecoveringSigner(t *testing.T) {
 	key := &supervised{spy: spy{Signer: pkitest.Key(t, "P-256")}}
@@ -71,6 +79,49 @@ func TestRecoveringSigner(t *testing.T) {
 	key.lie.Store(false)
 	if err := a.TestSign(background); err != nil || key.distrusted.Load() != 1 || opened != 1 {
 		t.Errorf("after it: %v; distrusted %d times, opened %d times", err, key.distrusted.Load(), opened)
+	}
+}
+
+// TestSignsTwice: a wrong signature is thrown away, and what was wanted comes from the
+// next one; two wrong ones are an error, and nothing leaves.
+func TestSignsTwice(t *testing.T) {
+	key := &supervised{spy: spy{Signer: pkitest.Key(t, "P-256")}}
+	made := makeRoot(t, rootSpec(), key)
+	a, err := New(Config{Name: "root", Certificate: made.Certificate(), Signer: func(context.Context) (crypto.Signer, error) { return key, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	device := pkitest.Key(t, "P-384").Public() // not the key of the CA
+	issue := map[string]func() ([]byte, error){
+		"certificate": func() ([]byte, error) {
+			p, err := a.Prepare(deviceTemplate(), device, Rules{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.Recorded()
+			cert, err := p.Issue(background)
+			if err != nil {
+				return nil, err
+			}
+			return cert.Raw, cert.CheckSignatureFrom(a.Certificate())
+		},
+		"CRL": func() ([]byte, error) {
+			return a.SignCRL(background, CRL{Number: big.NewInt(1), ThisUpdate: testNow, NextUpdate: testNow.Add(time.Hour)})
+		},
+	}
+	for what, issue := range issue {
+		told := key.distrusted.Load()
+		key.mends.Store(true)
+		key.lie.Store(true)
+		if der, err := issue(); err != nil || len(der) == 0 || key.distrusted.Load() != told+1 {
+			t.Errorf("%s after one wrong signature: %v; distrusted %d times", what, err, key.distrusted.Load()-told)
+		}
+		key.mends.Store(false)
+		key.lie.Store(true)
+		if der, err := issue(); err == nil || der != nil || key.distrusted.Load() != told+3 {
+			t.Errorf("%s with wrong signatures: %x, %v; distrusted %d times", what, der, err, key.distrusted.Load()-told)
+		}
+		key.lie.Store(false)
 	}
 }
 

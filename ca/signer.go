@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/x509"
+	"errors"
 	"fmt"
 )
 
@@ -115,15 +116,42 @@ func (a *Authority) drop(s *crypto.Signer) {
 // signatures is told so, or opened anew at its next use.
 func (a *Authority) verify(message, signature []byte) error {
 	if err := a.cert.CheckSignature(a.sigAlg, message, signature); err != nil {
+		wrong := &wrongSignatureError{authority: a.name, err: err}
 		if s := a.signer.Load(); s != nil {
 			if d, ok := (*s).(distrusted); ok {
 				d.Distrust()
+				wrong.told = true
 			}
 			a.drop(s)
 		}
-		return fmt.Errorf("authority %q: the key made a signature that does not verify: %w", a.name, err)
+		return wrong
 	}
 	return nil
+}
+
+// wrongSignatureError says that a signature was thrown away.
+type wrongSignatureError struct {
+	authority string
+	told      bool // the signer was told, and goes on by other means
+	err       error
+}
+
+func (e *wrongSignatureError) Error() string {
+	return fmt.Sprintf("authority %q: the key made a signature that does not verify: %v", e.authority, e.err)
+}
+
+func (e *wrongSignatureError) Unwrap() error { return e.err }
+
+// twice runs sign, and once more if its signature did not verify and the signer was
+// told so: it then signs in other sessions, or in its spare. A library that is taken
+// down while it signs may return anything.
+func twice[T any](sign func() (T, error)) (T, error) {
+	v, err := sign()
+	var wrong *wrongSignatureError
+	if errors.As(err, &wrong) && wrong.told {
+		return sign()
+	}
+	return v, err
 }
 
 func samePublicKey(a, b crypto.PublicKey) bool {

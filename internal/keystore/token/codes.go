@@ -122,7 +122,9 @@ func isAbsent(err error) bool {
 		return false
 	}
 	switch e.Code {
-	case ckrDeviceRemoved, ckrTokenNotPresent, ckrTokenNotRecognized, ckrSlotIDInvalid:
+	// CKR_SLOT_ID_INVALID is not among them: the slots are numbered anew when the library
+	// is initialised behind our back.
+	case ckrDeviceRemoved, ckrTokenNotPresent, ckrTokenNotRecognized:
 		return true
 	}
 	return false

@@ -43,7 +43,9 @@ type leg struct {
 	used      atomic.Int64  // time of the last signature, ns
 	login     sync.Mutex    // one login at a time, until it is known whether the PIN was refused
 	starts    *launcher
-	proc      *process // of run alone
+	proc      *process      // of run alone
+	served    bool          // of run alone: proc was opened before
+	took      time.Duration // of run alone: by the last opening
 
 	mu        sync.Mutex
 	changed   chan struct{} // closed, and made anew, with each change of state
@@ -197,7 +199,10 @@ func (l *leg) loseLocked(s *session, cause string, err error) bool {
 	}
 	l.lostAt = now
 	l.losses++
-	l.retire(cause == causeHang || cause == causeCrash)
+	// After a C_Finalize with calls under way the state of the library is undefined
+	// (PKCS#11 v2.40, Section 5.4): SoftHSM deadlocks in the next C_Initialize at times. A
+	// fresh process is quicker than finding out.
+	l.retire(cause == causeHang || cause == causeCrash || cause == causeLibrary)
 	l.cause = cause
 	l.reopens[cause]++
 	l.t.metrics.reopens.WithLabelValues(l.label, cause).Inc()

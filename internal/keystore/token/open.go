@@ -13,6 +13,10 @@ import (
 // while it is.
 const openTries = 5
 
+// impatience is how much shorter than Attempt the waiting is for what can be made again
+// elsewhere.
+const impatience = 10
+
 // freshEvery says after how many failures the library is started anew.
 const freshEvery = 3
 
@@ -108,7 +112,9 @@ func (l *leg) drain() {
 		cause = l.cause
 		l.mu.Unlock()
 	} else {
-		timer := time.NewTimer(l.t.cfg.Attempt)
+		// What is killed here is made again in the next process, so that patience would
+		// only prolong the pause.
+		timer := time.NewTimer(l.t.cfg.Attempt / impatience)
 		defer timer.Stop()
 		select {
 		case <-s.idle:
@@ -125,6 +131,12 @@ func (l *leg) drain() {
 
 // openTime bounds one opening.
 func (l *leg) openTime() time.Duration { return max(4*l.t.cfg.Attempt, 6*time.Second) }
+
+// reopenTime bounds an opening in a process that has served: one that takes much longer
+// than the last one hangs, for all we know, and a fresh process costs little.
+func (l *leg) reopenTime() time.Duration {
+	return max(l.t.cfg.Attempt/impatience, impatience*l.took)
+}
 
 // open opens the leg and sets its state. r is what an operator asked for, or nil.
 func (l *leg) open(r *request) error {
@@ -145,15 +157,31 @@ func (l *leg) open(r *request) error {
 	var s *session
 	var err error
 	for i := range tries {
-		s, err = l.tryOpen(ctx, r, failed+i >= believeAfter)
+		served := l.served && r == nil
+		trying, stop := ctx, context.CancelFunc(func() {})
+		if served {
+			trying, stop = context.WithTimeout(ctx, l.reopenTime())
+		}
+		began := time.Now()
+		s, err = l.tryOpen(trying, r, failed+i >= believeAfter)
+		err = hung(trying, err)
+		stop()
+		if err == nil {
+			l.served, l.took = true, time.Since(began)
+		}
 		if err == nil || l.t.ctx.Err() != nil {
 			break
 		}
-		err = hung(ctx, err)
 		cause := lossOf(err)
 		l.log.Debug("opening the token failed", "try", i, "error", err)
-		if cause == causeHang || cause != "" && !isAbsent(err) && (failed+i)%freshEvery == freshEvery-1 {
+		// A library that has served and now hangs, or sees no token, may be in disorder
+		// itself. Its PIN was good before.
+		disorder := served && i == 0 && tries > 1 && (cause == causeHang || isAbsent(err))
+		if disorder || cause == causeHang || cause != "" && !isAbsent(err) && (failed+i)%freshEvery == freshEvery-1 {
 			l.kill(cause) // a fresh library may do better
+		}
+		if disorder {
+			continue
 		}
 		// A login that failed otherwise than by a refusal may have counted as a try all
 		// the same: it is not repeated at once.
@@ -183,7 +211,7 @@ func (l *leg) kill(cause string) {
 		return
 	}
 	l.proc.kill()
-	l.proc = nil
+	l.proc, l.served = nil, false
 	l.t.metrics.restarts.WithLabelValues(l.label, cause).Inc()
 }
 
