@@ -55,7 +55,9 @@ type leg struct {
 	cause     string // of the opening
 	test      bool   // a test signature must verify before the leg is used
 	retryAt   time.Time
-	failed    int // tries to open in a row that failed
+	failed    int           // tries to open in a row that failed
+	pace      time.Duration // of signatures, on average
+	stalledAt time.Time
 	losses    int // of sessions, without a signature in between
 	lostAt    time.Time
 	distrusts []time.Time
@@ -90,12 +92,15 @@ type session struct {
 	handles map[*key]uint32
 	missing map[*key]bool
 	flights map[*flight]struct{}
-	kill    bool // do not wait for the calls under way
+
+	answered time.Time // when the last signature came back
+	kill     bool      // do not wait for the calls under way
 }
 
 // flight is a call under way.
 type flight struct {
-	key       *key // may be nil
+	key       *key // nil for what is no signature
+	began     time.Time
 	probation bool
 }
 
@@ -257,7 +262,7 @@ func (l *leg) distrust(s *session) {
 
 // launch notes a call under way, or returns nil if s is retired.
 func (l *leg) launch(s *session, k *key, probation bool) *flight {
-	f := &flight{key: k, probation: probation}
+	f := &flight{key: k, began: time.Now(), probation: probation}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cur != s {
@@ -273,6 +278,7 @@ func (l *leg) land(s *session, f *flight, signed bool) {
 	defer l.mu.Unlock()
 	delete(s.flights, f)
 	if signed {
+		l.pacing(s, f)
 		l.losses = 0
 		if lk := l.keys[f.key]; lk != nil && lk.breaker.strikes > 0 && !lk.breaker.tripped() {
 			lk.breaker.signed()

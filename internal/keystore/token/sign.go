@@ -296,6 +296,7 @@ func (l *leg) call(s *session, handle uint32, k *key, suspect bool, mechanism wi
 	defer func() { l.land(s, f, err == nil) }()
 	ctx, cancel := context.WithTimeout(l.t.ctx, l.t.cfg.Attempt)
 	defer cancel()
+	defer l.watch(s).Stop()
 	signature, err = s.proc.sign(ctx, wire.Sign{Handle: handle, Mechanism: mechanism, Input: input})
 	if err == nil {
 		l.used.Store(time.Now().UnixNano())
