@@ -98,6 +98,10 @@ func twoRooms(t *testing.T, store *keystore.Store, vars map[string]string) {
 	}
 	root := filepath.Join(cfg.Folder, "outputs", "first.pem")
 	r.vars["rootkey"] = first.Steps[0].Key.SHA256
+	inToken := strings.HasPrefix(vars["rooturi"], "pkcs11:")
+	if made := first.Steps[0].Key.Attributes; inToken && (made["CKA_SENSITIVE"] != "true" || made["CKA_EXTRACTABLE"] != "false") || !inToken && made != nil {
+		t.Errorf("the attributes of the root's key are %v", made)
+	}
 
 	cfg = r.config(t, store)
 	cfg.Officers = map[string]crypto.Signer{"bob": r.officers["bob"], "carol": r.officers["carol"]}

@@ -1,8 +1,10 @@
 package token
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"mintmark/internal/keystore/token/wire"
@@ -64,4 +66,36 @@ func judge(attributes []wire.Attribute, accept []string, made bool) (warnings []
 		return warnings, fmt.Errorf("%w: %s", ErrPolicy, strings.Join(wrong, ", "))
 	}
 	return warnings, nil
+}
+
+// Attributes reads back what the key may do and may not, in the primary, by the names of
+// PKCS #11: "true" or "false". What the token does not say is left out.
+func (s *Signer) Attributes(ctx context.Context) (map[string]string, error) {
+	if err := s.t.begin(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.t.cfg.Deadline)
+	defer cancel()
+	l := s.t.legs[0]
+	var list []wire.Attribute
+	err := l.again(ctx, s.t.cfg.Attempt, func(ctx context.Context, p *process) error {
+		found, err := p.find(ctx, wire.Find{Public: []byte(s.k.spki)})
+		if err == nil {
+			list, err = p.attributes(ctx, found.Handle)
+		}
+		return err
+	})
+	if problem := keyProblem(err); problem != nil {
+		err = fmt.Errorf("token %q: %w", s.t.cfg.Name, problem)
+	}
+	if err != nil {
+		return nil, err
+	}
+	attributes := make(map[string]string, len(list))
+	for _, a := range list {
+		if a.Known {
+			attributes[a.Name] = strconv.FormatBool(a.Value)
+		}
+	}
+	return attributes, nil
 }
