@@ -58,8 +58,8 @@ fuzz:
 # signatures in a token cost against those of its library alone.
 faults:
 	scripts/test-tools.sh
-	MINTMARK_LONG=1 $(GO) test -count=1 -timeout 60m -run 'Kill|Crash|Fault|Disk|Trace|ConformancePostgres' ./internal/... ./issuer/... ./cmd/...
-	$(GO) test -timeout 10m -run '^$$' -bench . -benchtime 1x ./internal/keystore/faults
+	MINTMARK_LONG=1 $(GO) test -count=1 -timeout 10m -v -run 'FaultWipes$$|FaultThroughput' ./internal/keystore/faults
+	MINTMARK_LONG=1 $(GO) test -count=1 -timeout 60m -skip 'FaultWipes$$|FaultThroughput' -run 'Kill|Crash|Fault|Disk|Trace|ConformancePostgres' ./internal/... ./issuer/... ./cmd/...
 
 # A million certificates, a device list of a million, the rebuild and the
 # verification of a large log.

@@ -180,13 +180,7 @@ func reasonOf(code int) ledger.Reason {
 // certifiedBy are the CA certificates known here that were signed with the key of an authority.
 func (ra *RA) certifiedBy(by *ca.Authority) map[ledger.Serial]*x509.Certificate {
 	ra.mu.RLock()
-	var all []*x509.Certificate
-	for _, a := range ra.known.authorities {
-		all = append(append(all, a.Chain()...), a.Certificate())
-	}
-	for _, r := range ra.known.rollovers {
-		all = append(all, r.certificates()...)
-	}
+	all := ra.known.certificates()
 	ra.mu.RUnlock()
 	found := make(map[ledger.Serial]*x509.Certificate)
 	for _, c := range all {

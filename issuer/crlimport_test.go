@@ -84,6 +84,38 @@ func TestImportCRL(t *testing.T) {
 	refusedBy(t, err, "authority-revoked", "is revoked since")
 }
 
+// TestImportCRLOfPolicyCA: a CA in the middle of a path that is no authority here is withdrawn
+// with what is below it, at once.
+func TestImportCRLOfPolicyCA(t *testing.T) {
+	ra := newRA(t, newLedger(t), nil)
+	root := newOffline(t, "offline", "Offline", 20, nil).imported(t, ra)
+	csr, err := ra.RequestAuthority(t.Context(), issuer.AuthoritySpec{Spec: ca.Spec{Name: "issuing", Subject: pkix.Name{CommonName: "Issuing"}}, Key: ca.P256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := x509.ParseCertificateRequest(csr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := pkitest.NewKey(t)
+	middle := root.issuing(t, "Policy", key.Public(), func(c *x509.Certificate) { c.MaxPathLen, c.MaxPathLenZero = 1, false })
+	policy := &offlineRoot{openAuthority(t, "policy", key, middle, root.Certificate()), key}
+	c := policy.issuing(t, "Issuing", request.PublicKey, nil)
+	if _, err := ra.ImportAuthority(t.Context(), "issuing", []*x509.Certificate{root.Certificate(), middle, c}, ""); err != nil {
+		t.Fatal(err)
+	}
+	mustEnroll(t, ra, pkitest.NewKey(t), "device-1")
+	done, err := ra.ImportCRL(t.Context(), "offline", root.list(t, 1, nil, middle.SerialNumber), "alice")
+	if err != nil || !slices.Equal(done.Revoked, []ledger.Serial{issuer.SerialOf(middle.SerialNumber)}) {
+		t.Fatalf("imported %+v, %v", done, err)
+	}
+	if !ra.Withdrawn("issuing") || ra.Withdrawn("offline") {
+		t.Error("the authority below what is on the CRL is not the one that is withdrawn")
+	}
+	_, err = enroll(t.Context(), t, ra, pkitest.NewKey(t), "device-2")
+	refusedBy(t, err, "issuer-revoked", "revoked")
+}
+
 // TestImportCRLTellsOfUnlisted: what was revoked here and is not on the root's CRL is told.
 func TestImportCRLTellsOfUnlisted(t *testing.T) {
 	ra := newRA(t, newLedger(t), nil)

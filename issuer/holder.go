@@ -79,16 +79,9 @@ func (ra *RA) Revoke(ctx context.Context, selector ledger.Selector, reason ledge
 		return nil, err
 	}
 	ra.mu.Lock()
-	for _, a := range ra.known.authorities {
-		if s := SerialOf(a.Certificate().SerialNumber); slices.Contains(serials, s) {
+	for _, c := range ra.known.certificates() {
+		if s := SerialOf(c.SerialNumber); slices.Contains(serials, s) {
 			ra.revoked[s] = true
-		}
-	}
-	for _, r := range ra.known.rollovers {
-		for _, c := range r.certificates() {
-			if s := SerialOf(c.SerialNumber); slices.Contains(serials, s) {
-				ra.revoked[s] = true
-			}
 		}
 	}
 	ra.mu.Unlock()

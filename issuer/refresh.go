@@ -22,6 +22,19 @@ type hierarchy struct {
 	rollovers   []rollover // that run
 }
 
+// certificates are those of the CAs that it has to do with, some more than once: of the
+// authorities, of what is between them and their roots, and of running rollovers.
+func (h hierarchy) certificates() []*x509.Certificate {
+	var all []*x509.Certificate
+	for _, a := range h.authorities {
+		all = append(append(all, a.Chain()...), a.Certificate())
+	}
+	for _, r := range h.rollovers {
+		all = append(all, r.certificates()...)
+	}
+	return all
+}
+
 // Refresh takes over what other servers have recorded: authorities that are
 // new, were replaced or are gone, and revoked CA certificates. An authority
 // whose record cannot be used keeps its old state and is an error; the others
@@ -117,14 +130,7 @@ func (ra *RA) open(record ledger.Authority) (*ca.Authority, error) {
 // know were issued elsewhere.
 func (ra *RA) revokedAmong(ctx context.Context, h hierarchy) (revoked []ledger.Serial, err error) {
 	seen := make(map[ledger.Serial]bool)
-	var all []*x509.Certificate
-	for _, a := range h.authorities {
-		all = append(append(all, a.Chain()...), a.Certificate())
-	}
-	for _, r := range h.rollovers {
-		all = append(all, r.certificates()...)
-	}
-	for _, c := range all {
+	for _, c := range h.certificates() {
 		serial := SerialOf(c.SerialNumber)
 		if serial == "" || seen[serial] {
 			continue

@@ -12,7 +12,10 @@ want curl curl
 want gcc gcc libc6-dev
 want softhsm2-util softhsm2
 want pkcs11-tool opensc
+openssl engine pkcs11 >/dev/null 2>&1 || install libengine-pkcs11-openssl
+openssl engine pkcs11 >/dev/null 2>&1 || missing="$missing libengine-pkcs11-openssl"
 want swtpm swtpm
+want ip iproute2
 want tpm2_load tpm2-tools
 want pki strongswan-pki libstrongswan-standard-plugins
 want mosquitto_pub mosquitto-clients

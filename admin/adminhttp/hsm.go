@@ -65,6 +65,9 @@ func (h *handler) unlockToken(w http.ResponseWriter, r *http.Request) error {
 	if err := decodeSecret(r, &in, "spare", "pin", "again", "final_try"); err != nil {
 		return err
 	}
+	if who := caller(r); in.FinalTry && !admits(who, access.HSMUnlockFinal) {
+		return denied(who, access.HSMUnlockFinal)
+	}
 	name := r.PathValue("name")
 	list := h.tokens()
 	i := slices.IndexFunc(list, func(t Token) bool { return t.Status().Name == name })
@@ -173,49 +176,65 @@ func tokenOf(s token.Status) admin.HSMToken {
 	return out
 }
 
-// tokenWords says of each token that is not ready how it is.
+// tokenWords says of the legs of the tokens that are not ready how they are and what to do.
 func (h *handler) tokenWords() []string {
 	var words []string
 	for _, t := range h.tokens() {
-		words = append(words, TokenWords(t.Status())...)
+		s := t.Status()
+		for _, leg := range unready(s) {
+			words = append(words, legWords(s.Name, leg))
+		}
 	}
 	return words
 }
 
-// TokenWords says of the legs of a token that are not ready how they are, for people.
-// One that nobody has used yet is left out.
+// TokenWords says of the legs of a token that are not ready how they are, for those who may
+// know no more: nothing of files, of PINs and of what the token answered.
 func TokenWords(s token.Status) []string {
 	var words []string
-	for _, leg := range s.Legs {
-		if leg.State == token.Ready || leg.State == token.Idle {
-			continue
-		}
-		name := fmt.Sprintf("token %q", s.Name)
-		flag := ""
-		if leg.Spare {
-			name, flag = fmt.Sprintf("the spare of token %q", s.Name), " --spare"
-		}
-		text := fmt.Sprintf("%s is %s", name, stateWords(leg.State))
-		if !leg.Since.IsZero() {
-			text += " since " + leg.Since.UTC().Format(minute)
-		}
-		if leg.Detail != "" {
-			text += ": " + leg.Detail
-		}
-		switch {
-		case leg.State == token.Locked && leg.Needed > 1:
-			text += fmt.Sprintf("; %d of %d parts of the PIN were typed: mintmark hsm unlock %s%s", leg.Parts, leg.Needed, s.Name, flag)
-		case leg.State == token.Locked:
-			text += fmt.Sprintf("; mintmark hsm unlock %s%s", s.Name, flag)
-		case leg.State == token.Refused:
-			text += fmt.Sprintf("; put the PIN right, then mintmark hsm unlock %s%s --again", s.Name, flag)
-		}
-		words = append(words, text)
+	for _, leg := range unready(s) {
+		words = append(words, legName(s.Name, leg.Spare)+" is "+StateWords(leg.State))
 	}
 	return words
 }
 
-func stateWords(s token.State) string {
+// unready are the legs that are not ready. One that nobody has used yet is left out.
+func unready(s token.Status) []token.LegStatus {
+	return slices.DeleteFunc(slices.Clone(s.Legs), func(leg token.LegStatus) bool { return leg.State == token.Ready || leg.State == token.Idle })
+}
+
+func legName(name string, spare bool) string {
+	if spare {
+		return fmt.Sprintf("the spare of token %q", name)
+	}
+	return fmt.Sprintf("token %q", name)
+}
+
+func legWords(name string, leg token.LegStatus) string {
+	flag := ""
+	if leg.Spare {
+		flag = " --spare"
+	}
+	text := legName(name, leg.Spare) + " is " + StateWords(leg.State)
+	if !leg.Since.IsZero() {
+		text += " since " + leg.Since.UTC().Format(minute)
+	}
+	if leg.Detail != "" {
+		text += ": " + leg.Detail
+	}
+	switch {
+	case leg.State == token.Locked && leg.Needed > 1:
+		text += fmt.Sprintf("; %d of %d parts of the PIN were typed: mintmark hsm unlock %s%s", leg.Parts, leg.Needed, name, flag)
+	case leg.State == token.Locked:
+		text += fmt.Sprintf("; mintmark hsm unlock %s%s", name, flag)
+	case leg.State == token.Refused:
+		text += fmt.Sprintf("; put the PIN right, then mintmark hsm unlock %s%s --again", name, flag)
+	}
+	return text
+}
+
+// StateWords words a state, after "is".
+func StateWords(s token.State) string {
 	switch s {
 	case token.Opening:
 		return "being opened"

@@ -65,7 +65,7 @@ func withBox(t *testing.T, b *box) (*world, *bytes.Buffer) {
 		c.Tokens = func() []adminhttp.Token { return []adminhttp.Token{b} }
 		c.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		c.Actor = func(*http.Request) (access.Principal, bool, error) {
-			return access.Principal{Name: "olga", Roles: []access.Role{access.Operator}}, true, nil
+			return access.Principal{Name: "olga", Roles: []access.Role{access.Operator, access.Officer}}, true, nil
 		}
 	}), log
 }

@@ -90,6 +90,10 @@ var matrix = []row{
 		in := admin.HSMUnlock{PIN: []byte(name)}
 		return wire{path: "/v1/hsm/factory/unlock", body: in}, func() bool { return p.box.got(name) }
 	}),
+	changing("POST /v1/hsm/{name}/unlock", access.HSMUnlockFinal, func(_ *testing.T, p *people, _, name string) (wire, func() bool) {
+		in := admin.HSMUnlock{PIN: []byte(name), FinalTry: true}
+		return wire{path: "/v1/hsm/factory/unlock", body: in}, func() bool { return p.box.got(name) }
+	}),
 	{pattern: "POST /v1/aws/targets/{name}/apply", operation: access.CloudApply, reads: true, prepare: func(*testing.T, *people, string, string) (wire, func() bool) {
 		return wire{path: "/v1/aws/targets/line-a/apply", body: none}, nil
 	}},

@@ -45,8 +45,11 @@ type Config struct {
 	// Inputs is the folder that file names of the ceremony are relative to; Folder
 	// is made by Run and gets everything: it must not exist.
 	Inputs, Folder string
-	// Keys may be nil for a dry run.
-	Keys KeyStore
+	// Keys may be nil for a dry run. NotFound is the error that its Signer returns, as
+	// errors.Is sees it, where there is no such key: no other one shows that a key is
+	// gone.
+	Keys     KeyStore
+	NotFound error
 	// Officers are the signing keys of those who are present, by name.
 	Officers map[string]crypto.Signer
 	// Networks lists the interfaces that are up and lead elsewhere; net.Interfaces if nil.

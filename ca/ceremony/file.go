@@ -221,7 +221,7 @@ type ChainOutputs struct {
 
 // Parse reads a ceremony file (YAML, strict): an unknown key is an error. So is what
 // lets a file do something else than its reader sees: anchors and aliases, tags, a
-// second document, characters that do not show.
+// second document, characters that do not show, escapes.
 func Parse(data []byte) (*File, error) {
 	if len(data) > maxFile {
 		return nil, fmt.Errorf("the ceremony file is larger than %d bytes", maxFile)
@@ -278,6 +278,11 @@ func checkText(data []byte) error {
 		case token.IntegerType:
 			if !decimal.MatchString(t.Value) {
 				return ambiguous(t)
+			}
+		// "\x6e\x6f" is no, and "\e[2J" clears the screen that it is shown on.
+		case token.DoubleQuoteType:
+			if strings.Contains(t.Origin, `\`) {
+				return fmt.Errorf("line %d of the ceremony file has a backslash in double quotes, behind which another character is hidden: write the character itself, in single quotes where the text has a backslash or quotation marks", t.Position.Line)
 			}
 		case token.DocumentEndType:
 			return errors.New("the ceremony file holds the end of a document: all of the file is one")

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"mintmark/internal/config"
 	"mintmark/internal/pkitest"
 )
 
@@ -67,6 +68,53 @@ steps:
 	}
 	if token := f.Tokens[0]; token.PIN.File != "/run/pin" || token.Attempt.Seconds() != 3 || token.Spare == nil || token.Accept[0] != "CKA_DECRYPT" {
 		t.Errorf("the token is %+v", token)
+	}
+}
+
+// TestBackslash holds that a backslash stands for itself where YAML takes it so.
+func TestBackslash(t *testing.T) {
+	const purpose = `purpose: The new root of the factory, and what leads to it.`
+	good := newRoom(t).text(everything)
+	for text, want := range map[string]string{
+		`purpose: C:\root # not \e`:    `C:\root`,
+		`purpose: 'C:\root'`:           `C:\root`,
+		"purpose: |\n  C:\\root":       `C:\root`,
+		"# C:\\root\npurpose: \"a\"":   "a",
+		`purpose: "a" # C:\root, "\e"`: "a",
+	} {
+		f, err := Parse([]byte(strings.Replace(good, purpose, text, 1)))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		} else if strings.TrimSpace(f.Purpose) != want {
+			t.Errorf("%s is read as %q", text, f.Purpose)
+		}
+	}
+}
+
+// TestAcceptAsTheServer holds that a ceremony can waive what the server's
+// configuration can, and nothing else.
+func TestAcceptAsTheServer(t *testing.T) {
+	good := newRoom(t).text(everything)
+	waived := 0
+	for _, name := range []string{
+		"CKA_TOKEN", "CKA_PRIVATE", "CKA_SENSITIVE", "CKA_EXTRACTABLE", "CKA_SIGN", "CKA_DECRYPT", "CKA_UNWRAP", "CKA_DERIVE", "CKA_SIGN_RECOVER",
+		"CKA_ALWAYS_AUTHENTICATE", "CKA_ALWAYS_SENSITIVE", "CKA_NEVER_EXTRACTABLE", "CKA_LOCAL", "CKA_MODIFIABLE", "CKA_ENCRYPT", "cka_local",
+	} {
+		token := "{name: a, uri: \"pkcs11:module-path=/usr/lib/x.so;token=x\", pin: {file: p}, accept: [" + name + "]}"
+		_, here := Parse([]byte(good + "tokens: [" + token + "]\n"))
+		_, there := config.Parse([]byte("keys: {tokens: [" + token + "]}\n"))
+		if there == nil {
+			t.Fatal("a configuration without a label was accepted")
+		}
+		switch refused := strings.Contains(there.Error(), "].accept["); {
+		case (here != nil) != refused:
+			t.Errorf("%s: a ceremony says %v, the server %v", name, here, there)
+		case here == nil:
+			waived++
+		}
+	}
+	if waived != len(acceptable) {
+		t.Errorf("%d attributes were waived, want %d", waived, len(acceptable))
 	}
 }
 
@@ -153,6 +201,11 @@ func TestParseRefuses(t *testing.T) {
 		{"terminal escape", "The new root", "The new \x1b[2Kroot", "does not show"},
 		{"carriage return in a line", "The new root", "The new\rroot", "does not show"},
 		{"not UTF-8", "The new root", "The new \xff root", "not UTF-8"},
+		{"escaped terminal escape", "purpose: The new root of the factory, and what leads to it.", `purpose: "a root\e[2J\e[8mhidden\e[0m\rSHA-256 of the ceremony file: 0000"`, "a backslash in double quotes"},
+		{"escaped letter", "purpose:", `network: "al\x6cowed"` + "\npurpose:", "a backslash in double quotes"},
+		{"escaped letter of a key", "purpose:", `"purp\u006fse":`, "a backslash in double quotes"},
+		{"escaped quotation mark", "Mint Works Root 2", `"Mint \"Works\" Root 2"`, "a backslash in double quotes"},
+		{"escaped end of a line", "Mint Works Root 2", "\"Mint\\\n        Works\"", "a backslash in double quotes"},
 	} {
 		if !strings.Contains(good, c.old) {
 			t.Errorf("%s: the good file has no %q", c.name, c.old)
@@ -167,6 +220,13 @@ func TestParseRefuses(t *testing.T) {
 	refuseParse(t, "destroyed twice", good+strings.ReplaceAll(r.text(destroyStep), "farewell", "again"), "is the same as")
 	refuseParse(t, "token without pkcs11", good+"tokens: [{name: a, uri: \"softkms:path=x\"}]\n", "pkcs11:")
 	refuseParse(t, "token with a PIN", good+"tokens: [{name: a, uri: \"pkcs11:token=x?pin-value=1\"}]\n", "a PIN in a URI")
+	for _, c := range []struct{ name, accept, want string }{
+		{"token that gives its keys away", "[CKA_SENSITIVE]", `tokens[0].accept[0]: "CKA_SENSITIVE" is none of CKA_ALWAYS_SENSITIVE, `},
+		{"token of keys that anybody uses", "[CKA_DECRYPT, CKA_PRIVATE]", `tokens[0].accept[1]: "CKA_PRIVATE" is none of`},
+		{"attribute twice", "[CKA_LOCAL, CKA_LOCAL]", "tokens[0].accept[1]: \"CKA_LOCAL\" is there twice"},
+	} {
+		refuseParse(t, c.name, good+"tokens: [{name: a, uri: \"pkcs11:token=x\", accept: "+c.accept+"}]\n", c.want)
+	}
 	refuseParse(t, "token with two PINs", good+"tokens: [{name: a, uri: \"pkcs11:token=x\", pin: {file: x, pad: true}}]\n", "exclude each other")
 }
 

@@ -3,6 +3,7 @@ package ceremony
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -12,6 +13,17 @@ const (
 	maxPeople  = 16
 	maxEntries = 10_000
 )
+
+// acceptable are the attributes of a key in a token that can be waived: those that
+// keys.tokens of the server's configuration can waive. Not among them are CKA_TOKEN,
+// CKA_PRIVATE, CKA_SENSITIVE and CKA_SIGN, without which it is no key in hardware.
+var acceptable = []string{
+	"CKA_ALWAYS_SENSITIVE", "CKA_DECRYPT", "CKA_DERIVE", acceptExtractable, "CKA_LOCAL", "CKA_MODIFIABLE",
+	"CKA_NEVER_EXTRACTABLE", "CKA_SIGN_RECOVER", "CKA_UNWRAP",
+}
+
+// acceptExtractable lets pass a key that can be taken out of its token.
+const acceptExtractable = "CKA_EXTRACTABLE"
 
 // checker gathers what is wrong, each with the field it is in.
 type checker struct {
@@ -93,9 +105,9 @@ func (c *checker) officers(o Officers) {
 	}
 }
 
-func (c *checker) tokens(list []Token) {
+func (c *checker) tokens(tokens []Token) {
 	names := map[string]bool{}
-	for i, t := range list {
+	for i, t := range tokens {
 		field := fmt.Sprintf("tokens[%d]", i)
 		c.name(field+".name", t.Name)
 		if names[t.Name] {
@@ -105,6 +117,14 @@ func (c *checker) tokens(list []Token) {
 		c.token(field, t.URI, t.PIN)
 		if t.Spare != nil {
 			c.token(field+".spare", t.Spare.URI, t.Spare.PIN)
+		}
+		for j, name := range t.Accept {
+			switch field := fmt.Sprintf("%s.accept[%d]", field, j); {
+			case !slices.Contains(acceptable, name):
+				c.bad(field, "%q is none of %s", name, list(acceptable))
+			case slices.Contains(t.Accept[:j], name):
+				c.bad(field, "%q is there twice", name)
+			}
 		}
 	}
 }

@@ -103,7 +103,7 @@ func TestOfficerLeaves(t *testing.T) {
 		if _, err := p.Run(background, f.Hash()); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
-		report, err := Verify(cfg.Folder, nil)
+		report, err := Verify(cfg.Folder, Trust{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 
 	"mintmark/ca"
@@ -159,6 +160,11 @@ func (p *Plan) warn() {
 			warn("this machine has a network (%s): the ceremony will be refused on it", list(p.Networks))
 		} else {
 			warn("this machine has a network (%s), which the file allows", list(p.Networks))
+		}
+	}
+	for _, t := range p.File.Tokens {
+		if slices.Contains(t.Accept, acceptExtractable) {
+			warn("token %q: keys that can leave the token are accepted (%s)", t.Name, acceptExtractable)
 		}
 	}
 	for i := range p.File.Steps {

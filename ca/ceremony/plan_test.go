@@ -70,6 +70,64 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
+// TestTokenWords holds that those present see what of a token the file waives, and where
+// its PIN comes from.
+func TestTokenWords(t *testing.T) {
+	r := newRoom(t)
+	p, err := r.prepare(t, r.config(t, nil), "authorities:", `tokens:
+  - name: vault
+    uri: pkcs11:module-path=/usr/lib/x.so;token=vault
+    pin: {file: pin.txt}
+    spare: {uri: "pkcs11:module-path=/usr/lib/y.so;token=second", pin: {operators: 3}}
+    accept: [CKA_EXTRACTABLE, CKA_DECRYPT]
+  - {name: typed, uri: "pkcs11:module-path=/usr/lib/x.so;token=typed"}
+  - {name: pad, uri: "pkcs11:module-path=/usr/lib/x.so;token=pad", pin: {pad: true}, accept: [CKA_LOCAL]}
+  - {name: given, uri: "pkcs11:module-path=/usr/lib/x.so;token=given", pin: {credential: vault-pin}}
+authorities:`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, words, _ := strings.Cut(p.Words(), "\nToken")
+	words, _, _ = strings.Cut("\nToken"+words, "\nAuthority")
+	for _, want := range []string{
+		`
+Token vault: pkcs11:module-path=/usr/lib/x.so;token=vault
+  PIN         from the file "pin.txt"
+  spare       pkcs11:module-path=/usr/lib/y.so;token=second
+  PIN         typed by 3 people, each a part
+  accepts     CKA_EXTRACTABLE, CKA_DECRYPT: not held against a key
+`, "token=typed\n  PIN         typed by one person\n", "token=pad\n  PIN         entered at the token\n", "token=given\n  PIN         from the credential \"vault-pin\"\n",
+	} {
+		if !strings.Contains(words, want) {
+			t.Errorf("the words lack %q:\n%s", want, words)
+		}
+	}
+	var warned []string
+	for _, w := range p.Warnings {
+		if strings.Contains(w, "CKA_") {
+			warned = append(warned, w)
+		}
+	}
+	if len(warned) != 1 || warned[0] != `token "vault": keys that can leave the token are accepted (CKA_EXTRACTABLE)` {
+		t.Errorf("the warnings are %q", p.Warnings)
+	}
+}
+
+// TestWordsShow holds that what does not come from the file does nothing to the screen
+// either.
+func TestWordsShow(t *testing.T) {
+	r := newRoom(t)
+	cfg := r.config(t, nil)
+	cfg.Networks = func() ([]string, error) { return []string{"eth\x1b[2J0"}, nil }
+	p, err := r.prepare(t, cfg, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if words := p.Words(); strings.Contains(words, "\x1b") || !strings.Contains(words, "eth\uFFFD[2J0") {
+		t.Errorf("a name that clears the screen is in the words:\n%q", words)
+	}
+}
+
 // TestPrepareRefuses changes one thing of the file in each row.
 func TestPrepareRefuses(t *testing.T) {
 	r := newRoom(t)

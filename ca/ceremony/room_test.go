@@ -172,7 +172,7 @@ func (r *room) text(file string) string {
 func (r *room) config(t testing.TB, keys KeyStore) Config {
 	t.Helper()
 	return Config{
-		Inputs: r.dir, Folder: filepath.Join(t.TempDir(), "ceremony"), Keys: keys,
+		Inputs: r.dir, Folder: filepath.Join(t.TempDir(), "ceremony"), Keys: keys, NotFound: errNoKey,
 		Officers: map[string]crypto.Signer{"alice": r.officers["alice"], "bob": r.officers["bob"]},
 		Networks: func() ([]string, error) { return nil, nil },
 		Now:      func() time.Time { return testNow }, Version: "test",
@@ -208,7 +208,7 @@ func (r *room) keysOf(names ...string) map[string]crypto.PublicKey {
 
 func mustVerify(t testing.TB, folder string, officers map[string]crypto.PublicKey) *Report {
 	t.Helper()
-	report, err := Verify(folder, officers)
+	report, err := Verify(folder, Trust{Officers: officers})
 	if err != nil {
 		t.Fatal(err)
 	}

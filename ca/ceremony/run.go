@@ -78,8 +78,8 @@ func (p *Plan) admit(hash string) ([]Present, error) {
 	if is := p.File.Hash(); typed(hash) != is {
 		return nil, errors.New("the hash that was typed is not the hash of the ceremony file")
 	}
-	if p.cfg.Keys == nil {
-		return nil, errors.New("a ceremony needs a key store")
+	if p.cfg.Keys == nil || p.cfg.NotFound == nil {
+		return nil, errors.New("a ceremony needs a key store, and its word for a key that is not there")
 	}
 	switch _, err := os.Lstat(p.cfg.Folder); {
 	case err == nil:
@@ -182,7 +182,7 @@ func (r *run) end() error {
 	if err := r.folder.write(fileSignatures, signed); err != nil {
 		return err
 	}
-	report, err := Verify(r.folder.dir, nil)
+	report, err := Verify(r.folder.dir, Trust{Hash: r.File.Hash()})
 	if err != nil {
 		return fmt.Errorf("verifying the folder: %w", err)
 	}

@@ -38,6 +38,7 @@ func TestRunRefuses(t *testing.T) {
 		{"no officers", func(c *Config) { c.Officers = nil }, "", "0 officers are present, and the ceremony needs 2"},
 		{"too few officers", func(c *Config) { delete(c.Officers, "bob") }, "", "1 officers are present, and the ceremony needs 2"},
 		{"no key store", func(c *Config) { c.Keys = nil }, "", "needs a key store"},
+		{"no word for a key that is gone", func(c *Config) { c.NotFound = nil }, "", "its word for a key that is not there"},
 		{"network", func(c *Config) { c.Networks = func() ([]string, error) { return []string{"eth0", "wlan0"}, nil } }, "", "eth0, wlan0"},
 		{"network unknown", func(c *Config) { c.Networks = func() ([]string, error) { return nil, errors.New("no netlink") } }, "", "no netlink"},
 		{"folder exists", func(c *Config) { c.Folder = r.dir }, "", "exists"},
@@ -114,6 +115,7 @@ func TestRunStops(t *testing.T) {
 			}
 		}, 2, "made the key"},
 		{"key that does not go", everything, "still there", func(c *Config, k *keyring) { c.Keys = undying{k} }, 2, "see whether it is there"},
+		{"token taken away after", everything, "looking for the key at softkms:path=keys/old.pem after it was destroyed: the token is away", func(c *Config, k *keyring) { c.Keys = &leaving{keyring: k} }, 1, "see whether it is there"},
 	} {
 		keys := r.ring(t)
 		cfg := r.config(t, keys)
@@ -132,7 +134,7 @@ func TestRunStops(t *testing.T) {
 		if len(keys.keys) != c.keys {
 			t.Errorf("%s: %d keys are left, want %d", c.name, len(keys.keys), c.keys)
 		}
-		report, err := Verify(cfg.Folder, nil)
+		report, err := Verify(cfg.Folder, Trust{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -160,6 +162,24 @@ func (s swapped) Signer(context.Context, string, crypto.PublicKey) (crypto.Signe
 type undying struct{ *keyring }
 
 func (undying) Destroy(context.Context, string, crypto.PublicKey) error { return nil }
+
+// leaving is a token that cannot be asked any more after it has destroyed a key.
+type leaving struct {
+	*keyring
+	gone bool
+}
+
+func (l *leaving) Destroy(ctx context.Context, uri string, want crypto.PublicKey) error {
+	l.gone = true
+	return l.keyring.Destroy(ctx, uri, want)
+}
+
+func (l *leaving) Signer(ctx context.Context, uri string, want crypto.PublicKey) (crypto.Signer, error) {
+	if l.gone {
+		return nil, errors.New("the token is away")
+	}
+	return l.keyring.Signer(ctx, uri, want)
+}
 
 // killer is a key that ends the process when it is to sign for the nth time, as a
 // power failure would.
@@ -201,7 +221,7 @@ func TestCrash(t *testing.T) {
 		if err == nil {
 			t.Fatalf("crash %d did not happen:\n%s", n, out)
 		}
-		report, err := Verify(folder, nil)
+		report, err := Verify(folder, Trust{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"fmt"
 
 	"mintmark/ca"
@@ -215,8 +216,11 @@ func (r *run) destroy(ctx context.Context, s *Step) (*Done, error) {
 	if err := r.cfg.Keys.Destroy(ctx, s.Destroy.Key, public); err != nil {
 		return nil, err
 	}
-	if _, err := r.cfg.Keys.Signer(ctx, s.Destroy.Key, public); err == nil {
+	switch _, err := r.cfg.Keys.Signer(ctx, s.Destroy.Key, public); {
+	case err == nil:
 		return nil, fmt.Errorf("the key at %s is still there after it was destroyed", key.URI)
+	case !errors.Is(err, r.cfg.NotFound):
+		return nil, fmt.Errorf("looking for the key at %s after it was destroyed: %w", key.URI, err)
 	}
 	d := &Done{Step: s.Name, Kind: s.Kind(), Key: key, At: r.cfg.now()}
 	return d, r.journal.append(entry{Kind: entryDestroyed, Step: s.Name, Key: key})

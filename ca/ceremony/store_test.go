@@ -91,6 +91,7 @@ func twoRooms(t *testing.T, store *keystore.Store, vars map[string]string) {
 		r.vars[name] = value
 	}
 	cfg := r.config(t, store)
+	cfg.NotFound = keystore.ErrNotFound
 	first := r.hold(t, firstRoot, cfg)
 	mustVerify(t, cfg.Folder, r.keysOf("alice", "bob"))
 	for _, name := range []string{"first.pem", "first.crl.pem"} {
@@ -104,6 +105,7 @@ func twoRooms(t *testing.T, store *keystore.Store, vars map[string]string) {
 	}
 
 	cfg = r.config(t, store)
+	cfg.NotFound = keystore.ErrNotFound
 	cfg.Officers = map[string]crypto.Signer{"bob": r.officers["bob"], "carol": r.officers["carol"]}
 	second := r.hold(t, secondRoot, cfg)
 	mustVerify(t, cfg.Folder, r.keysOf("bob", "carol"))

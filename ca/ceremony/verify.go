@@ -30,21 +30,32 @@ func (r *Report) good(format string, args ...any) {
 	r.Words = append(r.Words, visible(fmt.Sprintf(format, args...)))
 }
 
-// Verify checks a folder that Run has left, from nothing but what is in it: hashes,
-// signatures of the officers, and that each output is what the file makes of the
-// inputs, byte by byte. officers are the public keys that the verifier trusts, by name;
-// nil takes those of the file, and the report says so. What is wrong is in the report;
-// an error says that the folder could not be read.
-func Verify(folder string, officers map[string]crypto.PublicKey) (*Report, error) {
+// Trust is what a verifier knows from elsewhere than the folder. What is left out is
+// taken from the folder itself, and the report says so.
+type Trust struct {
+	// Officers are the public keys that count, by name; nil takes those of the file.
+	Officers map[string]crypto.PublicKey
+	// Hash is the SHA-256 of the ceremony file that was signed off, in any grouping. It
+	// makes what the file demands, the number of officers too, that which was reviewed.
+	Hash string
+	// Threshold is how many officers must have signed where the file demands fewer.
+	Threshold int
+}
+
+// Verify checks a folder that Run has left, from what is in it and what the verifier
+// knows: hashes, signatures of the officers, and that each output is what the file makes
+// of the inputs, byte by byte. What is wrong is in the report; an error says that the
+// folder could not be read.
+func Verify(folder string, trust Trust) (*Report, error) {
 	files, findings, err := readFolder(folder)
 	if err != nil {
 		return nil, fmt.Errorf("reading the folder of a ceremony: %w", err)
 	}
-	return verifyFiles(files, findings, officers), nil
+	return verifyFiles(files, findings, trust), nil
 }
 
-func verifyFiles(files map[string][]byte, findings []string, officers map[string]crypto.PublicKey) *Report {
-	v := &verifier{files: files, trusted: officers, report: &Report{}, known: map[string]bool{}}
+func verifyFiles(files map[string][]byte, findings []string, trust Trust) *Report {
+	v := &verifier{files: files, trust: trust, report: &Report{}, known: map[string]bool{}}
 	for _, finding := range findings {
 		v.report.bad("%s", finding)
 	}
@@ -55,10 +66,10 @@ func verifyFiles(files map[string][]byte, findings []string, officers map[string
 
 // verifier goes through the files of a folder.
 type verifier struct {
-	files   map[string][]byte
-	trusted map[string]crypto.PublicKey
-	report  *Report
-	known   map[string]bool // files that have their place
+	files  map[string][]byte
+	trust  Trust
+	report *Report
+	known  map[string]bool // files that have their place
 
 	file  *File
 	given *material
@@ -87,6 +98,14 @@ func (v *verifier) verify() {
 		return
 	}
 	v.report.good("ceremony %q; SHA-256 of the file %s", v.file.Name, v.file.Hash())
+	switch hash := typed(v.trust.Hash); hash {
+	case "":
+		v.report.good("no hash was given to compare with: what the file demands, %d officers among it, is what the folder says of itself", v.file.Officers.Threshold)
+	case v.file.Hash():
+		v.report.good("that is the hash that you gave")
+	default:
+		v.report.bad("%s: its SHA-256 is %s, not %s as you gave: it is not the file that was signed off", fileYAML, v.file.Hash(), hash)
+	}
 	v.given, err = readMaterial(v.file, func(name string) ([]byte, error) {
 		v.known[folderInputs+name] = true
 		data, ok := v.files[folderInputs+name]
@@ -179,10 +198,10 @@ func (v *verifier) officers() {
 			v.report.bad("%q, who is said to have been present, is no officer of the file", o.Name)
 		case seen[o.Name]:
 			v.report.bad("officer %q is named twice", o.Name)
-		case v.trusted == nil:
+		case v.trust.Officers == nil:
 			trusted++
 		default:
-			own, known := v.trusted[o.Name]
+			own, known := v.trust.Officers[o.Name]
 			switch {
 			case !known:
 				v.report.good("officer %q was present and is none whose key you gave: not counted", o.Name)
@@ -194,8 +213,13 @@ func (v *verifier) officers() {
 		}
 		seen[o.Name] = true
 	}
-	if trusted < v.file.Officers.Threshold {
-		v.report.bad("%d officers signed, and the ceremony needs %d", trusted, v.file.Officers.Threshold)
+	need := max(v.file.Officers.Threshold, v.trust.Threshold)
+	if trusted < need {
+		whose := "the ceremony needs"
+		if need > v.file.Officers.Threshold {
+			whose = "you demand"
+		}
+		v.report.bad("%d officers signed, and %s %d", trusted, whose, need)
 	}
 	text := statement(v.file, v.said.Begun, present)
 	if !bytes.Equal(text, v.files[fileStatement]) {
@@ -216,10 +240,10 @@ func (v *verifier) officers() {
 		names = append(names, o.Name)
 	}
 	whose := "the keys that you gave"
-	if v.trusted == nil {
+	if v.trust.Officers == nil {
 		whose = "the keys in the ceremony file, for which nobody has vouched here"
 	}
-	v.report.good("%s signed before the first step and after the last (at least %d must); checked with %s", list(names), v.file.Officers.Threshold, whose)
+	v.report.good("%s signed before the first step and after the last (at least %d must); checked with %s", list(names), need, whose)
 }
 
 func sameJSON(a, b any) bool {

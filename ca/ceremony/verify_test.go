@@ -51,17 +51,17 @@ func TestEveryByteCounts(t *testing.T) {
 			changes++
 			other := maps.Clone(files)
 			other[name] = one
-			if report := verifyFiles(other, nil, nil); len(report.Findings) == 0 {
+			if report := verifyFiles(other, nil, Trust{}); len(report.Findings) == 0 {
 				t.Errorf("a change of %s was not found:\n%q", name, one)
 			}
 		}
 		other := maps.Clone(files)
 		delete(other, name)
-		if report := verifyFiles(other, nil, nil); len(report.Findings) == 0 {
+		if report := verifyFiles(other, nil, Trust{}); len(report.Findings) == 0 {
 			t.Errorf("that %s is gone was not found", name)
 		}
 	}
-	if report := verifyFiles(files, nil, nil); len(report.Findings) > 0 {
+	if report := verifyFiles(files, nil, Trust{}); len(report.Findings) > 0 {
 		t.Errorf("findings in the honest folder: %q", report.Findings)
 	}
 	t.Logf("%d changes", changes)
@@ -81,7 +81,7 @@ func TestVerifyTrust(t *testing.T) {
 		{"who was not there", r.keysOf("alice", "carol"), "1 officers signed, and the ceremony needs 2"},
 		{"another key", map[string]crypto.PublicKey{"alice": r.officers["alice"].Public(), "bob": pkitest.NewKey(t).Public()}, "is not the one that you gave"},
 	} {
-		report, err := Verify(folder, c.keys)
+		report, err := Verify(folder, Trust{Officers: c.keys})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,8 +89,49 @@ func TestVerifyTrust(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.name, report.Findings, c.want)
 		}
 	}
-	if _, err := Verify(filepath.Join(folder, "nowhere"), nil); err == nil {
+	if _, err := Verify(filepath.Join(folder, "nowhere"), Trust{}); err == nil {
 		t.Error("a folder that is not there was verified")
+	}
+}
+
+// TestVerifyQuorum has one officer hold a ceremony whose file says that one is enough.
+// Who knows what was agreed finds it; who does not is told so.
+func TestVerifyQuorum(t *testing.T) {
+	r := newRoom(t)
+	agreed := r.text(head + "steps:\n" + rootStep)
+	cfg := r.config(t, r.ring(t))
+	delete(cfg.Officers, "bob")
+	r.hold(t, strings.Replace(head, "threshold: 2", "threshold: 1", 1)+"steps:\n"+rootStep, cfg)
+	f, err := Parse(pkitest.ReadFile(t, filepath.Join(cfg.Folder, fileYAML)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := r.keysOf("alice", "bob", "carol")
+	for _, c := range []struct {
+		name    string
+		trust   Trust
+		finding string // "" for none
+		words   string
+	}{
+		{"nothing is known", Trust{}, "", "1 officers among it, is what the folder says of itself"},
+		{"keys alone", Trust{Officers: keys}, "", "no hash was given"},
+		{"hash of the paper", Trust{Officers: keys, Hash: hexHash([]byte(agreed))}, "it is not the file that was signed off", ""},
+		{"threshold", Trust{Officers: keys, Threshold: 2}, "1 officers signed, and you demand 2", ""},
+		{"threshold alone", Trust{Threshold: 2}, "1 officers signed, and you demand 2", ""},
+		{"its own hash", Trust{Officers: keys, Hash: strings.ToUpper(Groups(f.Hash())), Threshold: 1}, "", "that is the hash that you gave"},
+		{"not a hash", Trust{Hash: "x"}, "not x as you gave", ""},
+	} {
+		report, err := Verify(cfg.Folder, c.trust)
+		if err != nil {
+			t.Fatal(err)
+		}
+		findings := strings.Join(report.Findings, "\n")
+		if (findings == "") != (c.finding == "") || !strings.Contains(findings, c.finding) {
+			t.Errorf("%s: findings %q, want %q", c.name, findings, c.finding)
+		}
+		if words := strings.Join(report.Words, "\n"); !strings.Contains(words, c.words) {
+			t.Errorf("%s: the words lack %q:\n%s", c.name, c.words, words)
+		}
 	}
 }
 
@@ -115,7 +156,7 @@ func TestStrangers(t *testing.T) {
 		if err := c.put(path); err != nil {
 			t.Fatal(err)
 		}
-		report, err := Verify(folder, nil)
+		report, err := Verify(folder, Trust{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +232,7 @@ func TestForgers(t *testing.T) {
 		if files[fileSignatures], err = sign(closing(f, files[fileTranscript]), transcript.Officers, signers, keys); err != nil {
 			t.Fatal(err)
 		}
-		report := verifyFiles(files, nil, nil)
+		report := verifyFiles(files, nil, Trust{})
 		if c.want == "" && len(report.Findings) > 0 || c.want != "" && !strings.Contains(strings.Join(report.Findings, "\n"), c.want) {
 			t.Errorf("%s: %q, want %q", c.name, report.Findings, c.want)
 		}
@@ -211,12 +252,12 @@ func FuzzVerify(f *testing.F) {
 		name := names[int(which)%len(names)]
 		other := maps.Clone(files)
 		other[name] = data
-		report := verifyFiles(other, nil, nil)
+		report := verifyFiles(other, nil, Trust{})
 		if good := len(report.Findings) == 0; good != bytes.Equal(data, files[name]) {
 			t.Errorf("%s is %q: findings %q", name, data, report.Findings)
 		}
 		delete(other, fileTranscript)
-		if report := verifyFiles(other, nil, nil); !report.Incomplete && name != fileYAML && !strings.HasPrefix(name, folderInputs) {
+		if report := verifyFiles(other, nil, Trust{}); !report.Incomplete && name != fileYAML && !strings.HasPrefix(name, folderInputs) {
 			t.Errorf("%s is %q, and there is no transcript: %q", name, data, report.Findings)
 		}
 	})

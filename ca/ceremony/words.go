@@ -34,8 +34,9 @@ func (p *Plan) Words() string {
 	for _, in := range p.Inputs {
 		say("  %s (%d bytes)\n    %s", in.Name, in.Size, in.SHA256)
 	}
-	for _, t := range f.Tokens {
-		say("\nToken %s: %s", t.Name, redact(t.URI))
+	for i := range f.Tokens {
+		say("\nToken %s: %s", f.Tokens[i].Name, redact(f.Tokens[i].URI))
+		b.WriteString(f.Tokens[i].words())
 	}
 	for _, a := range f.Authorities {
 		c := p.world.certs[a.Name]
@@ -52,7 +53,37 @@ func (p *Plan) Words() string {
 	for _, w := range p.Warnings {
 		say("\nWarning: %s", w)
 	}
+	return visible(b.String())
+}
+
+// words says where the PIN of a token comes from, and what its keys may be that a key of
+// a CA may not.
+func (t *Token) words() string {
+	var b strings.Builder
+	say := func(name, text string) { fmt.Fprintf(&b, "  %-12s%s\n", name, text) }
+	say("PIN", t.PIN.words())
+	if t.Spare != nil {
+		say("spare", redact(t.Spare.URI))
+		say("PIN", t.Spare.PIN.words())
+	}
+	if len(t.Accept) > 0 {
+		say("accepts", list(t.Accept)+": not held against a key")
+	}
 	return b.String()
+}
+
+func (p PIN) words() string {
+	switch {
+	case p.File != "":
+		return fmt.Sprintf("from the file %q", p.File)
+	case p.Credential != "":
+		return fmt.Sprintf("from the credential %q", p.Credential)
+	case p.Pad:
+		return "entered at the token"
+	case p.Operators > 1:
+		return fmt.Sprintf("typed by %d people, each a part", p.Operators)
+	}
+	return "typed by one person"
 }
 
 func programWords(p Program) string {
@@ -207,7 +238,7 @@ func orNone(names []string) string {
 	return list(names)
 }
 
-// visible writes characters that do not show, which a folder from elsewhere may have,
+// visible writes characters that do not show, which what comes from elsewhere may have,
 // so that they do nothing to a terminal.
 func visible(text string) string {
 	return strings.Map(func(r rune) rune {

@@ -23,7 +23,7 @@ has the whole story.`,
   mintmark ceremony check root.yaml
   mintmark ceremony run root.yaml --keys ./keys --out ./root-2026 \
     --officer alice=/media/alice/alice.key --officer bob=/media/bob/bob.key
-  mintmark ceremony verify ./root-2026 --officer alice=alice.pub --officer bob=bob.pub`)
+  mintmark ceremony verify ./root-2026 --hash HEX --officer alice=alice.pub --officer bob=bob.pub`)
 	c.AddCommand(newCeremonyExample(a), newCeremonyCheck(a), newCeremonyRun(a), newCeremonyVerify(a))
 	return c
 }

@@ -215,7 +215,28 @@ func TestCeremonyRefused(t *testing.T) {
 	if out, err := r.try(t, append([]string{"ceremony", "run", r.path("root.yaml")}, good...)...); err == nil || !strings.Contains(err.Error(), "exists") {
 		t.Errorf("held twice: %v\n%s", err, out)
 	}
-	for _, args := range [][]string{{"ceremony", "example", "nothing"}, {"ceremony", "verify", r.path("root.yaml")}} {
+	// Who verifies knows what was signed off, and how many had to sign.
+	for _, c := range []struct {
+		text string
+		args []string
+	}{
+		{"finding  ceremony.yaml: its SHA-256 is " + sum, []string{"--hash", strings.Repeat("0", 64)}},
+		{"finding  2 officers signed, and you demand 3", []string{"--threshold", "3"}},
+		{"checked  that is the hash that you gave", []string{"--hash", ceremony.Groups(sum), "--threshold", "2"}},
+	} {
+		out, err := r.try(t, append([]string{"ceremony", "verify", r.path("out")}, c.args...)...)
+		if !strings.Contains(out, c.text) || (err != nil) != strings.HasPrefix(c.text, "finding") {
+			t.Errorf("verify %q: %v, want %q\n%s", c.args, err, c.text, out)
+		}
+	}
+	for _, args := range [][]string{
+		{"ceremony", "example", "nothing"},
+		{"ceremony", "verify", r.path("root.yaml")},
+		{"ceremony", "verify", r.path("out"), "--hash", ""},
+		{"ceremony", "verify", r.path("out"), "--hash", sum[:60]},
+		{"ceremony", "verify", r.path("out"), "--hash", "not a hash"},
+		{"ceremony", "verify", r.path("out"), "--threshold", "0"},
+	} {
 		if _, err := r.try(t, args...); exitCode(err) != 2 {
 			t.Errorf("%v: %v", args, err)
 		}

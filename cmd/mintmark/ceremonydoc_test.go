@@ -22,6 +22,7 @@ var (
 	docFile   = regexp.MustCompile("`([a-z]+\\.yaml)`")
 	docPrompt = regexp.MustCompile(`^(online|offline)\$ (.*)$`)
 	docRun    = regexp.MustCompile(`^mintmark ceremony run (\S+)`)
+	docPaper  = regexp.MustCompile(`--hash [0-9a-f]{64}`)
 )
 
 // TestCeremonyFieldsAreDocumented holds the fields of a ceremony file against docs/ceremony.md.
@@ -79,7 +80,7 @@ func scriptCondition(name string) (bool, error) {
 // walkThrough does what the worked example of a document says: walkthrough FILE. Commands behind
 // online$ run in the folder online, those behind offline$ in the folder offline and without a
 // network; ceremony files are written to the folder stick, with the times, digests and serial number of today.
-// Whoever types hash and passphrase is a flag here.
+// Whoever types hash and passphrase is a flag here, and the hash of the paper is that of the last file.
 func walkThrough(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: walkthrough file")
@@ -162,6 +163,11 @@ func (w *walked) write(text string) {
 func (w *walked) run(where, command string) {
 	if m := docRun.FindStringSubmatch(command); m != nil {
 		command += fmt.Sprintf(" --hash $(sha256sum %s | cut -c1-64) --passphrase-file /media/safe/passphrase", m[1])
+	}
+	if docPaper.MatchString(command) {
+		sum, err := inputDigest(w.stick(w.name))
+		w.ts.Check(err)
+		command = docPaper.ReplaceAllString(command, "--hash "+sum)
 	}
 	for _, medium := range []string{"stick", "alice", "bob", "safe"} {
 		command = strings.ReplaceAll(command, "/media/"+medium, w.ts.MkAbs(medium))

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"crypto"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +17,7 @@ import (
 
 	"mintmark/ca/ceremony"
 	"mintmark/internal/access"
+	"mintmark/internal/keystore"
 	"mintmark/internal/server"
 )
 
@@ -85,7 +88,7 @@ func (f *ceremonyFlags) run(ctx context.Context, a *app, name string) error {
 	}
 	defer store.Close()
 	plan, err := ceremony.Prepare(ctx, file, ceremony.Config{
-		Inputs: inputs, Folder: f.out, Keys: store, Officers: officers, Out: out, Version: server.Version,
+		Inputs: inputs, Folder: f.out, Keys: store, NotFound: keystore.ErrNotFound, Officers: officers, Out: out, Version: server.Version,
 	})
 	if err != nil {
 		return err
@@ -199,7 +202,7 @@ func printFingerprints(out io.Writer, folder string, t *ceremony.Transcript) err
 		}
 		fmt.Fprintf(&b, "\n%s: %s\n%s\n", d.Step, what, ceremony.Groups(d.SHA256))
 	}
-	fmt.Fprintf(&b, "\nnext: mintmark ceremony verify %s, on another machine\n", folder)
+	fmt.Fprintf(&b, "\nnext: mintmark ceremony verify %s --hash HEX, with the hash from the paper, on another machine\n", folder)
 	_, err := io.WriteString(out, b.String())
 	return err
 }
@@ -225,23 +228,43 @@ func readOfficerKeys(list []string) (map[string]crypto.PublicKey, error) {
 	return keys, nil
 }
 
+// readTrust reads what a verifier knows from elsewhere. A flag that is given and empty, as by a
+// variable that is not set, must not pass for one that was left out.
+func readTrust(c *cobra.Command, officers []string, hash string, threshold int) (ceremony.Trust, error) {
+	if sum, err := hex.DecodeString(strings.Join(strings.Fields(hash), "")); c.Flags().Changed("hash") && (err != nil || len(sum) != sha256.Size) {
+		return ceremony.Trust{}, usagef("--hash %q is not a SHA-256 in %d hexadecimal digits", hash, hashDigits)
+	}
+	if c.Flags().Changed("threshold") && threshold < 1 {
+		return ceremony.Trust{}, usagef("--threshold %d is less than 1", threshold)
+	}
+	keys, err := readOfficerKeys(officers)
+	return ceremony.Trust{Officers: keys, Hash: hash, Threshold: threshold}, err
+}
+
 func newCeremonyVerify(a *app) *cobra.Command {
-	var officers []string
+	var (
+		officers  []string
+		hash      string
+		threshold int
+	)
 	c := a.command("verify FOLDER [flags]", "Check the folder that a ceremony left",
 		`Verify builds everything again from the ceremony file and its inputs and holds
 it against the outputs, byte by byte: hashes, signatures of the officers,
-journal, certificates, CRLs. It needs nothing but the folder. With --officer it
-counts only the people whose public keys are given; without, those of the file,
-for which nobody vouches then. Any finding is exit code 1.`,
-		"  mintmark ceremony verify ./root-2026 --officer alice=alice.pub --officer bob=bob.pub", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
-			keys, err := readOfficerKeys(officers)
+journal, certificates, CRLs. It needs nothing but the folder, which can only
+agree with itself. What you know from elsewhere makes more of it: with --hash,
+from the paper, the file and the number of officers that it demands are those
+that were reviewed; with --officer only the people count whose public keys are
+given. Without the paper, --threshold says how many must have signed. Any finding
+is exit code 1.`,
+		"  mintmark ceremony verify ./root-2026 --hash HEX --officer alice=alice.pub --officer bob=bob.pub\n  mintmark ceremony verify ./root-2026 --threshold 2 --officer alice=alice.pub --officer bob=bob.pub", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
+			trust, err := readTrust(c, officers, hash, threshold)
 			if err != nil {
 				return err
 			}
 			if info, err := os.Stat(args[0]); err == nil && !info.IsDir() {
 				return usagef("%s is a file: name the folder that the ceremony left", args[0])
 			}
-			report, err := ceremony.Verify(filepath.Clean(args[0]), keys)
+			report, err := ceremony.Verify(filepath.Clean(args[0]), trust)
 			if err != nil {
 				return err
 			}
@@ -255,6 +278,8 @@ for which nobody vouches then. Any finding is exit code 1.`,
 		})
 	c.ValidArgsFunction = nil // folders
 	c.Flags().StringArrayVar(&officers, "officer", nil, "`NAME=FILE` of an officer and the public key that you trust; may be repeated")
+	c.Flags().StringVar(&hash, "hash", "", "SHA-256 in `hex` of the ceremony file that was signed off, from the paper")
+	c.Flags().IntVar(&threshold, "threshold", 0, "`N` officers must have signed, where the file demands fewer")
 	return c
 }
 

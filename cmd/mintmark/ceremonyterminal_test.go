@@ -51,7 +51,7 @@ func TestCeremonyAtATerminal(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
-	report, err := ceremony.Verify(r.path("out"), nil)
+	report, err := ceremony.Verify(r.path("out"), ceremony.Trust{})
 	if err != nil || len(report.Findings) > 0 {
 		t.Errorf("left behind is %v, %v", report, err)
 	}

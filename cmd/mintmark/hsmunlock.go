@@ -23,7 +23,7 @@ with a PIN pad or card readers of its own asks there.
 A PIN that was refused is not tried again by itself, because tokens lock after
 a few wrong ones. --again has the configured PIN tried once more, after it was
 put right; --final-try goes on where the token says that one more wrong PIN
-locks it.`,
+locks it, and takes an officer.`,
 		`  mintmark hsm unlock factory --dir ./factory
   mintmark hsm unlock factory --spare --dir ./factory
   mintmark hsm unlock factory --again --dir ./factory`, cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {

@@ -91,6 +91,9 @@ const (
 	// HSMUnlock gives a token its PIN, or one's part of it: who does it must know
 	// that, and gets nothing by it.
 	HSMUnlock Operation = "hsm.unlock"
+	// HSMUnlockFinal is that where the token says that one more wrong PIN locks it, and
+	// with it every CA whose key is there.
+	HSMUnlockFinal Operation = "hsm.unlock-final"
 
 	ApprovalRead   Operation = "approval.read"
 	ApprovalDecide Operation = "approval.decide"
@@ -142,6 +145,7 @@ var Table = []Rule{
 	{PrincipalEnroll, "issue a principal's TLS certificate for its recorded key", []Role{Operator, Officer}, false},
 	{HSMRead, "see how the tokens are that keys are in", []Role{Operator, Officer, Auditor}, false},
 	{HSMUnlock, "unlock a token with its PIN, or one's part of it", []Role{Operator, Officer}, false},
+	{HSMUnlockFinal, "the same where one more wrong PIN locks the token (--final-try)", []Role{Officer}, false},
 	{ApprovalRead, "see proposals", []Role{Operator, Officer, Auditor}, false},
 	{ApprovalDecide, "approve or reject what another has proposed", []Role{Officer}, false},
 }

@@ -1,13 +1,16 @@
 package server
 
 import (
+	"context"
 	"crypto/fips140"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
 	"mintmark/admin/adminhttp"
+	"mintmark/internal/keystore/token"
 )
 
 // report is the body of /healthz and /readyz.
@@ -62,10 +65,19 @@ func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 // newReadiness returns the handler of /readyz. It says whether every label can issue:
 // the ledger writes, the key signs a test, the issuing CA lives long enough.
 func (s *Server) newReadiness() http.Handler {
-	tests := newKeyTests(s.testKey)
+	tests := newKeyTests(func(ctx context.Context, name string) error { return plain(s.testKey(ctx, name)) })
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		s.ready(tests).write(w)
 	})
+}
+
+// plain leaves out of an error what it says of the token beside its state: probes are
+// answered to everybody, and GET /v1/hsm has the rest.
+func plain(err error) error {
+	if away := (*token.UnavailableError)(nil); errors.As(err, &away) {
+		return fmt.Errorf("token %q is %s", away.Token, adminhttp.StateWords(away.State))
+	}
+	return err
 }
 
 func (s *Server) ready(tests *keyTests) *report {

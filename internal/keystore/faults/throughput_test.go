@@ -10,7 +10,39 @@ import (
 	"mintmark/internal/pkitest"
 )
 
-func newBenchToken(b *testing.B) *hsm.Token {
+// TestFaultThroughput judges both figures, on a machine that has nothing else to do: make
+// faults runs it first and alone. The best of three rounds counts, as what else runs can
+// only lower it on one side.
+func TestFaultThroughput(t *testing.T) {
+	if !long {
+		t.Skip("it measures: make faults runs it")
+	}
+	token := newBenchToken(t)
+	for _, sessions := range []int{4, 8, 32} {
+		best := 0.0
+		for range 3 {
+			supervised, bare, err := hsm.Ratio(t.Context(), token, sessions, 3*time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			best = max(best, supervised/bare)
+		}
+		t.Logf("%d sessions: %.2f of bare C_Sign", sessions, best)
+		if best < 0.8 {
+			t.Errorf("with %d sessions %.2f of bare C_Sign, want 0.8", sessions, best)
+		}
+	}
+	many, one, err := hsm.Growth(t.Context(), token, 32, 3*time.Second, 5*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("32 sessions with 5 ms more a signature: %.1f times one", many/one)
+	if many < 25*one {
+		t.Errorf("32 sessions make %.1f times as much as one, want 25", many/one)
+	}
+}
+
+func newBenchToken(b testing.TB) *hsm.Token {
 	b.Helper()
 	pkitest.Tool(b, "gcc")
 	pkitest.Tool(b, "softhsm2-util")

@@ -2,7 +2,9 @@ package token
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"mintmark/internal/keystore/token/wire"
 )
@@ -20,89 +22,121 @@ func refusedf(format string, args ...any) error {
 	return &halt{Refused, fmt.Errorf(format, args...)}
 }
 
-// logIn opens sessions in p. It looks at the flags of the token first, tries no PIN
-// that was refused before, and remembers one that is refused now before anybody else
-// can try it.
-func (l *leg) logIn(ctx context.Context, p *process, sessions int, r *request) (wire.Token, error) {
+// credential is what one login is made with.
+type credential struct {
+	wire.Login
+	version string // of a configured PIN
+	// known: this process has logged in with it before. A login with one that is not
+	// known is one try of a wrong PIN, for all that can be told until it is answered.
+	known bool
+	// recorded: the version is among those that are not tried again already, and an
+	// operator wants it tried once more.
+	recorded bool
+}
+
+// logIn opens sessions in p and logs in. It looks at the flags of the token first, and
+// tries no PIN of which it is not sure that it was not tried before. limit bounds each
+// step before the login itself.
+func (l *leg) logIn(p *process, limit time.Duration, sessions int, r *request) (info wire.Token, err error) {
 	l.login.Lock()
 	defer l.login.Unlock()
-	info, err := p.probe(ctx, l.src.Module, l.src.Token)
+	err = l.within(limit, func(ctx context.Context) (err error) {
+		info, err = p.probe(ctx, l.src.Module, l.src.Token)
+		return err
+	})
+	if err == nil {
+		err = l.admit(info, r)
+	}
 	if err != nil {
 		return wire.Token{}, err
 	}
-	switch {
-	case info.Flags&ckfUserPINLocked != 0:
-		return wire.Token{}, refusedf("%w: its PIN is locked after too many wrong ones: the security officer of the token must set it anew", ErrPIN)
-	case info.Flags&ckfUserPINInitialized == 0 && !l.src.Pad:
-		return wire.Token{}, refusedf("no user PIN has been set in the token")
-	case info.Flags&ckfUserPINFinalTry != 0 && (r == nil || !r.finalTry):
-		return wire.Token{}, refusedf("%w before, and one more wrong one locks it: make sure of the PIN, then say %s --final-try", ErrPIN, l.unlockCommand())
-	}
-	o := &wire.Open{Module: l.src.Module, Token: l.src.Token, Sessions: sessions, Login: wire.LoginPIN}
-	version := ""
-	switch {
-	case l.src.Pad:
-		if r == nil {
-			return wire.Token{}, &halt{Locked, fmt.Errorf("somebody must come to its PIN pad: %s", l.unlockCommand())}
-		}
-		if info.Flags&ckfProtectedPath == 0 {
-			return wire.Token{}, refusedf("the token does not ask for its PIN itself: configure where the PIN comes from")
-		}
-		o.Login = wire.LoginPad
-	case l.src.PIN != nil:
-		if o.PIN, version, err = l.configuredPIN(r); err != nil {
-			return wire.Token{}, err
-		}
-	default:
-		if o.PIN, err = l.typedPIN(r); err != nil {
-			return wire.Token{}, err
-		}
-	}
-	defer clear(o.PIN)
-	info, err = p.open(ctx, o)
-	switch {
-	case isRefusedPIN(err):
-		return wire.Token{}, l.refusedPIN(version, err)
-	case err != nil:
+	c, err := l.credential(r)
+	if err != nil {
 		return wire.Token{}, err
 	}
-	if r != nil {
-		l.accept(r)
+	defer clear(c.PIN)
+	err = l.within(limit, func(ctx context.Context) (err error) {
+		info, err = p.open(ctx, &wire.Open{Module: l.src.Module, Token: l.src.Token, Sessions: sessions})
+		return err
+	})
+	if err == nil {
+		err = l.try(p, c, r)
+	}
+	if err != nil {
+		return wire.Token{}, err
 	}
 	return info, nil
 }
 
-// configuredPIN reads the PIN, unless it is one that was refused.
-func (l *leg) configuredPIN(r *request) (pin []byte, version string, err error) {
-	pin, version, err = l.src.PIN()
+// within bounds a step of an opening.
+func (l *leg) within(limit time.Duration, step func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(l.t.ctx, limit)
+	defer cancel()
+	return hung(ctx, step(ctx))
+}
+
+// admit refuses a token in which no login may be tried.
+func (l *leg) admit(info wire.Token, r *request) error {
+	if other := l.t.cfg.Claims.take(l, info); other != "" {
+		return refusedf("it is the token of %s, too (serial number %q): a token is configured once", other, info.Serial)
+	}
+	switch {
+	case info.Flags&ckfUserPINLocked != 0:
+		return refusedf("%w: its PIN is locked after too many wrong ones: the security officer of the token must set it anew", ErrPIN)
+	case info.Flags&ckfUserPINInitialized == 0 && !l.src.Pad:
+		return refusedf("no user PIN has been set in the token")
+	case info.Flags&ckfUserPINFinalTry != 0 && (r == nil || !r.finalTry):
+		return refusedf("%w before, and one more wrong one locks it: make sure of the PIN, then %s", ErrPIN, l.advice(" --final-try"))
+	case l.src.Pad && r == nil:
+		return &halt{Locked, fmt.Errorf("somebody must come to its PIN pad: %s", l.unlockCommand())}
+	case l.src.Pad && info.Flags&ckfProtectedPath == 0:
+		return refusedf("the token does not ask for its PIN itself: configure where the PIN comes from")
+	}
+	return nil
+}
+
+// credential returns what to log in with. The caller wipes its PIN.
+func (l *leg) credential(r *request) (c *credential, err error) {
+	switch {
+	case l.src.Pad:
+		return &credential{Login: wire.Login{Pad: true}}, nil
+	case l.src.PIN != nil:
+		return l.configuredPIN(r)
+	}
+	c = &credential{known: r == nil}
+	c.PIN, err = l.typedPIN(r)
+	return c, err
+}
+
+// configuredPIN reads the PIN, unless it is one that is not to be tried.
+func (l *leg) configuredPIN(r *request) (*credential, error) {
+	pin, version, err := l.src.PIN()
 	if err == nil && len(pin) == 0 {
-		err = fmt.Errorf("it is empty")
+		err = errors.New("it is empty")
 	}
 	if err == nil && len(pin) > maxPIN {
 		err = fmt.Errorf("it is longer than %d bytes", maxPIN)
 	}
 	if err != nil {
 		clear(pin)
-		return nil, "", fmt.Errorf("reading the PIN: %w", err)
+		return nil, fmt.Errorf("reading the PIN: %w", err)
 	}
-	if r != nil && r.again {
-		return pin, version, nil
-	}
+	c := &credential{Login: wire.Login{PIN: pin}, version: version}
 	l.mu.Lock()
-	refused := l.refused == version
+	c.known = version == l.accepted
+	c.recorded = version == l.refused
 	l.mu.Unlock()
-	if !refused && l.t.cfg.Refused != nil {
-		refused, err = l.t.cfg.Refused.Refused(l.name, version)
-		if err != nil {
+	if !c.recorded && !c.known && l.t.cfg.Refused != nil {
+		if c.recorded, err = l.t.cfg.Refused.Refused(l.name, version); err != nil {
 			clear(pin)
-			return nil, "", refusedf("whether its PIN was refused before cannot be told: %w", err)
+			return nil, refusedf("whether its PIN was refused before cannot be told: %w", err)
 		}
 	}
-	if refused {
+	if c.recorded && (r == nil || !r.again) {
 		clear(pin)
-		return nil, "", refusedf("%w before and is not asked again, or it would lock: correct the PIN, or say %s --again", ErrPIN, l.unlockCommand())
+		return nil, refusedf("%w before, or did not say, and is not asked again, or it would lock: correct the PIN, or make sure of it and %s", ErrPIN, l.advice(" --again"))
 	}
-	return pin, version, nil
+	return c, nil
 }
 
 // typedPIN returns a copy of the PIN that operators type, or typed before.
@@ -120,43 +154,4 @@ func (l *leg) typedPIN(r *request) ([]byte, error) {
 		return nil, &halt{Locked, fmt.Errorf("it waits for its PIN: %s", l.unlockCommand())}
 	}
 	return typed.copy()
-}
-
-// refusedPIN remembers that the PIN was refused.
-func (l *leg) refusedPIN(version string, err error) error {
-	l.t.metrics.refused.Inc()
-	l.mu.Lock()
-	if version != "" {
-		l.refused = version
-	}
-	l.typed.wipe()
-	l.typed = nil
-	l.mu.Unlock()
-	err = fmt.Errorf("%w: %w", ErrPIN, err)
-	if version == "" {
-		return &halt{Locked, fmt.Errorf("%w: once it is known, say %s", err, l.unlockCommand())}
-	}
-	if l.t.cfg.Refused != nil {
-		if e := l.t.cfg.Refused.Put(l.name, version); e != nil {
-			l.log.Error("that the PIN was refused could not be recorded: a restart would try it again", "error", e)
-		}
-	}
-	return &halt{Refused, err}
-}
-
-// accept keeps the PIN that an operator typed, for when sessions are lost, and forgets
-// the refusal of one that an operator had tried once more.
-func (l *leg) accept(r *request) {
-	l.mu.Lock()
-	if r.pin != nil {
-		l.typed.wipe()
-		l.typed, r.pin = r.pin, nil
-	}
-	l.refused = ""
-	l.mu.Unlock()
-	if r.again && l.src.PIN != nil && l.t.cfg.Refused != nil {
-		if err := l.t.cfg.Refused.Drop(l.name); err != nil {
-			l.log.Error("forgetting that the PIN was refused", "error", err)
-		}
-	}
 }

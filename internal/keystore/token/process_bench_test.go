@@ -33,7 +33,7 @@ const benchChunk = 250
 func BenchmarkSign(b *testing.B) {
 	module, label, _ := pkitest.SoftHSM(b)
 	p := testProcess(b)
-	if _, err := p.open(b.Context(), openRequest(module, label, 1)); err != nil {
+	if _, err := openPIN(b.Context(), p, openRequest(module, label, 1)); err != nil {
 		b.Fatal(err)
 	}
 	if _, err := p.generate(b.Context(), wire.Generate{ID: []byte("k"), Label: []byte("k"), Algorithm: "P-256"}); err != nil {
@@ -44,7 +44,7 @@ func BenchmarkSign(b *testing.B) {
 		for _, callers := range []int{n, n + 2} {
 			b.Run(fmt.Sprintf("sessions=%d/callers=%d", n, callers), func(b *testing.B) {
 				bare := bareSign(b, module, label, n, digest[:])
-				if _, err := p.open(b.Context(), openRequest(module, label, n)); err != nil {
+				if _, err := openPIN(b.Context(), p, openRequest(module, label, n)); err != nil {
 					b.Fatal(err)
 				}
 				k, err := p.find(b.Context(), wire.Find{ID: []byte("k")})

@@ -15,11 +15,16 @@ import (
 	"mintmark/internal/keystore/token/wire"
 )
 
-// open finds the token, drops the sessions there are and opens new ones. The PIN is
-// wiped. C_Login is called once at most.
+// open finds the token, drops the sessions there are and opens new ones.
 func (p *process) open(ctx context.Context, o *wire.Open) (wire.Token, error) {
-	defer clear(o.PIN)
 	return p.askToken(ctx, o.Append)
+}
+
+// login logs in to the token that was opened. The PIN is wiped. C_Login is called once
+// at most.
+func (p *process) login(ctx context.Context, l *wire.Login) error {
+	defer clear(l.PIN)
+	return p.call(ctx, l.Append, wire.ParseOK)
 }
 
 // probe finds the token without logging in, for its flags.

@@ -54,7 +54,7 @@ func TestProcessFindsKeysOfOthers(t *testing.T) {
 	}
 	pkcs11Tool(t, module, label, "--keypairgen", "--key-type", "EC:prime256v1", "--id", "a4", "--label", "lost", "--usage-sign")
 	pkcs11Tool(t, module, label, "--delete-object", "--type", "pubkey", "--id", "a4")
-	if _, err := p.open(t.Context(), openRequest(module, label, 2)); err != nil {
+	if _, err := openPIN(t.Context(), p, openRequest(module, label, 2)); err != nil {
 		t.Fatal(err)
 	}
 	for i, k := range keys {

@@ -27,6 +27,8 @@ func (*process) open(context.Context, *wire.Open) (wire.Token, error) {
 	return wire.Token{}, errNoPKCS11
 }
 
+func (*process) login(context.Context, *wire.Login) error { return errNoPKCS11 }
+
 func (*process) probe(context.Context, string, wire.Selector) (wire.Token, error) {
 	return wire.Token{}, errNoPKCS11
 }

@@ -35,7 +35,7 @@ func TestProcessStandsBy(t *testing.T) {
 	if p := start(); p != next {
 		t.Fatal("the process that stands by is not taken")
 	}
-	if _, err := next.open(t.Context(), openRequest(module, label, 2)); err != nil {
+	if _, err := openPIN(t.Context(), next, openRequest(module, label, 2)); err != nil {
 		t.Fatal(err)
 	}
 	if err := signsWith(next, generated(t, next, "k", "P-256")); err != nil {

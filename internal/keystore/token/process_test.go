@@ -38,15 +38,23 @@ func testProcess(t testing.TB) *process {
 }
 
 func openRequest(module, label string, sessions int) *wire.Open {
-	return &wire.Open{Module: module, Token: wire.Selector{Label: label}, Sessions: sessions,
-		Login: wire.LoginPIN, PIN: []byte(pkitest.SoftHSMPIN)}
+	return &wire.Open{Module: module, Token: wire.Selector{Label: label}, Sessions: sessions}
+}
+
+// openPIN opens the token and logs in.
+func openPIN(ctx context.Context, p *process, o *wire.Open) (wire.Token, error) {
+	info, err := p.open(ctx, o)
+	if err == nil {
+		err = p.login(ctx, &wire.Login{PIN: []byte(pkitest.SoftHSMPIN)})
+	}
+	return info, err
 }
 
 // opened starts a child that has the token open.
 func opened(t testing.TB, module, label string, sessions int) *process {
 	t.Helper()
 	p := testProcess(t)
-	if _, err := p.open(t.Context(), openRequest(module, label, sessions)); err != nil {
+	if _, err := openPIN(t.Context(), p, openRequest(module, label, sessions)); err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -123,8 +131,7 @@ func TestProcess(t *testing.T) {
 	if err != nil || info.Label != label || info.Sessions != 0 || info.Slot == 0 || len(info.Serial) != 16 {
 		t.Fatalf("probing: %+v, %v", info, err)
 	}
-	by, err := p.open(t.Context(), &wire.Open{Module: module, Token: wire.Selector{Serial: info.Serial, Slot: &info.Slot}, Sessions: 3,
-		Login: wire.LoginPIN, PIN: []byte(pkitest.SoftHSMPIN)})
+	by, err := openPIN(t.Context(), p, &wire.Open{Module: module, Token: wire.Selector{Serial: info.Serial, Slot: &info.Slot}, Sessions: 3})
 	if err != nil || by.Sessions != 3 || by.Label != label || by.Manufacturer != "SoftHSM project" || by.Cryptoki != "2.40" ||
 		!strings.Contains(by.Library, "SoftHSM") {
 		t.Fatalf("opening: %+v, %v", by, err)
@@ -206,7 +213,7 @@ func TestProcessHandles(t *testing.T) {
 	p := opened(t, module, label, 2)
 	k := generated(t, p, "a", "P-256")
 	generated(t, p, "b", "P-256")
-	if _, err := p.open(t.Context(), openRequest(module, label, 2)); err != nil {
+	if _, err := openPIN(t.Context(), p, openRequest(module, label, 2)); err != nil {
 		t.Fatal(err)
 	}
 	b := found(t, p, wire.Find{ID: []byte("b")})
@@ -240,7 +247,7 @@ func TestProcessTokenAway(t *testing.T) {
 			t.Fatal("signed without a token")
 		}
 		for range 3 {
-			if _, err := p.open(t.Context(), openRequest(counted.Path, label, 2)); err == nil {
+			if _, err := openPIN(t.Context(), p, openRequest(counted.Path, label, 2)); err == nil {
 				t.Fatal("opened a token that is not there")
 			}
 		}
@@ -251,7 +258,7 @@ func TestProcessTokenAway(t *testing.T) {
 			t.Errorf("%d logins while the token was away", n-logins)
 		}
 		move(dir+"-away", dir)
-		if _, err := p.open(t.Context(), openRequest(counted.Path, label, 2)); err != nil {
+		if _, err := openPIN(t.Context(), p, openRequest(counted.Path, label, 2)); err != nil {
 			t.Fatal(err)
 		}
 		k = found(t, p, wire.Find{Public: k.Public})
@@ -268,7 +275,7 @@ func TestProcessTokenAway(t *testing.T) {
 			t.Fatal("signed without a token")
 		}
 		move(dir+"-away", dir)
-		if _, err := p.open(t.Context(), openRequest(counted.Path, label, 2)); err != nil {
+		if _, err := openPIN(t.Context(), p, openRequest(counted.Path, label, 2)); err != nil {
 			t.Fatal(err)
 		}
 		k = found(t, p, wire.Find{Public: k.Public})
@@ -310,7 +317,7 @@ func TestProcessWiped(t *testing.T) {
 				t.Errorf("signing without sessions: %v", err)
 			}
 		}
-		if _, err := p.open(t.Context(), openRequest(m.Path, label, 3)); err != nil {
+		if _, err := openPIN(t.Context(), p, openRequest(m.Path, label, 3)); err != nil {
 			t.Fatal(err)
 		}
 		k = found(t, p, wire.Find{Public: k.Public})
@@ -330,7 +337,7 @@ func TestProcessFewSessions(t *testing.T) {
 	m.Set(shim.MaxSessions, 3)
 	p := testProcess(t)
 	for range 2 {
-		info, err := p.open(t.Context(), openRequest(m.Path, label, 8))
+		info, err := openPIN(t.Context(), p, openRequest(m.Path, label, 8))
 		if err != nil || info.Sessions != 3 {
 			t.Fatalf("%d sessions: %v", info.Sessions, err)
 		}
@@ -342,7 +349,7 @@ func TestProcessFewSessions(t *testing.T) {
 		}
 	}
 	m.Set(shim.MaxSessions, 1)
-	if info, err := p.open(t.Context(), openRequest(m.Path, label, 8)); err != nil || info.Sessions != 1 {
+	if info, err := openPIN(t.Context(), p, openRequest(m.Path, label, 8)); err != nil || info.Sessions != 1 {
 		t.Fatalf("%d sessions: %v", info.Sessions, err)
 	}
 	_, err := p.generate(t.Context(), wire.Generate{ID: []byte("d"), Label: []byte("d"), Algorithm: "P-256"})

@@ -23,6 +23,7 @@ import (
 // pair is two modules whose tokens hold the same keys, as those of a cloned HSM do.
 type pair struct {
 	primary, spare *shim.Module
+	copied         string    // directory of the spare
 	signers        []*Signer // of a token that is closed
 }
 
@@ -47,6 +48,7 @@ func newPair(t *testing.T, keys int) *pair {
 	if out, err := exec.Command("cp", "-a", tokens, copied).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	p.copied = copied
 	text := strings.ReplaceAll(string(pkitest.ReadFile(t, conf)), tokens, copied)
 	if p.primary, err = shim.New(t.TempDir(), module, conf); err != nil {
 		t.Fatal(err)

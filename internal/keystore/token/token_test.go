@@ -95,6 +95,12 @@ func childOf(t testing.TB, l *leg) int {
 	return s.proc.cmd.Process.Pid
 }
 
+// gone reports whether a process has ended.
+func gone(pid int) bool {
+	_, err := os.Stat("/proc/" + strconv.Itoa(pid))
+	return err != nil
+}
+
 func TestSigns(t *testing.T) {
 	module, label, _ := pkitest.SoftHSM(t)
 	token := openToken(t, Config{Primary: softSource(module, label)})
@@ -161,6 +167,12 @@ func TestDestroy(t *testing.T) {
 	}
 	if err := signOnce(s); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a signer of a destroyed key: %v", err)
+	}
+	if err := s.Ready(); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a signer of a destroyed key is ready: %v", err)
+	}
+	if problems := token.Status().Legs[0].Problems; len(problems) != 0 {
+		t.Errorf("a destroyed key is in the status: %q", problems)
 	}
 	if err := token.Destroy(t.Context(), KeyName{Public: s.Public()}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("destroying it again: %v", err)
@@ -259,7 +271,7 @@ func TestCloseWhileSigning(t *testing.T) {
 		t.Error(err)
 	}
 	wg.Wait()
-	if _, err := os.Stat("/proc/" + strconv.Itoa(pid)); err == nil {
+	if !gone(pid) {
 		t.Error("the process is left")
 	}
 	eventually(t, "no goroutine of it is left", func() bool {

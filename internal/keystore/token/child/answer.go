@@ -36,6 +36,15 @@ func (t *thread) answer(s *server, out []byte, id uint32, op wire.Op, body []byt
 		}
 		s.grow(token.Sessions)
 		return token.Append(out, id)
+	case wire.OpLogin:
+		var r wire.Login
+		if err := r.Parse(body); err != nil {
+			return out, err
+		}
+		if err := s.library.login(&r); err != nil {
+			return out, err
+		}
+		return wire.AppendOK(out, id), nil
 	case wire.OpProbe:
 		var r wire.Probe
 		if err := r.Parse(body); err != nil {

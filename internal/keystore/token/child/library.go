@@ -27,7 +27,7 @@ type library struct {
 	initialized bool
 	slot        uint
 	hasSlot     bool
-	user        bool          // Open logged in
+	user        bool          // Login did
 	sessions    *pool         // nil: not open
 	worked      atomic.Bool   // something did since the last Open
 	suspect     atomic.Bool   // something failed so that the library must be initialized anew
@@ -59,13 +59,8 @@ func trouble(kind wire.Kind, format string, args ...any) error {
 	return &wire.Trouble{Kind: kind, Text: fmt.Sprintf(format, args...)}
 }
 
-// open does what wire.Open says. It calls C_Login once, but for a token that says that
-// it is logged in although every session of it was closed.
+// open does what wire.Open says.
 func (l *library) open(o *wire.Open) (wire.Token, error) {
-	if o.Login == wire.LoginPIN && len(o.PIN) == 0 {
-		// A null pointer would ask for a login at the token itself.
-		return wire.Token{}, trouble(wire.BadRequest, "the PIN is empty")
-	}
 	l.opening.Lock()
 	defer l.opening.Unlock()
 	if err := l.load(o.Module); err != nil {
@@ -77,12 +72,12 @@ func (l *library) open(o *wire.Open) (wire.Token, error) {
 	if err != nil {
 		return wire.Token{}, err
 	}
-	p, err := l.openSessions(o)
+	p, err := l.openSessions(o.Sessions)
 	if err != nil {
 		l.closeSessions()
 		return wire.Token{}, err
 	}
-	l.sessions, l.user = p, o.Login != wire.LoginNone
+	l.sessions, l.user = p, false
 	t.Sessions = p.size
 	return t, nil
 }

@@ -134,7 +134,7 @@ func (s *server) run(t *thread) {
 			os.Exit(1)
 		}
 		out, err = t.answer(s, out[:0], id, wire.Op(op), body)
-		if op == byte(wire.OpOpen) {
+		if op == byte(wire.OpLogin) {
 			clear(in[:n]) // the PIN
 		}
 		if err != nil {

@@ -28,12 +28,11 @@ type pool struct {
 	live int
 }
 
-// openSessions opens as many sessions as are asked for, or as the token has, and logs
-// in on the first.
-func (l *library) openSessions(o *wire.Open) (*pool, error) {
+// openSessions opens n sessions, or as many as the token has.
+func (l *library) openSessions(n int) (*pool, error) {
 	p := new(pool)
 	p.idle.L = &p.mu
-	for range o.Sessions {
+	for range n {
 		s, err := l.openSession(pkcs11.CKF_SERIAL_SESSION)
 		if err != nil {
 			if len(p.free) > 0 && hasCode(err, pkcs11.CKR_SESSION_COUNT) {
@@ -42,12 +41,6 @@ func (l *library) openSessions(o *wire.Open) (*pool, error) {
 			return nil, err
 		}
 		p.free = append(p.free, s)
-		if len(p.free) > 1 {
-			continue
-		}
-		if err := l.login(s, o); err != nil {
-			return nil, err
-		}
 	}
 	p.size = len(p.free)
 	p.live = p.size
@@ -62,15 +55,20 @@ func (l *library) openSession(flags uint) (*session, error) {
 	return &session{handle: h, keys: make(map[uint32]pkcs11.ObjectHandle)}, nil
 }
 
-// login logs the user in, for all sessions with the token. o.PIN is wiped.
-func (l *library) login(s *session, o *wire.Open) error {
-	defer clear(o.PIN)
-	var pin []byte
-	switch o.Login {
-	case wire.LoginNone:
-		return nil
-	case wire.LoginPIN:
-		pin = o.PIN
+// login does what wire.Login says. It calls C_Login once, but for a token that says that
+// it is logged in although every session of it was closed. The PIN is wiped. If it fails
+// the token is not open any more.
+func (l *library) login(r *wire.Login) error {
+	defer clear(r.PIN)
+	l.opening.Lock()
+	defer l.opening.Unlock()
+	if l.sessions == nil || len(l.sessions.free) == 0 {
+		return trouble(wire.NotOpen, "the token is not open")
+	}
+	s := l.sessions.free[0]
+	var pin []byte // a null pointer asks for a login at the token itself
+	if !r.Pad {
+		pin = r.PIN
 	}
 	code := l.functions.login(uint(s.handle), pin)
 	if code == pkcs11.CKR_USER_ALREADY_LOGGED_IN {
@@ -79,12 +77,14 @@ func (l *library) login(s *session, o *wire.Open) error {
 		l.ctx.Logout(s.handle) //nolint:errcheck
 		code = l.functions.login(uint(s.handle), pin)
 		if code == pkcs11.CKR_USER_ALREADY_LOGGED_IN {
-			return nil
+			code = pkcs11.CKR_OK
 		}
 	}
 	if code != pkcs11.CKR_OK {
+		l.forget()
 		return &wire.Error{Call: "C_Login", Code: code}
 	}
+	l.user = true
 	return nil
 }
 

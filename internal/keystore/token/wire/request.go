@@ -6,6 +6,7 @@ type Op byte
 // The requests.
 const (
 	OpOpen       Op = iota + 1 // Open; the reply is a Token
+	OpLogin                    // Login; nothing
 	OpProbe                    // Probe; a Token
 	OpFind                     // Find; a Key
 	OpSign                     // Sign; the signature
@@ -37,21 +38,15 @@ func begin(b []byte, id uint32, kind byte) encoder {
 
 // Append appends the request to b. It fails if a field is too long.
 func (o *Open) Append(b []byte, id uint32) ([]byte, error) {
-	// A buffer that grew would leave the PIN behind.
-	if n := HeaderSize + len(o.Module) + len(o.PIN) + 2*maxName + 64; cap(b)-len(b) < n {
-		b = append(make([]byte, 0, len(b)+n), b...)
-	}
 	e := begin(b, id, byte(OpOpen))
 	e.string(o.Module, maxPath)
 	e.selector(&o.Token)
-	e.bad = e.bad || o.Sessions < 1 || o.Sessions > MaxSessions || o.Login > LoginPad
+	e.bad = e.bad || o.Sessions < 1 || o.Sessions > MaxSessions
 	e.uint32(uint32(o.Sessions))
-	e.byte(byte(o.Login))
-	e.bytes(o.PIN, maxPIN)
 	return e.done()
 }
 
-// Parse reads the body of the request; PIN is a part of it.
+// Parse reads the body of the request.
 func (o *Open) Parse(body []byte) error {
 	d := decoder{b: body}
 	o.Module = d.string(maxPath)
@@ -59,9 +54,28 @@ func (o *Open) Parse(body []byte) error {
 	n := d.uint32()
 	d.bad = d.bad || n < 1 || n > MaxSessions
 	o.Sessions = int(n)
-	o.Login = Login(d.byte())
-	d.bad = d.bad || o.Login > LoginPad
-	o.PIN = d.bytes(maxPIN)
+	return d.done()
+}
+
+// Append appends the request to b. It fails if the PIN is too long, or not what Pad says.
+func (l *Login) Append(b []byte, id uint32) ([]byte, error) {
+	// A buffer that grew would leave the PIN behind.
+	if n := HeaderSize + len(l.PIN) + 8; cap(b)-len(b) < n {
+		b = append(make([]byte, 0, len(b)+n), b...)
+	}
+	e := begin(b, id, byte(OpLogin))
+	e.bool(l.Pad)
+	e.bytes(l.PIN, maxPIN)
+	e.bad = e.bad || l.Pad == (len(l.PIN) > 0)
+	return e.done()
+}
+
+// Parse reads the body of the request; PIN is a part of it.
+func (l *Login) Parse(body []byte) error {
+	d := decoder{b: body}
+	l.Pad = d.bool()
+	l.PIN = d.bytes(maxPIN)
+	d.bad = d.bad || l.Pad == (len(l.PIN) > 0)
 	return d.done()
 }
 

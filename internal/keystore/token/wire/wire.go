@@ -14,25 +14,22 @@ type Selector struct {
 	Slot          *uint
 }
 
-// Login says how a session with the token is authenticated.
-type Login byte
-
-// The ways to log in.
-const (
-	LoginNone Login = iota // reads what is public
-	LoginPIN               // with the PIN of the request
-	LoginPad               // at the token itself: PIN pad, card readers (CKF_PROTECTED_AUTHENTICATION_PATH)
-)
-
 // Open loads the module, if it is not loaded, finds the token, drops every session
-// there is and opens new ones. A process serves one token; Open may come any number
-// of times.
+// there is and opens new ones, which see what is public. A process serves one token;
+// Open may come any number of times.
 type Open struct {
 	Module   string // absolute path
 	Token    Selector
 	Sessions int // 1 to MaxSessions
-	Login    Login
-	PIN      []byte // wiped by the receiver, and by the sender after sending
+}
+
+// Login logs in to the token that was opened, for all of its sessions. It is a request
+// of its own so that whoever waits for it knows whether a PIN was given to the token.
+type Login struct {
+	// Pad: at the token itself, with its PIN pad or card readers
+	// (CKF_PROTECTED_AUTHENTICATION_PATH). There is no PIN then.
+	Pad bool
+	PIN []byte // wiped by the receiver, and by the sender after sending
 }
 
 // Probe finds the token of a module without opening a session.

@@ -68,7 +68,7 @@ func (f *refusal) Parse(b []byte) error {
 
 // empty returns a message of each kind.
 func empty() []message {
-	return []message{&Open{}, &Probe{}, &Find{}, &Sign{}, &Generate{}, new(handle),
+	return []message{&Open{}, &Login{}, &Probe{}, &Find{}, &Sign{}, &Generate{}, new(handle),
 		&Token{}, &Key{}, &signature{}, &attributes{}, &failure{}, &refusal{}}
 }
 
@@ -77,7 +77,8 @@ func full() []message {
 	slot := uint(1 << 40)
 	h := handle(7)
 	return []message{
-		&Open{Module: "/usr/lib/a.so", Token: Selector{Label: "l", Serial: "s", Slot: &slot}, Sessions: 32, Login: LoginPIN, PIN: []byte("1234")},
+		&Open{Module: "/usr/lib/a.so", Token: Selector{Label: "l", Serial: "s", Slot: &slot}, Sessions: 32},
+		&Login{PIN: []byte("1234")},
 		&Probe{Module: "/usr/lib/a.so", Token: Selector{Label: "l"}},
 		&Find{ID: []byte{1}, Label: []byte("label"), Public: []byte{0x30}},
 		&Sign{Handle: 1 << 31, Mechanism: RSA, Input: []byte{1, 2, 3}},
@@ -131,8 +132,8 @@ func TestTooLong(t *testing.T) {
 	many := make(attributes, 65)
 	sig := signature(long)
 	for _, m := range []message{
-		&Open{Module: string(long), Sessions: 1}, &Open{PIN: long, Sessions: 1}, &Open{}, &Open{Sessions: MaxSessions + 1},
-		&Open{Sessions: 1, Login: LoginPad + 1}, &Open{Sessions: 1, Token: Selector{Label: string(long)}}, &Open{Sessions: 1, Token: Selector{Serial: string(long)}},
+		&Open{Module: string(long), Sessions: 1}, &Open{}, &Open{Sessions: MaxSessions + 1},
+		&Login{PIN: long}, &Login{}, &Login{Pad: true, PIN: []byte("1")}, &Open{Sessions: 1, Token: Selector{Label: string(long)}}, &Open{Sessions: 1, Token: Selector{Serial: string(long)}},
 		&Probe{Module: string(long)}, &Find{ID: long}, &Find{Label: long}, &Find{Public: long}, &Sign{Input: long},
 		&Generate{ID: long}, &Generate{Label: long}, &Generate{Algorithm: string(long)},
 		&Token{Label: string(long)}, &Token{Sessions: -1}, &Key{ID: long}, &Key{Public: long}, &sig, &many,
@@ -145,31 +146,29 @@ func TestTooLong(t *testing.T) {
 
 // The PIN stands in one place only: the frame that is sent.
 func TestPINIsNotLeftBehind(t *testing.T) {
-	o := Open{Module: strings.Repeat("m", 1000), Sessions: 1, Login: LoginPIN, PIN: []byte("81549300")}
-	buffer := make([]byte, 0, 600) // too small for all of it, but not for the PIN
-	frame, err := o.Append(buffer, 1)
+	l := Login{PIN: []byte("81549300")}
+	buffer := make([]byte, 0, 12) // too small for all of it
+	frame, err := l.Append(buffer, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if bytes.Contains(buffer[:cap(buffer)], o.PIN) || !bytes.Contains(frame, o.PIN) || len(frame) > cap(frame) {
+	if bytes.ContainsAny(buffer[:cap(buffer)], "81549300") || !bytes.Contains(frame, l.PIN) || len(frame) > cap(frame) {
 		t.Error("the PIN is in a buffer that grew")
 	}
-	var parsed Open
+	var parsed Login
 	if err := parsed.Parse(frame[HeaderSize:]); err != nil {
 		t.Fatal(err)
 	}
 	clear(frame)
-	if bytes.Contains(parsed.PIN, o.PIN) {
+	if bytes.Contains(parsed.PIN, l.PIN) {
 		t.Error("the PIN was copied from the frame")
 	}
 
-	// A frame that is not sent because something is too long is wiped.
-	o.Module = strings.Repeat("m", maxPath)
-	o.Token.Label = strings.Repeat("l", maxName)
-	o.PIN = append(bytes.Repeat([]byte("81549300"), maxPIN/8), '1')
+	// A frame that is not sent because it is none is wiped.
+	l.Pad = true
 	buffer = make([]byte, 0, MaxFrame)
-	if _, err := o.Append(buffer, 1); err == nil || bytes.Contains(buffer[:cap(buffer)], []byte("81549300")) {
-		t.Error("the PIN of a request that was too long:", err)
+	if _, err := l.Append(buffer, 1); err == nil || bytes.Contains(buffer[:cap(buffer)], l.PIN) {
+		t.Error("the PIN of a request that is none:", err)
 	}
 }
 
