@@ -5,7 +5,7 @@ GO      ?= go
 FUZZ    ?= 10m
 STATICCHECK = $(GO) tool -modfile=tools/go.mod staticcheck
 
-.PHONY: build fips demo test interop check race fuzz faults scale bench lambda clean
+.PHONY: build fips demo test interop check tags race fuzz faults scale bench lambda clean
 
 build:
 	$(GO) build -trimpath -ldflags '-s -w' -o bin/mintmark ./cmd/mintmark
@@ -45,6 +45,12 @@ check:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
+
+# What only builds with a tag have. yubikey needs the headers of libpcsclite.
+tags:
+	@. scripts/need.sh; need gcc gcc libc6-dev; [ -f /usr/include/PCSC/winscard.h ] || install libpcsclite-dev pkg-config
+	$(GO) vet -tags cloudkms,yubikey ./internal/keystore ./cmd/mintmark
+	$(GO) test -count=1 -tags cloudkms,yubikey -run 'Google|YubiKey' ./internal/keystore
 
 race:
 	scripts/test-tools.sh

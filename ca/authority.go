@@ -26,7 +26,7 @@ type Config struct {
 	// Signer opens the key of Certificate. It is called when the key is first
 	// needed, and again after a signature failed, unless the signer has a method
 	// Ready() error: that one recovers itself, is kept, and is asked before
-	// anything is recorded. A method Distrust() is called after a signature that
+	// anything is recorded. A method Distrust([]byte) is called with a signature that
 	// does not verify. One call is made at a time. The signer it returns must be
 	// safe for concurrent use. Nil for an authority whose key is kept elsewhere:
 	// it can be read, not signed with.

@@ -1,9 +1,11 @@
 package ca
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"errors"
+	"io"
 	"math/big"
 	"sync/atomic"
 	"testing"
@@ -17,7 +19,9 @@ type supervised struct {
 	spy
 	ready      atomic.Pointer[error]
 	distrusted atomic.Int64
-	mends      atomic.Bool // Distrust ends the lies
+	last       atomic.Pointer[[]byte] // that it made
+	wrong      atomic.Pointer[[]byte] // that it was told of last
+	mends      atomic.Bool            // Distrust ends the lies
 }
 
 func (s *supervised) Ready() error {
@@ -27,8 +31,15 @@ func (s *supervised) Ready() error {
 	return nil
 }
 
-func (s *supervised) Distrust() {
+func (s *supervised) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	signature, err := s.spy.Sign(rand, digest, opts)
+	s.last.Store(&signature)
+	return signature, err
+}
+
+func (s *supervised) Distrust(signature []byte) {
 	s.distrusted.Add(1)
+	s.wrong.Store(&signature)
 	if s.mends.Load() {
 		s.lie.Store(false)
 	}
@@ -75,6 +86,9 @@ func TestRecoveringSigner(t *testing.T) {
 	key.lie.Store(true)
 	if err := a.TestSign(background); err == nil || key.distrusted.Load() != 1 || opened != 1 {
 		t.Errorf("a wrong signature: %v; distrusted %d times, opened %d times", err, key.distrusted.Load(), opened)
+	}
+	if wrong, made := key.wrong.Load(), key.last.Load(); wrong == nil || made == nil || !bytes.Equal(*wrong, *made) {
+		t.Errorf("it was told of another signature than the one that it made")
 	}
 	key.lie.Store(false)
 	if err := a.TestSign(background); err != nil || key.distrusted.Load() != 1 || opened != 1 {

@@ -16,8 +16,8 @@ type recovering interface {
 	Ready() error
 }
 
-// distrusted is a signer that wants to know that a signature of it was wrong.
-type distrusted interface{ Distrust() }
+// distrusted is a signer that wants to know which signature of it was wrong.
+type distrusted interface{ Distrust(signature []byte) }
 
 // Ready says without waiting why the key is known not to sign at the moment, or nil:
 // ErrNoSigner, or what an open signer says of itself. A key that was not opened yet,
@@ -119,7 +119,7 @@ func (a *Authority) verify(message, signature []byte) error {
 		wrong := &wrongSignatureError{authority: a.name, err: err}
 		if s := a.signer.Load(); s != nil {
 			if d, ok := (*s).(distrusted); ok {
-				d.Distrust()
+				d.Distrust(signature)
 				wrong.told = true
 			}
 			a.drop(s)

@@ -1,10 +1,12 @@
 package adminhttp_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -268,15 +270,40 @@ func TestAlone(t *testing.T) {
 	}
 }
 
+// TestAloneInTheLog: what one person did alone is logged once it is done, and not where
+// nothing was.
+func TestAloneInTheLog(t *testing.T) {
+	var log bytes.Buffer
+	w := open(t, func(c *adminhttp.Config) {
+		c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	})
+	spec := admin.AuthoritySpec{Name: "alone", Subject: admin.Name{CommonName: "Alone"}, ValiditySeconds: 86400, KeyURI: "softkms:path=alone.pem"}
+	if _, err := w.client.CreateAuthority(t.Context(), spec); err != nil || strings.Count(log.String(), "done without a second officer") != 1 {
+		t.Errorf("%v, logged %s", err, log.String())
+	}
+	log.Reset()
+	spec.Name = "again"
+	_, err := w.client.CreateAuthority(t.Context(), spec)
+	refused(t, err, http.StatusConflict, "key-exists")
+	if strings.Contains(log.String(), "second officer") {
+		t.Errorf("nothing was done, and logged %s", log.String())
+	}
+}
+
 // TestPIN keeps the PIN of a token out of what is on record for everyone.
 func TestPIN(t *testing.T) {
 	w := open(t, nil)
-	spec := admin.AuthoritySpec{Name: "x", Subject: admin.Name{CommonName: "x"}, ValiditySeconds: 86400, KeyURI: "pkcs11:token=a;object=b?pin-value=1234"}
-	_, err := w.client.CreateAuthority(t.Context(), spec)
-	refused(t, err, http.StatusBadRequest, "key-uri")
+	spec := admin.AuthoritySpec{Name: "x", Subject: admin.Name{CommonName: "x"}, ValiditySeconds: 86400}
 	text := string(pkitest.PEM("CERTIFICATE", elsewhere(t).Raw))
-	_, err = w.client.ImportAuthority(t.Context(), "x", admin.AuthorityImport{Certificates: text, KeyURI: spec.KeyURI})
-	refused(t, err, http.StatusBadRequest, "key-uri")
+	for _, spec.KeyURI = range []string{"pkcs11:token=a;object=b?pin-value=1234", "pkcs11:token=a,pin-value=1234", "azurekms:vault=a;client_secret=1234", "pkcs11:token=a?code=1234"} {
+		_, err := w.client.CreateAuthority(t.Context(), spec)
+		refused(t, err, http.StatusBadRequest, "key-uri")
+		_, err = w.client.ImportAuthority(t.Context(), "x", admin.AuthorityImport{Certificates: text, KeyURI: spec.KeyURI})
+		refused(t, err, http.StatusBadRequest, "key-uri")
+		if strings.Contains(err.Error(), "1234") {
+			t.Error(err)
+		}
+	}
 }
 
 // TestWordsOfConstraints words name constraints so that a value is not taken for

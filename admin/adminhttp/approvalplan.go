@@ -33,6 +33,28 @@ type run struct {
 	err      error
 }
 
+// aloneKey is the context key of the note of what one person does alone that takes two
+// where there are two. serve sets it, and logs what twoPersons notes in it.
+type aloneKey struct{}
+
+// alone is what is done without a second person; nothing if it is empty.
+type alone struct {
+	operation access.Operation
+	words     string
+}
+
+// logAlone says so once the operation has ended: of one that failed it is not known here
+// how far it went.
+func (h *handler) logAlone(a *alone, actor string, err error) {
+	switch {
+	case a.operation == "":
+	case err == nil:
+		h.Logger.Warn("done without a second officer: fewer than two have a key", "operation", a.operation, "words", a.words, "actor", actor)
+	default:
+		h.Logger.Info("tried without a second officer, and failed", "operation", a.operation, "words", a.words, "actor", actor, "error", err)
+	}
+}
+
 // twoPersons says whether an operation may go on that the table of package
 // access marks for two persons. It is called after the request was checked and
 // before anything is changed or any key opened, with a sentence that says what
@@ -64,7 +86,9 @@ func (h *handler) twoPersons(w http.ResponseWriter, r *http.Request, op access.O
 		return false, err
 	}
 	if !required {
-		h.Logger.Warn("done without a second officer: fewer than two have a key", "operation", op, "words", words, "actor", who.Name)
+		if note, ok := r.Context().Value(aloneKey{}).(*alone); ok {
+			*note = alone{op, words}
+		}
 		return true, nil
 	}
 	content, err := planOf(r, in)

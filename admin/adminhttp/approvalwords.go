@@ -96,11 +96,14 @@ func (h *handler) importWords(a *ca.Authority, keyURI string) string {
 		sha256.Sum256(certificate.Raw), key)
 }
 
-// noPIN refuses a key URI with a secret: what is proposed is on record for
-// everyone to read.
-func noPIN(uri string) error {
-	if keystore.HoldsSecret(uri) {
-		return fail(http.StatusBadRequest, "key-uri", "key_uri holds a PIN or another secret, and requests are on record: put it into a file and name that with pin-source")
+// checkKeyURI refuses a key URI that is not understood or has a secret in it: what is
+// proposed is on record for everyone to read.
+func checkKeyURI(uri string) error {
+	if uri == "" {
+		return nil
+	}
+	if err := keystore.CheckURI(uri); err != nil {
+		return fail(http.StatusBadRequest, "key-uri", "key_uri: %v", err)
 	}
 	return nil
 }

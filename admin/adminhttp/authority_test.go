@@ -105,7 +105,7 @@ func TestRefuseAuthority(t *testing.T) {
 		{"IP range", admin.AuthoritySpec{Name: "x", Subject: subject, ValiditySeconds: year, Permit: admin.Names{IP: []string{"10.0.0.1"}}}, 400, "authority-spec"},
 		{"unknown issuer", admin.AuthoritySpec{Name: "x", Subject: subject, ValiditySeconds: year, Issuer: "nobody"}, 404, "authority"},
 		{"outlives its issuer", admin.AuthoritySpec{Name: "x", Subject: subject, ValiditySeconds: 30 * year, Issuer: "root"}, 409, "issuer-lifetime"},
-		{"unknown key store", admin.AuthoritySpec{Name: "x", Subject: subject, ValiditySeconds: year, KeyURI: "vault:x"}, 500, "failed"},
+		{"unknown key store", admin.AuthoritySpec{Name: "x", Subject: subject, ValiditySeconds: year, KeyURI: "vault:x"}, 400, "key-uri"},
 		{"key of another", admin.AuthoritySpec{Name: "x", Subject: subject, ValiditySeconds: year, KeyURI: "softkms:path=keys/root.pem"}, 409, "key-exists"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -137,7 +137,7 @@ func (h *handler) importAuthority(w http.ResponseWriter, r *http.Request) error 
 	if err := h.vacant(name, true); err != nil {
 		return err
 	}
-	if err := noPIN(in.KeyURI); err != nil {
+	if err := checkKeyURI(in.KeyURI); err != nil {
 		return err
 	}
 	// What is wrong with the bundle is known without the key.

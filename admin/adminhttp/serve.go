@@ -50,7 +50,9 @@ func (h *handler) serve(op access.Operation, fn operation) http.Handler {
 			err = denied(principal, op)
 		default:
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody(r))
-			err = fn(answer, r.WithContext(context.WithValue(r.Context(), actorKey{}, principal)))
+			note := new(alone)
+			err = fn(answer, r.WithContext(context.WithValue(context.WithValue(r.Context(), actorKey{}, principal), aloneKey{}, note)))
+			h.logAlone(note, principal.Name, err)
 		}
 		if err != nil && answer.status == 0 {
 			writeError(answer, id, err)

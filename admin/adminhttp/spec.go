@@ -26,7 +26,7 @@ func (h *handler) authoritySpec(in admin.AuthoritySpec) (issuer.AuthoritySpec, e
 	bad := func(format string, args ...any) (issuer.AuthoritySpec, error) {
 		return issuer.AuthoritySpec{}, fail(http.StatusBadRequest, "authority-spec", format, args...)
 	}
-	if err := noPIN(in.KeyURI); err != nil {
+	if err := checkKeyURI(in.KeyURI); err != nil {
 		return issuer.AuthoritySpec{}, err
 	}
 	spec := issuer.AuthoritySpec{Key: ca.P256, KeyURI: in.KeyURI, Issuer: in.Issuer}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"mintmark/ca"
@@ -167,6 +168,8 @@ func inputsIn(dir string) (func(name string) ([]byte, error), func() error, erro
 	return func(name string) ([]byte, error) {
 		info, err := root.Stat(name)
 		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("%s is not beside the ceremony file: copy it there", name)
 		case err != nil:
 			return nil, err
 		case !info.Mode().IsRegular():

@@ -53,6 +53,7 @@ func TestDryRun(t *testing.T) {
 		indent(Groups(p.File.Hash())), "at least 2 of these", "alice, key " + r.vars["alice"], r.vars["line3.csr"],
 		"a new P-384 at softkms:path=keys/root.pem", `"CN=Mint Works Root 2,O=Mint Works"`, "2026-12-01T09:00:00Z to 2046-12-01T09:00:00Z",
 		"0a5b, 2026-11-30T00:00:00Z, keyCompromise", "destroy a key, for good", "this machine has a network (eth0): the ceremony will be refused on it", hexHash(r.old.Certificate().Raw),
+		"below it    0 more CA certificates at most", "number 4, whose revocations (1) are all here",
 	} {
 		if !strings.Contains(words, want) {
 			t.Errorf("the words lack %q:\n%s", want, words)
@@ -133,7 +134,7 @@ func TestPrepareRefuses(t *testing.T) {
 	r := newRoom(t)
 	cfg := r.config(t, nil)
 	for _, c := range []struct{ name, old, new, want string }{
-		{"input missing", "file: line3.csr", "file: line4.csr", "line4.csr"},
+		{"input missing", "file: line3.csr", "file: line4.csr", "line4.csr is not beside the ceremony file: copy it there"},
 		{"input changed", r.vars["line3.csr"], strings.Repeat("0f", 32), "the SHA-256 of the file is " + r.vars["line3.csr"]},
 		{"digest missing", ", sha256: " + r.vars["line3.csr"], "", "sha256 is missing: that of the file is " + r.vars["line3.csr"]},
 		{"officer's digest missing", ", sha256: " + r.vars["bob"], "", "that of the key is " + r.vars["bob"]},

@@ -73,17 +73,28 @@ func (p *Plan) carryOut(ctx context.Context, hash string, serial func() *big.Int
 	return r.record, nil
 }
 
+// Ready says what Run would refuse at this moment apart from the hash, so that nobody
+// types it in vain.
+func (p *Plan) Ready() error {
+	_, err := p.ready()
+	return err
+}
+
 // admit checks what must hold before anything happens.
 func (p *Plan) admit(hash string) ([]Present, error) {
 	if is := p.File.Hash(); typed(hash) != is {
 		return nil, errors.New("the hash that was typed is not the hash of the ceremony file")
 	}
+	return p.ready()
+}
+
+func (p *Plan) ready() ([]Present, error) {
 	if p.cfg.Keys == nil || p.cfg.NotFound == nil {
 		return nil, errors.New("a ceremony needs a key store, and its word for a key that is not there")
 	}
 	switch _, err := os.Lstat(p.cfg.Folder); {
 	case err == nil:
-		return nil, fmt.Errorf("%s exists: each ceremony leaves a folder of its own", p.cfg.Folder)
+		return nil, fmt.Errorf("%s exists: each ceremony leaves a folder of its own, so name another (--out)", p.cfg.Folder)
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
@@ -92,7 +103,7 @@ func (p *Plan) admit(hash string) ([]Present, error) {
 		return nil, err
 	}
 	if len(present) < p.File.Officers.Threshold {
-		return nil, fmt.Errorf("%d officers are present, and the ceremony needs %d", len(present), p.File.Officers.Threshold)
+		return nil, fmt.Errorf("%s present, and the ceremony needs %d", things(len(present), "officer"), p.File.Officers.Threshold)
 	}
 	if err := p.offline(); err != nil {
 		return nil, err

@@ -71,7 +71,7 @@ func verifySignatures(data, text []byte, present []Present, keys map[string]offi
 		return err
 	}
 	if len(all.Signatures) != len(present) {
-		return fmt.Errorf("it has %d signatures, and %d officers were present", len(all.Signatures), len(present))
+		return fmt.Errorf("it has %s, and %s signed", things(len(all.Signatures), "signature"), things(len(present), "officer"))
 	}
 	for i, s := range all.Signatures {
 		key, ok := keys[s.Name]

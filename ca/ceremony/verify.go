@@ -100,7 +100,7 @@ func (v *verifier) verify() {
 	v.report.good("ceremony %q; SHA-256 of the file %s", v.file.Name, v.file.Hash())
 	switch hash := typed(v.trust.Hash); hash {
 	case "":
-		v.report.good("no hash was given to compare with: what the file demands, %d officers among it, is what the folder says of itself", v.file.Officers.Threshold)
+		v.report.good("no hash was given to compare with: what the file demands, %s among it, is what the folder says of itself", things(v.file.Officers.Threshold, "officer"))
 	case v.file.Hash():
 		v.report.good("that is the hash that you gave")
 	default:
@@ -219,7 +219,7 @@ func (v *verifier) officers() {
 		if need > v.file.Officers.Threshold {
 			whose = "you demand"
 		}
-		v.report.bad("%d officers signed, and %s %d", trusted, whose, need)
+		v.report.bad("%s signed, and %s %d", things(trusted, "officer"), whose, need)
 	}
 	text := statement(v.file, v.said.Begun, present)
 	if !bytes.Equal(text, v.files[fileStatement]) {

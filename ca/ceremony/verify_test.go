@@ -77,8 +77,8 @@ func TestVerifyTrust(t *testing.T) {
 		want string
 	}{
 		{"nobody", map[string]crypto.PublicKey{}, "0 officers signed, and the ceremony needs 2"},
-		{"one", r.keysOf("alice"), "1 officers signed, and the ceremony needs 2"},
-		{"who was not there", r.keysOf("alice", "carol"), "1 officers signed, and the ceremony needs 2"},
+		{"one", r.keysOf("alice"), "1 officer signed, and the ceremony needs 2"},
+		{"who was not there", r.keysOf("alice", "carol"), "1 officer signed, and the ceremony needs 2"},
 		{"another key", map[string]crypto.PublicKey{"alice": r.officers["alice"].Public(), "bob": pkitest.NewKey(t).Public()}, "is not the one that you gave"},
 	} {
 		report, err := Verify(folder, Trust{Officers: c.keys})
@@ -113,11 +113,11 @@ func TestVerifyQuorum(t *testing.T) {
 		finding string // "" for none
 		words   string
 	}{
-		{"nothing is known", Trust{}, "", "1 officers among it, is what the folder says of itself"},
+		{"nothing is known", Trust{}, "", "1 officer among it, is what the folder says of itself"},
 		{"keys alone", Trust{Officers: keys}, "", "no hash was given"},
 		{"hash of the paper", Trust{Officers: keys, Hash: hexHash([]byte(agreed))}, "it is not the file that was signed off", ""},
-		{"threshold", Trust{Officers: keys, Threshold: 2}, "1 officers signed, and you demand 2", ""},
-		{"threshold alone", Trust{Threshold: 2}, "1 officers signed, and you demand 2", ""},
+		{"threshold", Trust{Officers: keys, Threshold: 2}, "1 officer signed, and you demand 2", ""},
+		{"threshold alone", Trust{Threshold: 2}, "1 officer signed, and you demand 2", ""},
 		{"its own hash", Trust{Officers: keys, Hash: strings.ToUpper(Groups(f.Hash())), Threshold: 1}, "", "that is the hash that you gave"},
 		{"not a hash", Trust{Hash: "x"}, "not x as you gave", ""},
 	} {
@@ -194,7 +194,7 @@ func TestForgers(t *testing.T) {
 		{"a step less", "has 6 steps, the file 7", func(t *Transcript, _ map[string][]byte) { t.Steps = t.Steps[:6] }},
 		{"another key destroyed", "names another key", func(t *Transcript, _ map[string][]byte) { t.Steps[6].Key.SHA256 = t.Steps[1].Key.SHA256 }},
 		{"a network", "which the file does not allow", func(t *Transcript, _ map[string][]byte) { t.Network.Interfaces = []string{"eth0"} }},
-		{"one officer only", "1 officers signed", func(t *Transcript, _ map[string][]byte) { t.Officers = t.Officers[:1] }},
+		{"one officer only", "1 officer signed", func(t *Transcript, _ map[string][]byte) { t.Officers = t.Officers[:1] }},
 		{"one officer for two", "named twice", func(t *Transcript, _ map[string][]byte) { t.Officers[1] = t.Officers[0] }},
 		{"an officer of nowhere", "is no officer of the file", func(t *Transcript, _ map[string][]byte) { t.Officers[1].Name = "mallory" }},
 		{"a lower threshold", "names another file", func(t *Transcript, _ map[string][]byte) { t.Threshold = 1 }},

@@ -136,7 +136,7 @@ func (p *Plan) stepWords(i int) string {
 		say("next update", "%s", timeText(l.NextUpdate))
 		if l.Previous != nil {
 			old := p.given.previous[s.Name]
-			say("previous", "number %s, whose %d entries are all here", old.Number, len(old.RevokedCertificateEntries))
+			say("previous", "number %s, whose revocations (%d) are all here", old.Number, len(old.RevokedCertificateEntries))
 		}
 		say("entries", "%d", len(l.Entries))
 		for _, e := range l.Entries {
@@ -169,7 +169,7 @@ func certificateWords(say func(name, format string, args ...any), c *x509.Certif
 	say("issuer", "%q", c.Issuer)
 	say("valid", "%s to %s", timeText(c.NotBefore), timeText(c.NotAfter))
 	if n, ok := pathLength(c); ok {
-		say("below it", "%d more CA certificates at most", n)
+		say("below it", "%s at most", things(n, "more CA certificate"))
 	} else {
 		say("below it", "any number of CA certificates")
 	}
@@ -227,6 +227,13 @@ func (d *Done) words() string {
 	}
 	fmt.Fprintf(&b, "  SHA-256 fingerprint\n%s\n", indent(Groups(d.SHA256)))
 	return b.String()
+}
+
+func things(n int, name string) string {
+	if n == 1 {
+		return "1 " + name
+	}
+	return fmt.Sprintf("%d %ss", n, name)
 }
 
 func list(names []string) string { return strings.Join(names, ", ") }

@@ -130,7 +130,7 @@ install.`,
 func newCACRL(a *app) *cobra.Command {
 	var publish bool
 	var out, file string
-	c := a.command("crl NAME [flags]", "Write the latest CRL of an authority in PEM, sign or import the next",
+	c := a.command("crl NAME [flags]", "Write the latest CRL of an authority, sign or import the next",
 		`Crl writes the latest certificate revocation list. With --publish the next one
 is signed first, with what has been revoked until now; the server does so by
 itself within a minute of a revocation.

@@ -13,7 +13,7 @@ import (
 )
 
 func newCeremony(a *app) *cobra.Command {
-	c := a.group("ceremony", "Hold key ceremonies on a machine without a network: check, run, verify",
+	c := a.group("ceremony", "Hold key ceremonies on a machine without a network",
 		`Ceremony does what the keys of a root are for: it makes a root, certifies an
 issuing CA, cross-certifies another root, signs a CRL, destroys a key. One file
 that was reviewed before says what is done; those present type its hash and

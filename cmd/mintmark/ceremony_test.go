@@ -175,6 +175,7 @@ func TestCeremonyRefused(t *testing.T) {
 	r := newCeremonyRoom(t)
 	text := strings.Replace(pin(t, example(t, "root"), r.dir), "network: none", "network: allowed", 1)
 	r.write(t, "root.yaml", text, 0o644)
+	r.write(t, "short", "seven77\n", 0o400)
 	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(text)))
 	alice, bob := "alice="+r.path("alice.key"), "bob="+r.path("bob.key")
 	good := []string{"--keys", r.path("keys"), "--out", r.path("out"), "--passphrase-file", r.path("passphrase"), "--hash", sum, "--officer", alice, "--officer", bob}
@@ -195,6 +196,9 @@ func TestCeremonyRefused(t *testing.T) {
 		{"another's key", []string{"--keys", r.path("keys"), "--out", r.path("out"), "--passphrase-file", r.path("passphrase"), "--hash", sum, "--officer", "alice=" + r.path("bob.key"), "--officer", bob}, "alice"},
 		{"a PIN for nothing", append(append([]string{}, good...), "--pin-file", "root="+r.path("passphrase")), "no token \"root\""},
 		{"a PIN without a token", append(append([]string{}, good...), "--pin-file", r.path("passphrase")), "not TOKEN=FILE"},
+		{"a folder that is there, before the hash is asked for", []string{"--keys", r.path("keys"), "--out", r.dir, "--passphrase-file", r.path("passphrase"), "--officer", alice, "--officer", bob}, "so name another (--out)"},
+		{"one officer, before the hash is asked for", []string{"--keys", r.path("keys"), "--out", r.path("out"), "--passphrase-file", r.path("passphrase"), "--officer", alice}, "1 officer present, and the ceremony needs 2"},
+		{"a short passphrase", append(append([]string{}, good...), "--passphrase-file", r.path("short")), "shorter than 8 characters: nothing was done"},
 		{"a passphrase that is not there", append(append([]string{}, good...), "--passphrase-file", r.path("none")), "none"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -29,7 +29,7 @@ type ceremonyKeys struct {
 func (k *ceremonyKeys) bind(c *cobra.Command) {
 	c.Flags().StringVar(&k.dir, "keys", "", "`folder` that relative paths of key files begin in")
 	c.Flags().StringVar(&k.passphrase, "passphrase-file", "", "`file` with the passphrase of the key files, mode 0400 (default: typed)")
-	c.Flags().StringArrayVar(&k.pins, "pin-file", nil, "`TOKEN=FILE` with the PIN of a token, mode 0400 (default: typed); may be repeated")
+	c.Flags().StringArrayVar(&k.pins, "pin-file", nil, "PIN of a token in a file, as `TOKEN=FILE`, mode 0400 (default: typed); may be repeated")
 }
 
 // open opens a key store for a ceremony: the tokens that its file names, and no other module.
@@ -49,19 +49,35 @@ func (k *ceremonyKeys) open(a *app, f *ceremony.File, inputs string) (*keystore.
 	case k.passphrase != "":
 		config.Passphrase = keystore.PassphraseFile(k.passphrase)
 		// What is wrong with it is to be known before anything is made.
-		passphrase, err := config.Passphrase()
-		if err != nil {
+		if err := k.tryPassphrase(config.Passphrase); err != nil {
 			return nil, err
 		}
-		clear(passphrase)
 		return keystore.Open(config)
 	case len(used) == 0:
-		k.ask = remembered(func() ([]byte, error) { return a.readHiddenTwice("Passphrase for the key files") })
+		k.ask = remembered(func() ([]byte, error) {
+			return a.readHiddenTwice(fmt.Sprintf("Passphrase for the key files, at least %d characters", minKeyPassphrase))
+		})
 	default:
 		k.ask = remembered(func() ([]byte, error) { return a.readHidden("Passphrase of the key files") })
 	}
 	config.Passphrase = k.ask
 	return keystore.Open(config)
+}
+
+// minKeyPassphrase is the length below which package keystore encrypts no new key file.
+const minKeyPassphrase = 8
+
+// tryPassphrase refuses a passphrase that a new key file cannot be encrypted with.
+func (k *ceremonyKeys) tryPassphrase(ask func() ([]byte, error)) error {
+	passphrase, err := ask()
+	if err != nil {
+		return err
+	}
+	defer clear(passphrase)
+	if made, _ := fileKeys(k.file); len(made) > 0 && len(passphrase) < minKeyPassphrase {
+		return fmt.Errorf("the passphrase of a new key file must not be shorter than %d characters: nothing was done", minKeyPassphrase)
+	}
+	return nil
 }
 
 // fileKeys are the URIs of the key files that a ceremony makes, and of those that are there before.
@@ -131,11 +147,9 @@ func pinOf(p ceremony.PIN, inputs string) keystore.PIN {
 // does not open ends the ceremony before it has begun.
 func (k *ceremonyKeys) unlock(ctx context.Context, a *app, store *keystore.Store) error {
 	if k.ask != nil {
-		passphrase, err := k.ask()
-		if err != nil {
+		if err := k.tryPassphrase(k.ask); err != nil {
 			return err
 		}
-		clear(passphrase)
 	}
 	_, used := fileKeys(k.file)
 	for _, uri := range used {

@@ -60,7 +60,7 @@ room with the folder.`,
 		})
 	c.ValidArgsFunction = nil // files
 	c.Flags().StringVar(&f.out, "out", "", "`folder` that the ceremony leaves; it must not exist")
-	c.Flags().StringArrayVar(&f.officers, "officer", nil, "`NAME=KEY` of an officer who is present: a file or a pkcs11: URI; may be repeated")
+	c.Flags().StringArrayVar(&f.officers, "officer", nil, "officer who is present, as `NAME=KEY`: KEY is a file or a pkcs11: URI; may be repeated")
 	c.Flags().StringVar(&f.hash, "hash", "", "SHA-256 of the file in `hex`, for scripts (default: typed)")
 	c.Flags().BoolVar(&f.dry, "dry-run", false, "only say what would be done, as check does")
 	f.keys.bind(c)
@@ -94,6 +94,9 @@ func (f *ceremonyFlags) run(ctx context.Context, a *app, name string) error {
 		return err
 	}
 	if _, err := fmt.Fprint(out, plan.Words()+"\n"); err != nil {
+		return err
+	}
+	if err := plan.Ready(); err != nil {
 		return err
 	}
 	hash := f.hash
@@ -254,8 +257,8 @@ journal, certificates, CRLs. It needs nothing but the folder, which can only
 agree with itself. What you know from elsewhere makes more of it: with --hash,
 from the paper, the file and the number of officers that it demands are those
 that were reviewed; with --officer only the people count whose public keys are
-given. Without the paper, --threshold says how many must have signed. Any finding
-is exit code 1.`,
+given. Without the paper, --threshold says how many must have signed. Any
+finding is exit code 1.`,
 		"  mintmark ceremony verify ./root-2026 --hash HEX --officer alice=alice.pub --officer bob=bob.pub\n  mintmark ceremony verify ./root-2026 --threshold 2 --officer alice=alice.pub --officer bob=bob.pub", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			trust, err := readTrust(c, officers, hash, threshold)
 			if err != nil {

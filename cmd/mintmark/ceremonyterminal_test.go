@@ -37,7 +37,7 @@ func TestCeremonyAtATerminal(t *testing.T) {
 	await(t, person, "type it again.\r\n")
 	await(t, person, "in any groups:\r\n")
 	types(ceremony.Groups(sum)) // two lines
-	await(t, person, "Passphrase for the key files: ")
+	await(t, person, "Passphrase for the key files, at least 8 characters: ")
 	if _, err := os.Stat(r.path("out")); !os.IsNotExist(err) {
 		t.Errorf("something was made before the last answer: %v", err)
 	}
@@ -54,6 +54,32 @@ func TestCeremonyAtATerminal(t *testing.T) {
 	report, err := ceremony.Verify(r.path("out"), ceremony.Trust{})
 	if err != nil || len(report.Findings) > 0 {
 		t.Errorf("left behind is %v, %v", report, err)
+	}
+}
+
+// TestCeremonyShortPassphrase: a passphrase that no key file can be encrypted with ends a ceremony
+// before it has begun.
+func TestCeremonyShortPassphrase(t *testing.T) {
+	r := newCeremonyRoom(t)
+	text := strings.Replace(pin(t, example(t, "root"), r.dir), "network: none", "network: allowed", 1)
+	r.write(t, "root.yaml", text, 0o644)
+	person, terminal := pty(t)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(t.Context(), []string{"ceremony", "run", r.path("root.yaml"), "--keys", r.path("keys"), "--out", r.path("out"), "--hash", fmt.Sprintf("%x", sha256.Sum256([]byte(text))),
+			"--officer", "alice=" + r.path("alice.key"), "--officer", "bob=" + r.path("bob.key")}, &app{in: terminal, out: terminal, err: terminal})
+	}()
+	for _, prompt := range []string{"8 characters: ", "(again): "} {
+		await(t, person, prompt)
+		if _, err := fmt.Fprintln(person, "seven77"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "shorter than 8 characters: nothing was done") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(r.path("out")); !os.IsNotExist(err) {
+		t.Errorf("the folder is there: %v", err)
 	}
 }
 

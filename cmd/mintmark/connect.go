@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -116,7 +117,17 @@ func (a *app) withClient(ctx context.Context, fn func(*admin.Client) error) erro
 	if err != nil {
 		return err
 	}
-	return errors.Join(fn(client), done())
+	return errors.Join(a.unlockable(fn(client)), done())
+}
+
+// unlockable adds to the advice to unlock a token what comes first where no server runs:
+// a PIN that is typed is kept in a server.
+func (a *app) unlockable(err error) error {
+	var refused *admin.Error
+	if !errors.As(err, &refused) || !strings.Contains(refused.Text, "mintmark hsm unlock") || a.serverRuns() {
+		return err
+	}
+	return fmt.Errorf("%w; no server runs on %s: start it first, and unlock the token there", err, a.dir)
 }
 
 // logger logs on standard error what is worth a person's attention.

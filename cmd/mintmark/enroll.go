@@ -13,7 +13,7 @@ import (
 )
 
 func newEnroll(a *app) *cobra.Command {
-	c := a.group("enroll", "Decide about requests that wait for a person: list, show, approve, reject",
+	c := a.group("enroll", "Decide about requests that wait for a person",
 		`Enroll works on the certification requests that a label, a webhook or the guard
 against second keys has put aside. The device asks again by itself, and gets
 its certificate when it is approved. docs/operations.md has the whole story.`,

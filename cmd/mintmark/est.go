@@ -164,9 +164,10 @@ func (f *estFlags) trust(anchors ...*x509.Certificate) {
 
 // repeat makes a request again as long as the server asks for it and time is
 // left: a 202 waits for an approval (RFC 7030, Section 4.2.3), a 503 for better
-// times.
+// times. Each cause is said when it begins, not each time.
 func (a *app) repeat(ctx context.Context, wait time.Duration, request func() error) error {
 	deadline := time.Now().Add(wait)
+	said := ""
 	for {
 		err := request()
 		var pending *est.PendingError
@@ -185,10 +186,15 @@ func (a *app) repeat(ctx context.Context, wait time.Duration, request func() err
 			return fmt.Errorf("%w: a person must approve this at the server (mintmark enroll list there); run the same command again, or add --wait 30m", err)
 		case late:
 			return fmt.Errorf("%w: the server wants it repeated after %v, which is beyond --wait", err, delay)
-		case pending != nil:
-			a.say("the request waits for a person's approval at the server: repeating it in %v", delay)
 		default:
-			a.say("%v: repeating it in %v", err, delay)
+			cause := err.Error()
+			if pending != nil {
+				cause = "the request waits for a person's approval at the server"
+			}
+			if cause != said {
+				a.say("%s: repeating it in %v", cause, delay)
+				said = cause
+			}
 		}
 		select {
 		case <-time.After(delay):

@@ -81,6 +81,28 @@ func TestPendingWords(t *testing.T) {
 	})
 }
 
+// TestRepeatedWords: a cause is said again only after another one.
+func TestRepeatedWords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said strings.Builder
+		a := &app{err: &said}
+		calls := 0
+		a.repeat(t.Context(), 10*time.Minute, func() error {
+			calls++
+			switch {
+			case calls == 100:
+				return &est.StatusError{Code: 503, Text: "locked", RetryAfter: 2 * time.Second}
+			case calls == 200:
+				return nil
+			}
+			return &est.StatusError{Code: 503, Text: "absent", RetryAfter: time.Second}
+		})
+		if n := strings.Count(said.String(), "\n"); calls != 200 || n != 3 || strings.Count(said.String(), "locked") != 1 {
+			t.Errorf("%d calls and %d lines:\n%s", calls, n, said.String())
+		}
+	})
+}
+
 func TestRepeat(t *testing.T) {
 	again := &est.PendingError{RetryAfter: 10 * time.Second}
 	busy := &est.StatusError{Code: 503, RetryAfter: 20 * time.Second}

@@ -33,7 +33,7 @@ Without a running server it shows what is configured.`,
 				if a.json {
 					return a.printJSON(list)
 				}
-				if err := a.printTokens(list); err != nil {
+				if err := a.printTokens(list, runs); err != nil {
 					return err
 				}
 				switch {
@@ -47,23 +47,38 @@ Without a running server it shows what is configured.`,
 		})
 }
 
-func (a *app) printTokens(list []admin.HSMToken) error {
-	t := newTable(a.out, "NAME", "LEG", "STATE", "SINCE", "SESSIONS", "REOPENED", "TOKEN", "DETAIL")
+// printTokens shows the tokens, and below them what there is to say of each. Where no
+// server runs, nobody has asked them anything.
+func (a *app) printTokens(list []admin.HSMToken, runs bool) error {
+	t := newTable(a.out, "NAME", "LEG", "STATE", "SINCE", "SESSIONS", "REOPENED", "TOKEN")
+	var details []string
 	for _, token := range list {
 		for _, leg := range token.Legs {
 			name := "primary"
 			if leg.Spare {
 				name = "spare"
 			}
-			detail := strings.Join(append(slices.DeleteFunc([]string{partsWords(leg), leg.Detail}, func(s string) bool { return s == "" }), leg.Problems...), "; ")
-			found := leg.Label
-			if leg.Serial != "" {
-				found += " " + leg.Serial
+			for _, text := range append([]string{partsWords(leg), leg.Detail}, leg.Problems...) {
+				if text != "" {
+					details = append(details, fmt.Sprintf("%s %s: %s", token.Name, name, printable(text)))
+				}
 			}
-			t.row(token.Name, name, leg.State, dateOf(leg.Since), fmt.Sprint(leg.Sessions), reopenWords(leg.Reopens), found, detail)
+			if !runs {
+				t.row(token.Name, name, "not asked", "", "", "", "")
+				continue
+			}
+			t.row(token.Name, name, leg.State, dateOf(leg.Since), fmt.Sprint(leg.Sessions), reopenWords(leg.Reopens), strings.TrimSpace(leg.Label+" "+leg.Serial))
 		}
 	}
-	return t.flush()
+	if err := t.flush(); err != nil {
+		return err
+	}
+	for _, text := range details {
+		if _, err := fmt.Fprintln(a.out, text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // partsWords says how many parts of a PIN are there, while people type it.

@@ -44,8 +44,8 @@ typed without echo, or one line of standard input, or in a file.`,
 				return usagef("%w", err)
 			}
 			switch {
-			case sessions < 1 || sessions > wire.MaxSessions:
-				return usagef("--sessions %d is not between 1 and %d", sessions, wire.MaxSessions)
+			case sessions < 1 || sessions > config.MaxSessions:
+				return usagef("--sessions %d is not between 1 and %d", sessions, config.MaxSessions)
 			case !(seconds >= 0 && seconds <= 600):
 				return usagef("--seconds %v is not between 0 and 600", seconds)
 			case makeKey && (len(cfg.ID) > 0 || len(cfg.Label) > 0):
@@ -101,14 +101,16 @@ typed without echo, or one line of standard input, or in a file.`,
 func checkURI(uri string) (c tokencheck.Config, source string, err error) {
 	scheme, rest, _ := strings.Cut(uri, ":")
 	path, query, _ := strings.Cut(rest, "?")
-	var id, object string
-	taken := map[string]*string{"id": &id, "object": &object}
-	path, err = takeOut(path, ";", taken)
+	var id, object, pin string
+	path, err = takeOut(path, ";", map[string]*string{"id": &id, "object": &object, "pin-value": &pin})
 	if err == nil {
-		query, err = takeOut(query, "&", map[string]*string{"pin-source": &source})
+		query, err = takeOut(query, "&", map[string]*string{"pin-source": &source, "pin-value": &pin})
 	}
 	if err != nil {
 		return c, "", err
+	}
+	if pin != "" {
+		return c, "", errors.New("the URI holds pin-value: a PIN in a URI ends in logs and process lists; name its file with --pin-file or ?pin-source=")
 	}
 	place, err := config.ParseTokenURI(scheme + ":" + path + "?" + query)
 	if err != nil {

@@ -17,7 +17,7 @@ func newHSMUnlock(a *app) *cobra.Command {
 token refused the one it had. The PIN is typed without echo, or is one line of
 standard input, or stands in a file; it goes to the server over its socket, or
 over TLS, and is kept nowhere else. Where the token wants a quorum, each person
-runs this and types a part, in any order that the ceremony has fixed; a token
+runs this and types a part, in the order in which the PIN was split; a token
 with a PIN pad or card readers of its own asks there.
 
 A PIN that was refused is not tried again by itself, because tokens lock after

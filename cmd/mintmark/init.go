@@ -18,7 +18,7 @@ func newInit(a *app) *cobra.Command {
 	var o server.InitOptions
 	var key string
 	var officers []string
-	c := a.command("init [flags]", "Make a new state directory: configuration, CA hierarchy, first credential",
+	c := a.command("init [flags]", "Make a new state directory with a CA hierarchy",
 		`Init writes mintmark.yaml, makes a root CA and an issuing CA under it, signs
 their first CRLs, and makes a credential with which devices can enroll. It
 refuses a directory that holds anything. With --bare it leaves the CAs to

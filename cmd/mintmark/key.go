@@ -16,6 +16,7 @@ import (
 	"mintmark/admin"
 	"mintmark/internal/config"
 	"mintmark/internal/keystore"
+	"mintmark/internal/server"
 )
 
 func newKeys(a *app) *cobra.Command {
@@ -64,10 +65,16 @@ func (f *backupFlags) bind(c *cobra.Command) {
 	c.Flags().StringVar(&f.passphrase, "passphrase-file", "", "`file` with the passphrase of the backup, mode 0400 (default: typed)")
 }
 
+// What asks for the passphrase of a backup, and for one that is made up.
+const (
+	backupPrompt    = "passphrase of the backup"
+	newBackupPrompt = backupPrompt + ", at least 12 characters"
+)
+
 // read returns the passphrase of the backup, which the caller wipes.
-func (f *backupFlags) read(typed func(string) ([]byte, error)) ([]byte, error) {
+func (f *backupFlags) read(typed func(string) ([]byte, error), prompt string) ([]byte, error) {
 	if f.passphrase == "" {
-		return typed("passphrase of the backup")
+		return typed(prompt)
 	}
 	return keystore.PassphraseFile(f.passphrase)()
 }
@@ -81,9 +88,19 @@ func (a *app) localFiles(c *cobra.Command) error {
 	return nil
 }
 
+// keySettings loads the configuration of the state directory, which may want a mode that
+// this process is not in.
+func (a *app) keySettings() (*config.Config, error) {
+	c, err := config.Load(a.dir)
+	if err != nil {
+		return nil, err
+	}
+	return c, server.CheckFIPS(c)
+}
+
 // keyFiles opens the key store of the state directory.
 func (a *app) keyFiles() (*keystore.Store, *config.Config, error) {
-	c, err := config.Load(a.dir)
+	c, err := a.keySettings()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -119,8 +136,16 @@ type keyOwner struct {
 	spki [32]byte // zero while it waits for its certificate
 }
 
-// keyOwners asks the ledger for them.
+// keyOwners asks the ledger for them. It makes none where there is none: an empty one
+// would be in the way of the one that is rebuilt.
 func (a *app) keyOwners(ctx context.Context) (owners []keyOwner, err error) {
+	settings, err := a.keySettings()
+	if err != nil {
+		return nil, err
+	}
+	if !a.serverRuns() && !server.LedgerExists(settings) {
+		return nil, fmt.Errorf("%s has no ledger: make it first (mintmark audit rebuild --dir %s --to %s/ledger.db)", a.dir, a.dir, a.dir)
+	}
 	err = a.withClient(ctx, func(client *admin.Client) error {
 		list, err := client.Authorities(ctx)
 		if err != nil {

@@ -28,6 +28,9 @@ on this host. docs/backup.md says what else a backup needs.`,
 			if err := a.localFiles(c); err != nil {
 				return err
 			}
+			if exists(out) {
+				return fmt.Errorf("%s exists: name a file that does not", out)
+			}
 			store, _, err := a.keyFiles()
 			if err != nil {
 				return err
@@ -37,7 +40,7 @@ on this host. docs/backup.md says what else a backup needs.`,
 			if err != nil {
 				return err
 			}
-			passphrase, err := f.read(a.readHiddenTwice)
+			passphrase, err := f.read(a.readHiddenTwice, newBackupPrompt)
 			if err != nil {
 				return err
 			}
@@ -77,12 +80,18 @@ backup lacks a key file of one.`,
 			if err := a.localFiles(c); err != nil {
 				return err
 			}
+			known := c.Flags().Changed("dir")
+			if known {
+				if _, err := a.keySettings(); err != nil {
+					return err
+				}
+			}
 			backup, err := f.open(c, a, args[0])
 			if err != nil {
 				return err
 			}
 			var owners []keyOwner
-			if c.Flags().Changed("dir") {
+			if known {
 				if owners, err = a.keyOwners(c.Context()); err != nil {
 					return err
 				}
@@ -107,7 +116,7 @@ func (f *backupFlags) open(c *cobra.Command, a *app, file string) (*keystore.Bac
 	if err != nil {
 		return nil, err
 	}
-	passphrase, err := f.read(a.readHidden)
+	passphrase, err := f.read(a.readHidden, backupPrompt)
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,7 @@ more than MINTMARK_SERVER.`, `  mintmark init --dir ./factory --organization "Ex
   mintmark cert list --dir ./factory --state valid`)
 	root.SilenceErrors = true
 	root.SilenceUsage = true
+	root.SetUsageFunc(usage)
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -72,5 +73,8 @@ func (c *Config) check() error {
 	c.checkAccess(bad)
 	c.checkAudit(bad)
 	c.checkTokens(bad)
+	if d := c.Keys.TPM.Device; d != "" && (!filepath.IsAbs(d) || filepath.Clean(d) != d) {
+		bad("keys.tpm.device", "%q is no absolute path without . and ..", d)
+	}
 	return errors.Join(errs...)
 }

@@ -19,7 +19,8 @@ var (
 
 const (
 	maxTokens   = 16
-	maxSessions = 256
+	// MaxSessions is how many signatures a token may be asked to make at a time.
+	MaxSessions = 256
 	// maxParts bounds the people who type a part of a PIN: as many as a card set has.
 	maxParts    = 16
 	minAttempt  = 50 * time.Millisecond
@@ -87,8 +88,8 @@ func (c *Config) checkTokens(bad func(field, format string, args ...any)) {
 }
 
 func (t Token) checkTimes(bad report) {
-	if t.Sessions < 0 || t.Sessions > maxSessions {
-		bad(".sessions", "%d is not between 1 and %d: leave it out for the default", t.Sessions, maxSessions)
+	if t.Sessions < 0 || t.Sessions > MaxSessions {
+		bad(".sessions", "%d is not between 1 and %d: leave it out for the default", t.Sessions, MaxSessions)
 	}
 	attempt, deadline := t.Attempt, t.Deadline
 	if attempt == 0 {

@@ -163,6 +163,14 @@ type Keys struct {
 	PassphraseFile string `yaml:"passphrase_file"`
 	// Tokens are the PKCS#11 tokens that keys may be in; no other module is loaded.
 	Tokens []Token `yaml:"tokens"`
+	// TPM is the one TPM that keys may be in.
+	TPM TPM `yaml:"tpm"`
+}
+
+// TPM says where a TPM 2.0 is.
+type TPM struct {
+	// Device is a device, or the socket of an emulator; /dev/tpmrm0 if left out.
+	Device string `yaml:"device"`
 }
 
 // CRL is the schedule of the certificate revocation lists.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"fmt"
 	"net/url"
 	"strings"
@@ -164,4 +165,22 @@ func FuzzParseTokenURI(f *testing.F) {
 			t.Errorf("%q: %+v; %q: %+v, %v", s, p, written, again, err)
 		}
 	})
+}
+
+func TestTPMDevice(t *testing.T) {
+	with := func(device string) ([]byte, string) {
+		return bytes.Replace(tokens(goodToken), []byte("keys:\n  tokens"), []byte("keys:\n  tpm: {device: "+device+"}\n  tokens"), 1), device
+	}
+	for _, good := range []string{"/dev/tpmrm1", "/run/swtpm/socket"} {
+		text, device := with(good)
+		if c, err := Parse(text); err != nil || c.Keys.TPM.Device != device {
+			t.Errorf("%s: %v", device, err)
+		}
+	}
+	for _, bad := range []string{"tpmrm0", "/dev/../tmp/x", "/dev/"} {
+		text, device := with(bad)
+		if _, err := Parse(text); err == nil || !strings.Contains(err.Error(), "keys.tpm.device") {
+			t.Errorf("%s: %v", device, err)
+		}
+	}
 }

@@ -24,28 +24,34 @@ var (
 	awsAlias = regexp.MustCompile(`^[A-Za-z0-9/_-]{1,249}$`)
 	// awsKeyID is a key's id, its ARN, an alias or its ARN, as in the parameter KeyId.
 	awsKeyID = regexp.MustCompile(`^(arn:[a-z0-9-]+:kms:[a-z0-9-]+:[0-9]{12}:)?((key/)?[A-Za-z0-9-]{1,64}|alias/[A-Za-z0-9/_-]{1,249})$`)
+	// awsRegionName becomes a part of a host name, to which requests are sent.
+	awsRegionName = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 )
 
 // awsKey is a key in AWS KMS.
 type awsKey struct {
-	name, id                 string // of a key to be made; of one that is there
-	region, profile, account string // account is a file of credentials
+	name, id string // of a key to be made; of one that is there
+	region   string
 }
 
-// awsKeyOf reads awskms:key-id=...;region=...;profile=...;credentials-file=..., and
-// name= in place of key-id= for a key to be made.
+// awsKeyOf reads awskms:key-id=...;region=..., and name= in place of key-id= for a key to be
+// made. The credentials are never the URI's to say, which may come from others: a file of them
+// can name a command to be run (credential_process).
 func awsKeyOf(u *keyURI, creating bool) (external, error) {
 	which, example := "key-id", "awskms:key-id=arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 	if creating {
 		which, example = "name", "awskms:name=factory-issuing;region=eu-central-1"
 	}
-	a, err := u.attributes("", which, "region", "profile", "credentials-file")
+	a, err := u.attributes("", which, "region")
 	if err != nil {
 		return nil, err
 	}
-	k := &awsKey{name: a["name"], id: a["key-id"], region: a["region"], profile: a["profile"], account: a["credentials-file"]}
+	k := &awsKey{name: a["name"], id: a["key-id"], region: a["region"]}
 	if creating && (!awsAlias.MatchString(k.name) || strings.HasPrefix(k.name, "aws/")) || !creating && !awsKeyID.MatchString(k.id) {
 		return nil, fmt.Errorf("the URI names no key: write %s", example)
+	}
+	if k.region != "" && !awsRegionName.MatchString(k.region) {
+		return nil, fmt.Errorf("%q is no AWS region", short(k.region))
 	}
 	if parts := strings.Split(k.id, ":"); k.region == "" && len(parts) == 6 {
 		k.region = parts[3]
@@ -71,12 +77,6 @@ func (k *awsKey) client(ctx context.Context) (*kms.Client, error) {
 	var options []func(*config.LoadOptions) error
 	if k.region != "" {
 		options = append(options, config.WithRegion(k.region))
-	}
-	if k.profile != "" {
-		options = append(options, config.WithSharedConfigProfile(k.profile))
-	}
-	if k.account != "" {
-		options = append(options, config.WithSharedCredentialsFiles([]string{k.account}))
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
@@ -128,7 +128,7 @@ func (k *awsKey) create(ctx context.Context, alg string) (string, error) {
 		}
 		return "", err
 	}
-	return kmsURI(schemeAWS, map[string]string{"key-id": id, "region": k.region, "profile": k.profile, "credentials-file": k.account}, nil), nil
+	return kmsURI(schemeAWS, map[string]string{"key-id": id, "region": k.region}, nil), nil
 }
 
 // open finds the key behind an alias once: an alias may lead to another one tomorrow.

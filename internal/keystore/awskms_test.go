@@ -145,13 +145,16 @@ func TestAWSKMSFaults(t *testing.T) {
 	id, secret := os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY")
 	os.Unsetenv("AWS_ACCESS_KEY_ID")
 	file := pkitest.WriteFile(t, "credentials", []byte("[default]\naws_access_key_id = "+id+"\naws_secret_access_key = "+secret+"\n"))
-	uri, signer, err := s.Create(background, "awskms:name=issuing;region="+awsRegion+";credentials-file="+file, "P-256")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file)
+	uri, signer, err := s.Create(background, "awskms:name=issuing;region="+awsRegion, "P-256")
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file+".none")
 	if _, err := s.Signer(background, "awskms:key-id=alias/issuing;region="+awsRegion, nil); err == nil || strings.Contains(err.Error(), secret) {
 		t.Errorf("without credentials: %v", err)
 	}
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file)
 	faulty := func(f func(string) (string, string)) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
@@ -202,5 +205,34 @@ func TestAWSKMSFaults(t *testing.T) {
 	}
 	if _, _, err := s.Create(background, "awskms:name=x;region="+awsRegion, "Ed25519"); err == nil || !strings.Contains(err.Error(), "unknown key algorithm") {
 		t.Errorf("an unknown kind of key: %v", err)
+	}
+}
+
+// A key URI comes to a server over the API, and what the files are told that it names is the
+// SDK's to read: credential_process is a command.
+func TestAWSKMSRunsNothing(t *testing.T) {
+	newAWSDouble(t)
+	flag := filepath.Join(t.TempDir(), "flag")
+	file := pkitest.WriteFile(t, "credentials", []byte("[default]\ncredential_process = /usr/bin/touch "+flag+"\n[x]\ncredential_process = /usr/bin/touch "+flag+"\n"))
+	s := open(t, Config{})
+	for _, tt := range []struct{ key, more, want string }{
+		{"key-id", "credentials-file=" + file, "credentials-file"},
+		{"key-id", "profile=x", "profile"},
+		{"name", "credentials-file=" + file, "credentials-file"},
+		{"name", "region=eu-central-1?credentials-file=" + file, "credentials-file"},
+	} {
+		uri := "awskms:" + tt.key + "=x;region=" + awsRegion + ";" + tt.more
+		var err error
+		if tt.key == "name" {
+			_, _, err = s.Create(background, uri, "P-256")
+		} else {
+			_, err = s.Signer(background, uri, nil)
+		}
+		if err == nil || !strings.Contains(err.Error(), tt.want) || errors.As(err, new(*UnavailableError)) {
+			t.Errorf("%s: %v, want %q", uri, err, tt.want)
+		}
+	}
+	if _, err := os.Stat(flag); !os.IsNotExist(err) {
+		t.Errorf("a URI ran a command: %v", err)
 	}
 }

@@ -98,7 +98,7 @@ func (b *bounded) Ready() error {
 }
 
 // Distrust says that a signature did not verify: the key rests.
-func (b *bounded) Distrust() {
+func (b *bounded) Distrust([]byte) {
 	b.failed(errors.New("it made a signature that does not verify"), restAfter)
 }
 

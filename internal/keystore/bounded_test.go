@@ -162,7 +162,7 @@ func TestBoundedDistrust(t *testing.T) {
 		if err := testSign(b); err == nil {
 			t.Error("a wrong signature passed")
 		}
-		b.Distrust()
+		b.Distrust(nil)
 		if err := b.Ready(); err == nil || !strings.Contains(err.Error(), "does not verify") {
 			t.Errorf("ready: %v", err)
 		}
@@ -245,4 +245,27 @@ func TestCheckDigest(t *testing.T) {
 	if _, err := b.Sign(nil, digest[:20], crypto.SHA1); err == nil || s.calls.Load() != 0 {
 		t.Errorf("the backend was asked %d times, %v", s.calls.Load(), err)
 	}
+}
+
+// A call that hangs counts, although whoever asked for it did not wait for its end.
+func TestGateCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate(1)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		if _, err := do(ctx, g, signWithin, func(context.Context) (int, error) { time.Sleep(time.Minute); return 0, nil }); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled: %v", err)
+		}
+		if g.stuck() {
+			t.Error("stuck before it is late")
+		}
+		time.Sleep(signWithin)
+		if !g.stuck() {
+			t.Error("a call that hangs is not seen")
+		}
+		time.Sleep(time.Minute)
+		if g.stuck() {
+			t.Error("stuck after the call has returned")
+		}
+	})
 }

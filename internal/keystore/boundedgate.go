@@ -20,7 +20,7 @@ type gate struct {
 	places chan struct{}
 
 	mu   sync.Mutex
-	late int // of the calls under way, those whose deadline has passed
+	late int // of the calls under way, those that have taken longer than they may
 }
 
 func newGate(places int) *gate { return &gate{places: make(chan struct{}, places)} }
@@ -39,7 +39,8 @@ func do[T any](ctx context.Context, g *gate, within time.Duration, call func(con
 	if g.stuck() {
 		return none, errHangs
 	}
-	ctx, cancel := context.WithTimeout(ctx, within)
+	end := time.Now().Add(within)
+	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	select {
 	case g.places <- struct{}{}:
@@ -52,6 +53,14 @@ func do[T any](ctx context.Context, g *gate, within time.Duration, call func(con
 	}
 	done := make(chan result, 1)
 	var finished, late bool // under g.mu
+	beLate := func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if !finished {
+			late = true
+			g.late++
+		}
+	}
 	go func() {
 		var r result
 		defer func() {
@@ -75,12 +84,11 @@ func do[T any](ctx context.Context, g *gate, within time.Duration, call func(con
 		return r.value, r.err
 	case <-ctx.Done():
 	}
-	g.mu.Lock()
-	if !finished && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		late = true
-		g.late++
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		beLate()
+	} else { // the caller went away: the call still has its time
+		time.AfterFunc(time.Until(end), beLate)
 	}
-	g.mu.Unlock()
 	return none, ended(ctx, errLate)
 }
 

@@ -22,17 +22,17 @@ var (
 
 // googleKey is a key in Google Cloud KMS.
 type googleKey struct {
-	resource, account string // account is a file of credentials
-	software          bool   // hsm=false
+	resource string
+	software bool // hsm=false
 	// dial returns a client; that of the library if nil.
 	dial      func(context.Context, apiv1.Options) (*cloudkms.CloudKMS, error)
 	closeWith func(*cloudkms.CloudKMS)
 }
 
 // googleKey reads cloudkms:projects/P/locations/L/keyRings/R/cryptoKeys/K, with
-// /cryptoKeyVersions/V for a key that is there, and credentials-file=...
+// /cryptoKeyVersions/V for a key that is there. The credentials are the environment's.
 func (s *Store) googleKey(u *keyURI, creating bool) (external, error) {
-	known := []string{"resource", "credentials-file"}
+	known := []string{"resource"}
 	if creating {
 		known = append(known, "hsm")
 	}
@@ -40,7 +40,7 @@ func (s *Store) googleKey(u *keyURI, creating bool) (external, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &googleKey{resource: a["resource"], account: a["credentials-file"], software: a["hsm"] == "false", closeWith: func(m *cloudkms.CloudKMS) { s.kms.closeLater(m) }}
+	k := &googleKey{resource: a["resource"], software: a["hsm"] == "false", closeWith: func(m *cloudkms.CloudKMS) { s.kms.closeLater(m) }}
 	name := k.resource
 	version := googleVersion.FindStringSubmatch(name)
 	if version != nil {
@@ -72,7 +72,7 @@ func (k *googleKey) manager(ctx context.Context) (*cloudkms.CloudKMS, error) {
 		dial = cloudkms.New
 	}
 	// Not under ctx, which ends when the key is open.
-	m, err := dial(context.WithoutCancel(ctx), apiv1.Options{CredentialsFile: k.account})
+	m, err := dial(context.WithoutCancel(ctx), apiv1.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("loading the Google credentials: %w", err)
 	}

@@ -183,7 +183,7 @@ func TestGoogleURIs(t *testing.T) {
 	}{
 		{name, true, ""},
 		{name + "?hsm=false", true, ""},
-		{name + ";credentials-file=/etc/mintmark/google.json", true, ""},
+		{name + ";credentials-file=/etc/mintmark/google.json", true, "is no attribute"},
 		{name + "/cryptoKeyVersions/1", false, ""},
 		{"cloudkms:resource=projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1", false, ""},
 		{name, false, "names no version"},

@@ -30,7 +30,6 @@ func (s *Store) destroy(ctx context.Context, uri string, want crypto.PublicKey) 
 	if err != nil {
 		return err
 	}
-	defer s.mu.RUnlock()
 	switch {
 	case u.scheme == schemePKCS11:
 		return s.destroyInToken(ctx, u, want)

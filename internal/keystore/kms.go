@@ -50,6 +50,7 @@ type externals struct {
 	gates  map[string]*gate
 	making sync.Mutex // go.step.sm/crypto/tpm makes keys from templates that it changes
 	close  []io.Closer
+	closed bool
 }
 
 // gate returns the gate before a device, the same one for all of its keys.
@@ -76,13 +77,18 @@ func (k *externals) closeAll() error {
 	for _, c := range k.close {
 		errs = append(errs, c.Close())
 	}
-	k.close = nil
+	k.close, k.closed = nil, true
 	return errors.Join(errs...)
 }
 
+// closeLater keeps a connection until the store is closed, or ends it if it is.
 func (k *externals) closeLater(c io.Closer) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.closed {
+		c.Close()
+		return
+	}
 	k.close = append(k.close, c)
 }
 

@@ -3,27 +3,71 @@ package keystore
 import (
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 )
 
-// secretAttributes are those by which the libraries would take a secret from a URI, and
-// what people might expect to work.
-var secretAttributes = []string{"pin-value", "pin", "client-secret", "management-key", "password", "access-key", "secret-key", "secret"}
-
-func secretAttribute(name string) bool {
-	return slices.Contains(secretAttributes, strings.ToLower(name))
+// attributesOf lists what may stand in a URI of each scheme.
+var attributesOf = map[string][]string{
+	schemeSoft:    {"path"},
+	schemePKCS11:  inToken,
+	schemeTPM:     {"name", "device", "storage-directory"},
+	schemeAWS:     {"key-id", "name", "region"},
+	schemeAzure:   {"vault", "name", "environment", "tenant-id", "version", "hsm"},
+	schemeGoogle:  {"resource", "hsm"},
+	schemeYubiKey: {"slot-id", "serial", "pin-source", "management-key-source"},
 }
 
-// HoldsSecret reports whether a key URI has a PIN or another secret in it, which is
-// refused: URIs are on record, in logs and in lists of processes.
-func HoldsSecret(uri string) bool {
-	holds := false
+var (
+	// secretName is the name of what the libraries would take a secret from, and of what
+	// people might expect to work.
+	secretName = regexp.MustCompile(`(?i)^pin([-_ ]?value)?$|secret|pass|(access|management)[-_ ]?key$`)
+	// secretInValue is such a name that did not become one: its separator was mistyped.
+	secretInValue = regexp.MustCompile(`(?i)(pin|secret|pass|key)[a-z0-9 _-]*=`)
+)
+
+// hidesSecret reports whether the value of an attribute, as it is written, looks as if
+// another one with a secret were in it.
+func hidesSecret(value string) bool {
+	if decoded, err := url.QueryUnescape(value); err == nil {
+		value = decoded
+	}
+	return secretInValue.MatchString(value)
+}
+
+// bare reports whether the first part of a URI needs no name.
+func bare(scheme string) bool { return scheme == schemeSoft || scheme == schemeGoogle }
+
+// CheckURI refuses a key URI that is not understood, or has a PIN or another secret in it:
+// URIs are on record, in logs and in lists of processes. Its errors repeat no value.
+func CheckURI(uri string) error {
+	u, err := parseURI(uri)
+	if err != nil {
+		return err
+	}
+	if u.Host != "" || u.User != nil {
+		return fmt.Errorf("the URI names a host: it is written %s:attribute=value;attribute=value", u.scheme)
+	}
+	known, first := attributesOf[u.scheme], true
 	mapAttributes(uri, func(name, attribute string) (string, bool) {
-		holds = holds || secretAttribute(name)
+		_, value, named := strings.Cut(attribute, "=")
+		front := first
+		first = false
+		plain, _, _ := strings.Cut(name, "=") // what comes after it may be the secret
+		switch {
+		case err != nil:
+		case secretName.MatchString(plain), hidesSecret(value):
+			err = fmt.Errorf("the URI has a PIN or another secret in it, and URIs are on record: put it into a file")
+		case !named && front && bare(u.scheme):
+		case !named:
+			err = fmt.Errorf("the URI has a part without a name: it is written %s:attribute=value;attribute=value", u.scheme)
+		case !slices.Contains(known, name):
+			err = fmt.Errorf("%q is no attribute of the scheme %s, which has %s", short(plain), u.scheme, strings.Join(known, ", "))
+		}
 		return attribute, true
 	})
-	return holds
+	return err
 }
 
 // attributes returns those of u, from its path and its query: only known ones, each
@@ -54,7 +98,7 @@ func (u *keyURI) attributes(first string, known ...string) (map[string]string, e
 	for _, values := range []url.Values{u.Values, query} {
 		for name, v := range values {
 			switch _, twice := found[name]; {
-			case secretAttribute(name):
+			case secretName.MatchString(name):
 				return nil, fmt.Errorf("%s does not belong into a URI: a secret in a URI ends in logs and process lists", strings.ToLower(name))
 			case !slices.Contains(known, name):
 				return nil, fmt.Errorf("%q is no attribute of the scheme %s, which has %s", short(name), u.scheme, strings.Join(known, ", "))
@@ -69,8 +113,9 @@ func (u *keyURI) attributes(first string, known ...string) (map[string]string, e
 	return found, nil
 }
 
-// short keeps an error readable, whatever was typed.
+// short keeps an error readable, whatever was typed, and what follows an equals sign out of it.
 func short(s string) string {
+	s, _, _ = strings.Cut(s, "=")
 	if len(s) > 32 {
 		return s[:32] + "..."
 	}

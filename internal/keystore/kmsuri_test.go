@@ -12,7 +12,7 @@ const (
 )
 
 func TestKMSURIs(t *testing.T) {
-	s := open(t, Config{Dir: "/var/lib/mintmark"})
+	s := open(t, Config{Dir: "/var/lib/mintmark", TPMDevice: "/dev/tpmrm1"})
 	for _, tt := range []struct {
 		uri      string
 		creating bool
@@ -21,7 +21,7 @@ func TestKMSURIs(t *testing.T) {
 		{"tpmkms:name=issuing", true, ""},
 		{"tpmkms:name=issuing;device=/dev/tpmrm1;storage-directory=keys/tpm", false, ""},
 		{"TPMKMS:name=issuing?device=/dev/tpmrm1", false, ""},
-		{"awskms:name=factory/issuing;region=eu-central-1;profile=factory", true, ""},
+		{"awskms:name=factory/issuing;region=eu-central-1", true, ""},
 		{"awskms:key-id=" + arn, false, ""},
 		{"awskms:key-id=alias/Factory;region=eu-central-1", false, ""},
 		{"azurekms:vault=factory-vault;name=issuing", true, ""},
@@ -41,7 +41,10 @@ func TestKMSURIs(t *testing.T) {
 		{"tpmkms:name=.a", true, "names no key"},
 		{"tpmkms:name=a%00", true, "names no key"},
 		{"tpmkms:name=" + strings.Repeat("a", 65), true, "names no key"},
-		{"tpmkms:name=a;device=tpm0", true, "no absolute path"},
+		{"tpmkms:name=a;device=tpm0", true, "keys.tpm.device"},
+		{"tpmkms:name=a;device=/tmp/anybody.sock", true, "keys.tpm.device"},
+		{"tpmkms:name=a;device=/dev/tpmrm0", false, "keys.tpm.device"},
+		{"tpmkms:name=a;storage-directory=/tmp", true, "storage-directory"},
 		{"tpmkms:name=a;storage-directory=../x", true, "leaves the state directory"},
 		{"tpmkms:name=a;ak=true", true, `"ak" is no attribute`},
 		{"tpmkms:name=a;path=/x", false, `"path" is no attribute`},
@@ -56,6 +59,9 @@ func TestKMSURIs(t *testing.T) {
 		{"awskms:key-id=arn:aws:s3:::bucket", false, "names no key"},
 		{"awskms:name=aws/x", true, "names no key"},
 		{"awskms:name=a b", true, "names no key"},
+		{"awskms:name=a;region=evil.example/", true, "no AWS region"},
+		{"awskms:name=a;profile=factory", true, "\"profile\" is no attribute"},
+		{"awskms:name=a;credentials-file=/x", true, "\"credentials-file\" is no attribute"},
 		{"awskms:name=a;secret-key=hunter2", true, "secret-key does not belong into a URI"},
 		{"awskms:name=a;Access-Key=hunter2", true, "access-key does not belong into a URI"},
 		{"awskms:name=a;endpoint=http://x", true, `"endpoint" is no attribute`},
@@ -95,25 +101,65 @@ func TestKMSURIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if e, err := open(t, Config{Dir: "/var/lib/mintmark"}).external(u, true); err != nil || e.(*tpmKey).path != tpmDevice {
+		t.Errorf("without a device: %+v, %v", e, err)
+	}
+	if e, err := s.external(u, true); err != nil || e.(*tpmKey).path != "/dev/tpmrm1" {
+		t.Errorf("with the configured device: %+v, %v", e, err)
+	}
+	u, err = parseURI("tpmkms:name=a")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := open(t, Config{}).external(u, true); err == nil || !strings.Contains(err.Error(), "no key directory") {
 		t.Errorf("a store without a directory: %v", err)
 	}
 }
 
-func TestHoldsSecret(t *testing.T) {
-	for uri, want := range map[string]bool{
-		"pkcs11:token=a;object=b":                        false,
-		"pkcs11:token=a?pin-source=/etc/pin":             false,
-		"softkms:path=keys/pin-value.pem":                false,
-		"pkcs11:token=a?pin-value=1234":                  true,
-		"pkcs11:token=a;PIN%2dvalue=1234":                true,
-		"azurekms:vault=a;name=b;client-secret=1234":     true,
-		"yubikey:slot-id=9c;management-key=00#":          true,
-		"azurekms:vault=%zz;name=b?x=1?client-secret=12": true,
-		"": false,
+func TestCheckURI(t *testing.T) {
+	for uri, want := range map[string]string{
+		"softkms:path=keys/issuing.pem":                  "",
+		"softkms:keys/issuing.pem":                       "",
+		"softkms:path=keys/pin-value.pem":                "",
+		"SoftKMS:/srv/keys/issuing.pem":                  "",
+		"pkcs11:token=a;object=b;id=%a1%02;type=private": "",
+		"pkcs11:token=a%3Db;object=b":                    "",
+		"pkcs11:token=a?pin-source=/etc/pin":             "",
+		"tpmkms:name=a;storage-directory=tpm":            "",
+		"awskms:name=factory/issuing;region=x":           "",
+		"azurekms:vault=a;name=b?hsm=false":              "",
+		"cloudkms:projects/p/cryptoKeys/k?hsm=false":     "",
+		"yubikey:slot-id=9c?pin-source=/x":               "",
+
+		"pkcs11:token=a?pin-value=1234":                  "another secret",
+		"pkcs11:token=a;PIN%2dvalue=1234":                "another secret",
+		"pkcs11:token=a?pin-value%3D1234":                "another secret",
+		"pkcs11:token=a,pin-value=1234":                  "another secret",
+		"pkcs11:token=a%3Bpin-value=1234":                "another secret",
+		"softkms:path=x;pin=1234":                        "another secret",
+		"softkms:keys/x.pem;passphrase=1234":             "another secret",
+		"azurekms:vault=a;name=b;client-secret=1234":     "another secret",
+		"azurekms:vault=a;name=b;client_secret=1234":     "another secret",
+		"azurekms:vault=%zz;name=b?x=1?client-secret=12": "cannot be parsed",
+		"awskms:name=a;secret-access-key=1234":           "another secret",
+		"yubikey:slot-id=9c;management-key=00#":          "another secret",
+		"yubikey:slot-id=9c;management-key=1234":         "another secret",
+		"pkcs11:token=a;manufacturer=1234":               `"manufacturer" is no attribute`,
+		"softkms:path=x;mode=1234":                       `"mode" is no attribute`,
+		"tpmkms:name=a;credentials-file=/x":              `"credentials-file" is no attribute`,
+		"awskms:name=a;credentials-file=/x":              `"credentials-file" is no attribute`,
+		"pkcs11:1234":                                    "without a name",
+		"pkcs11:token=a?1234":                            "without a name",
+		"pkcs11://user:1234@host/":                       "names a host",
+		"softkms:a;1234":                                 "without a name",
+		"softkms://user:1234@host/x":                     "names a host",
+		"gpgkms:1234=a":                                  "unknown scheme",
+		"1234":                                           "a key is named by a URI",
+		"":                                               "a key is named by a URI",
 	} {
-		if got := HoldsSecret(uri); got != want {
-			t.Errorf("%s: %v", uri, got)
+		err := CheckURI(uri)
+		if (err == nil) != (want == "") || err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "1234")) {
+			t.Errorf("%s: %v, want %q", uri, err, want)
 		}
 	}
 }
@@ -122,7 +168,7 @@ func TestHoldsSecret(t *testing.T) {
 // again.
 func FuzzKMSURI(f *testing.F) {
 	for _, s := range []string{
-		"tpmkms:name=issuing;device=/dev/tpmrm1;storage-directory=tpm", "awskms:name=a;region=eu-central-1", "awskms:key-id=" + arn,
+		"tpmkms:name=issuing;device=/dev/tpmrm0;storage-directory=tpm", "awskms:name=a;region=eu-central-1", "awskms:key-id=" + arn,
 		"azurekms:vault=factory-vault;name=issuing?version=" + vouch, "azurekms:vault=a.b/;name=x", "tpmkms:name=a?pin-value=1",
 		"cloudkms:projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1", "cloudkms:resource=projects/p;credentials-file=/x",
 		"tpmkms:name=%2e%2e", "yubikey:slot-id=9c?pin-source=/x", "tpmkms:a;name=b", "tpmkms:name=a;;;b=%zz", "awskms:x+y=1", "TPMKMS:name=a#b",

@@ -22,12 +22,12 @@ func (p PIN) into(src *token.Source) error {
 	case given != 1:
 		return errors.New("the PIN comes from exactly one of a file, a credential, operators and the token's own pad")
 	case p.File != "":
-		src.PIN = pinFile(p.File)
+		src.PIN, src.From = pinFile(p.File), p.File
 	case p.Credential != "":
 		if strings.ContainsAny(p.Credential, "/\x00") || p.Credential == "." || p.Credential == ".." {
 			return fmt.Errorf("%q is no name of a credential", p.Credential)
 		}
-		src.PIN = pinCredential(p.Credential)
+		src.PIN, src.From = pinCredential(p.Credential), "the credential "+p.Credential
 	case p.Pad:
 		src.Pad = true
 	default:

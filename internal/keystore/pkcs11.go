@@ -29,7 +29,7 @@ func (u *keyURI) token() (tokenName, error) {
 		case strings.EqualFold(name, "pin-value"):
 			err = errors.New("the URI has a PIN in it, and a PIN in a URI ends in logs and process lists: give a file with pin-source=, or configure the token")
 		case !slices.Contains(inToken, name):
-			err = fmt.Errorf("the attribute %q of the URI is not understood: known are %s", name, strings.Join(inToken, ", "))
+			err = fmt.Errorf("the attribute %q of the URI is not understood: known are %s", short(name), strings.Join(inToken, ", "))
 		case slices.Contains(names, name):
 			err = fmt.Errorf("the URI has the attribute %q twice", name)
 		}

@@ -24,7 +24,7 @@ const (
 	maxRefusalFile = 1 << 20
 )
 
-// refusals keeps which PINs were refused: a file for each token, a quoted version a
+// refusals keeps which PINs were refused, or tried without an answer: a file for each token, a quoted version a
 // line.
 type refusals struct {
 	dir string
@@ -56,25 +56,22 @@ func (r *refusals) Put(name, version string) error {
 	if n := len(versions) - maxRefusals; n > 0 {
 		versions = versions[n:]
 	}
-	var b bytes.Buffer
-	for _, v := range versions {
-		fmt.Fprintln(&b, strconv.Quote(v))
-	}
-	return r.write(name, b.Bytes())
+	return r.write(name, versions)
 }
 
-// Drop forgets what was refused.
-func (r *refusals) Drop(name string) error {
+// Drop forgets that the version was refused.
+func (r *refusals) Drop(name, version string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	err := os.Remove(r.path(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	versions, err := r.read(name)
 	if err != nil {
 		return err
 	}
-	return syncDir(r.dir)
+	i := slices.Index(versions, version)
+	if i < 0 {
+		return nil
+	}
+	return r.write(name, slices.Delete(versions, i, i+1))
 }
 
 func (r *refusals) path(name string) string { return filepath.Join(r.dir, url.PathEscape(name)) }
@@ -118,7 +115,11 @@ func parseRefusals(data []byte) ([]string, error) {
 	return versions, lines.Err()
 }
 
-func (r *refusals) write(name string, data []byte) (err error) {
+func (r *refusals) write(name string, versions []string) (err error) {
+	var b bytes.Buffer
+	for _, v := range versions {
+		fmt.Fprintln(&b, strconv.Quote(v))
+	}
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return err
 	}
@@ -132,7 +133,7 @@ func (r *refusals) write(name string, data []byte) (err error) {
 		return err
 	}
 	defer os.Remove(f.Name())
-	_, err = f.Write(data)
+	_, err = f.Write(b.Bytes())
 	if err == nil {
 		err = f.Sync()
 	}

@@ -27,9 +27,13 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	want("a", "1", false)
-	if err := r.Drop("a"); err != nil {
-		t.Error(err)
+	drop := func(token, version string) {
+		t.Helper()
+		if err := r.Drop(token, version); err != nil {
+			t.Error(err)
+		}
 	}
+	drop("a", "1")
 	put("a", "1")
 	put("a", "line\nbreak \"\"")
 	put("a/spare", "1")
@@ -38,10 +42,10 @@ func TestRefusals(t *testing.T) {
 	want("a", "line", false)
 	want("a/spare", "1", true)
 	want("b", "1", false)
-	if err := r.Drop("a"); err != nil {
-		t.Error(err)
-	}
+	drop("a", "line")
+	drop("a", "1")
 	want("a", "1", false)
+	want("a", "line\nbreak \"\"", true)
 	want("a/spare", "1", true)
 	for i := range maxRefusals + 3 {
 		put("a", strconv.Itoa(i))

@@ -20,7 +20,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
+	"sync/atomic"
 
 	"mintmark/internal/keystore/token"
 )
@@ -72,6 +72,10 @@ type Config struct {
 	// and pin-source: for a person's own keys, never for a server.
 	AnyModule bool
 
+	// TPMDevice is the one TPM that keys may be in: a device, or the socket of an
+	// emulator. /dev/tpmrm0 if empty.
+	TPMDevice string
+
 	// State is a directory of the store's own, for what must survive a restart: which
 	// PIN a token refused. In memory only if empty.
 	State string
@@ -88,8 +92,7 @@ type Store struct {
 	tokens tokens
 	kms    externals
 
-	mu     sync.RWMutex
-	closed bool
+	closed atomic.Bool
 }
 
 // Open returns a store. It opens no key and loads no library yet.
@@ -133,7 +136,6 @@ func (s *Store) create(ctx context.Context, uri, alg string) (string, crypto.Sig
 	if err != nil {
 		return "", nil, err
 	}
-	defer s.mu.RUnlock()
 	if !known(alg) {
 		return "", nil, fmt.Errorf("unknown key algorithm %q: known are %s", alg, strings.Join(algorithms, ", "))
 	}
@@ -152,7 +154,6 @@ func (s *Store) open(ctx context.Context, uri string, want crypto.PublicKey) (cr
 	if err != nil {
 		return nil, err
 	}
-	defer s.mu.RUnlock()
 	if u.scheme == schemePKCS11 {
 		return s.openInToken(ctx, u, want)
 	}
@@ -166,32 +167,22 @@ func (s *Store) open(ctx context.Context, uri string, want crypto.PublicKey) (cr
 	return signer, err
 }
 
-// begin parses uri and, unless it fails, holds off Close until s.mu is
-// unlocked for reading.
+// begin parses uri for a store that is open.
 func (s *Store) begin(ctx context.Context, uri string) (*keyURI, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	u, err := parseURI(uri)
-	if err != nil {
-		return nil, err
-	}
-	s.mu.RLock()
-	if s.closed {
-		s.mu.RUnlock()
+	if s.closed.Load() {
 		return nil, ErrClosed
 	}
-	return u, nil
+	return parseURI(uri)
 }
 
-// Close ends the sessions with all tokens. Signers of tokens are of no use
-// after it; signers of files are.
+// Close ends the sessions with all tokens, and what is under way with them. It does not wait
+// for a TPM or a cloud. Signers of tokens are of no use after it; signers of files are.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed.Swap(true) {
 		return nil
 	}
-	s.closed = true
 	return errors.Join(s.tokens.close(), s.kms.closeAll())
 }

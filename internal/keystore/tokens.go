@@ -16,9 +16,11 @@ import (
 // AnyModule allows it.
 type tokens struct {
 	configured []configuredToken
+	claims     token.Claims // of those that are configured
 
-	mu    sync.Mutex
-	named map[string]*token.Token
+	mu     sync.Mutex
+	named  map[string]*token.Token
+	closed bool
 }
 
 // configuredToken is a token with the names under which URIs find it.
@@ -58,7 +60,7 @@ func (s *Store) configuredToken(c TokenConfig) (configuredToken, error) {
 	cfg := token.Config{
 		Name: c.Name, Primary: primary,
 		Sessions: c.Sessions, Attempt: c.Attempt, Deadline: c.Deadline, KeepAlive: c.KeepAlive,
-		Accept: c.Accept, Logger: s.log,
+		Accept: c.Accept, Claims: &s.tokens.claims, NoServer: s.cfg.State == "", Logger: s.log,
 	}
 	if c.Spare != nil {
 		spare, spareName, err := source(c.Spare.URI, c.Spare.PIN)
@@ -158,7 +160,7 @@ func (s *Store) namedToken(u *keyURI, name tokenName) (*token.Token, error) {
 	src := token.Source{Module: name.module, Token: name.selector()}
 	switch pin := u.pinSource(); {
 	case pin != "":
-		src.PIN = pinFile(pin)
+		src.PIN, src.From = pinFile(pin), pin
 	case s.cfg.PIN != nil:
 		src.PIN = func() ([]byte, string, error) {
 			p, err := s.cfg.PIN(name.String())
@@ -170,10 +172,13 @@ func (s *Store) namedToken(u *keyURI, name tokenName) (*token.Token, error) {
 	key := strings.Join([]string{name.module, name.label, name.serial, name.slot, u.pinSource()}, "\x00")
 	s.tokens.mu.Lock()
 	defer s.tokens.mu.Unlock()
+	if s.tokens.closed {
+		return nil, ErrClosed
+	}
 	if t := s.tokens.named[key]; t != nil {
 		return t, nil
 	}
-	t, err := token.Open(token.Config{Name: name.String(), Primary: src, KeepAlive: -1, Logger: s.log})
+	t, err := token.Open(token.Config{Name: name.String(), Primary: src, KeepAlive: -1, NoServer: true, Logger: s.log})
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +208,7 @@ func (t *tokens) close() error {
 	for _, n := range t.named {
 		list = append(list, n)
 	}
-	t.named = nil
+	t.named, t.closed = nil, true
 	errs := make([]error, len(list))
 	var wg sync.WaitGroup
 	for i, one := range list {

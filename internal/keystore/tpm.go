@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"errors"
@@ -16,7 +17,7 @@ import (
 	"go.step.sm/crypto/tpm/storage"
 )
 
-// tpmDevice is the TPM behind the kernel's resource manager.
+// tpmDevice is the TPM behind the kernel's resource manager, unless Config says another.
 const tpmDevice = "/dev/tpmrm0"
 
 // tpmName is what a key in a TPM may be called: its name becomes a file's.
@@ -30,34 +31,31 @@ type tpmKey struct {
 	directory string // of the files
 }
 
-// tpmKey reads tpmkms:name=...;device=...;storage-directory=...
+// tpmKey reads tpmkms:name=...;device=...;storage-directory=... The device is the
+// configured one, and the directory below that of the store.
 func (s *Store) tpmKey(u *keyURI) (*tpmKey, error) {
 	a, err := u.attributes("", "name", "device", "storage-directory")
 	if err != nil {
 		return nil, err
 	}
-	k := &tpmKey{uri: kmsURI(schemeTPM, a, nil), name: a["name"], path: a["device"], directory: a["storage-directory"]}
+	k := &tpmKey{uri: kmsURI(schemeTPM, a, nil), name: a["name"], path: cmp.Or(s.cfg.TPMDevice, tpmDevice), directory: a["storage-directory"]}
 	if !tpmName.MatchString(k.name) {
 		return nil, errors.New("the URI names no key: write tpmkms:name=issuing, with letters, digits and - _ . in the name")
 	}
-	if k.path == "" {
-		k.path = tpmDevice
-	}
-	if !filepath.IsAbs(k.path) {
-		return nil, fmt.Errorf("the TPM %q is no absolute path", short(k.path))
+	if d := a["device"]; d != "" && d != k.path {
+		// An emulator's socket is anybody's to make.
+		return nil, fmt.Errorf("the TPM %q is not that of the configuration, which is %s (keys.tpm.device)", short(d), k.path)
 	}
 	if k.directory == "" {
 		k.directory = "tpm"
 	}
-	if !filepath.IsAbs(k.directory) {
-		switch {
-		case !filepath.IsLocal(k.directory):
-			return nil, fmt.Errorf("the storage-directory %q leaves the state directory: write an absolute path if that is meant", short(k.directory))
-		case s.cfg.Dir == "":
-			return nil, fmt.Errorf("the storage-directory %q is relative, and no key directory is configured", short(k.directory))
-		}
-		k.directory = filepath.Join(s.cfg.Dir, k.directory)
+	switch {
+	case !filepath.IsLocal(k.directory):
+		return nil, fmt.Errorf("the storage-directory %q leaves the state directory", short(k.directory))
+	case s.cfg.Dir == "":
+		return nil, fmt.Errorf("the storage-directory %q is relative, and no key directory is configured", short(k.directory))
 	}
+	k.directory = filepath.Join(s.cfg.Dir, k.directory)
 	return k, nil
 }
 
@@ -72,6 +70,9 @@ func (k *tpmKey) file() string { return filepath.Join(k.directory, "key-"+k.name
 
 // manager returns the library's way to the TPM. It opens nothing yet.
 func (k *tpmKey) manager(ctx context.Context) (*tpmkms.TPMKMS, error) {
+	if _, err := os.Lstat(k.path); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is not there: is there a TPM 2.0, and is it on in the firmware?", k.path)
+	}
 	// The library takes a device name to heart for making keys only; it would sign
 	// with whatever TPM it finds first. A channel of our own leads to this one.
 	t, err := tpm.New(

@@ -27,7 +27,7 @@ import (
 func TestTPM(t *testing.T) {
 	tpm := newSoftTPM(t)
 	dir := t.TempDir()
-	s := open(t, Config{Dir: dir})
+	s := open(t, Config{Dir: dir, TPMDevice: tpm.socket})
 	keys := make(map[string]crypto.Signer)
 	for _, alg := range []string{"P-256", "P-384", "RSA-2048"} {
 		uri, made, err := s.Create(background, tpm.uri(alg), alg)
@@ -76,6 +76,10 @@ func TestTPM(t *testing.T) {
 	}
 	if _, err := s.Signer(background, tpm.uri("P-256"), nil); err == nil || errors.Is(err, ErrNotFound) {
 		t.Errorf("opening without the TPM: %v", err)
+	}
+	away := open(t, Config{Dir: t.TempDir(), TPMDevice: tpm.socket + ".none"})
+	if _, _, err := away.Create(background, "tpmkms:name=a", "P-256"); err == nil || !strings.HasSuffix(err.Error(), ".none is not there: is there a TPM 2.0, and is it on in the firmware?") {
+		t.Errorf("making a key without a TPM: %v", err)
 	}
 	tpm.start()
 	for alg, key := range keys {
@@ -130,7 +134,7 @@ func TestTPM(t *testing.T) {
 func TestTPMCleared(t *testing.T) {
 	tpm := newSoftTPM(t)
 	dir := t.TempDir()
-	s := open(t, Config{Dir: dir})
+	s := open(t, Config{Dir: dir, TPMDevice: tpm.socket})
 	uri, made, err := s.Create(background, tpm.uri("issuing"), "P-256")
 	if err != nil {
 		t.Fatal(err)
@@ -139,11 +143,11 @@ func TestTPMCleared(t *testing.T) {
 	pkitest.Tool(t, "tpm2_clear")
 	tpm.tools("tpm2_clear -c p")
 	tpm.start()
-	if _, err := open(t, Config{Dir: dir}).Signer(background, uri, made.Public()); err == nil || !strings.Contains(err.Error(), "cleared") {
+	if _, err := open(t, Config{Dir: dir, TPMDevice: tpm.socket}).Signer(background, uri, made.Public()); err == nil || !strings.Contains(err.Error(), "cleared") {
 		t.Errorf("opening a key of a TPM that was cleared: %v", err)
 	}
 	other := newSoftTPM(t)
-	if _, err := open(t, Config{Dir: dir}).Signer(background, other.uri("issuing"), made.Public()); err == nil || errors.Is(err, ErrNotFound) {
+	if _, err := open(t, Config{Dir: dir, TPMDevice: other.socket}).Signer(background, other.uri("issuing"), made.Public()); err == nil || errors.Is(err, ErrNotFound) {
 		t.Errorf("opening a key of another TPM: %v", err)
 	}
 }
@@ -151,7 +155,7 @@ func TestTPMCleared(t *testing.T) {
 // A TPM that hangs takes nobody with it, and works again afterwards.
 func TestTPMHangs(t *testing.T) {
 	tpm := newSoftTPM(t)
-	s := open(t, Config{Dir: t.TempDir()})
+	s := open(t, Config{Dir: t.TempDir(), TPMDevice: tpm.socket})
 	_, made, err := s.Create(background, tpm.uri("issuing"), "P-256")
 	if err != nil {
 		t.Fatal(err)
@@ -178,10 +182,52 @@ func TestTPMHangs(t *testing.T) {
 	tpm.until("it signs again", func() bool { return testSign(signer) == nil })
 }
 
+// A store is closed while a call hangs, and opens nothing more.
+func TestCloseWhileHanging(t *testing.T) {
+	tpm := newSoftTPM(t)
+	s := open(t, Config{Dir: t.TempDir(), TPMDevice: tpm.socket})
+	if _, _, err := s.Create(background, tpm.uri("first"), "P-256"); err != nil {
+		t.Fatal(err)
+	}
+	if err := tpm.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	u, err := parseURI(tpm.uri("second"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := s.external(u, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, closed := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, _, err := s.Create(background, tpm.uri("second"), "P-256")
+		made <- err
+	}()
+	tpm.until("it is being made", func() bool { return len(s.kms.gate(e).places) == 1 })
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("closing waits for a call that hangs")
+	}
+	if _, err := s.Signer(background, tpm.uri("first"), nil); !errors.Is(err, ErrClosed) {
+		t.Errorf("opening after the end: %v", err)
+	}
+	if err := tpm.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	<-made
+}
+
 // A CA whose keys are in a TPM issues certificates, many at a time.
 func TestTPMIssues(t *testing.T) {
 	tpm := newSoftTPM(t)
-	s := open(t, Config{Dir: t.TempDir()})
+	s := open(t, Config{Dir: t.TempDir(), TPMDevice: tpm.socket})
 	uri, made, err := s.Create(background, tpm.uri("root"), "P-256")
 	if err != nil {
 		t.Fatal(err)
@@ -242,12 +288,12 @@ func BenchmarkTPM(b *testing.B) {
 			if socket == "" {
 				b.Skip("MINTMARK_BENCH_TPM is not the path of a TPM")
 			}
-			s, err := Open(Config{Dir: b.TempDir()})
+			s, err := Open(Config{Dir: b.TempDir(), TPMDevice: socket})
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer s.Close()
-			_, signer, err := s.Create(background, "tpmkms:name=bench;device="+socket, alg)
+			_, signer, err := s.Create(background, "tpmkms:name=bench", alg)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -40,7 +40,7 @@ const tpmGood = tpm2.FlagFixedTPM | tpm2.FlagFixedParent | tpm2.FlagSensitiveDat
 // A key that could leave the TPM, or do more than sign, is refused, and no TPM is asked.
 func TestTPMPolicy(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, Config{Dir: dir})
+	s := open(t, Config{Dir: dir, TPMDevice: filepath.Join(dir, "none")})
 	file := filepath.Join(dir, "tpm", "key-x.tpmobj")
 	if err := os.Mkdir(filepath.Dir(file), 0o700); err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func TestTPMPolicy(t *testing.T) {
 		data []byte
 		want string
 	}{
-		{"good", tpmFile(t, tpmGood), "no such file"}, // of the TPM
+		{"good", tpmFile(t, tpmGood), "is not there: is there a TPM"}, // what comes next
 		{"to be duplicated", tpmFile(t, tpmGood&^tpm2.FlagFixedTPM), "fixedTPM is false"},
 		{"to be moved", tpmFile(t, tpmGood&^tpm2.FlagFixedParent), "fixedParent is false"},
 		{"imported", tpmFile(t, tpmGood&^tpm2.FlagSensitiveDataOrigin), "sensitiveDataOrigin is false"},
@@ -65,7 +65,7 @@ func TestTPMPolicy(t *testing.T) {
 		if err := os.WriteFile(file, tt.data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := s.Signer(background, "tpmkms:name=x;device="+filepath.Join(dir, "none"), nil)
+		_, err := s.Signer(background, "tpmkms:name=x", nil)
 		if err == nil || !strings.Contains(err.Error(), tt.want) || errors.Is(err, ErrPolicy) != strings.Contains(tt.want, " is ") {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 		}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"go.step.sm/crypto/kms/uri"
@@ -74,14 +76,46 @@ func (u *keyURI) without(names ...string) string {
 	})
 }
 
-// Redact returns uri without the PIN or other secret that is in it, for logs.
+// plainName is a name that can be shown.
+var plainName = regexp.MustCompile(`^[a-z0-9._-]{1,32}$`)
+
+// Redact returns uri with the values of those attributes only that are known to hold no
+// secret, for logs. What was mistyped may be a PIN.
 func Redact(uri string) string {
-	return mapAttributes(uri, func(name, attribute string) (string, bool) {
-		if secretAttribute(name) {
-			return strings.ToLower(name) + "=redacted", true
+	scheme, _, ok := strings.Cut(uri, ":")
+	if !ok {
+		if hidesSecret(uri) {
+			return "redacted"
 		}
-		return attribute, true
+		return uri
+	}
+	first := true
+	return mapAttributes(uri, func(name, attribute string) (string, bool) {
+		_, value, named := strings.Cut(attribute, "=")
+		front := first
+		first = false
+		switch {
+		case named && knownAttribute(name) && !hidesSecret(value):
+			return attribute, true
+		case !named && front && bare(strings.ToLower(scheme)) && !strings.ContainsAny(name, "=@"):
+			return attribute, true
+		}
+		name, _, encoded := strings.Cut(strings.ToLower(name), "=")
+		if (named || encoded) && plainName.MatchString(name) {
+			return name + "=redacted", true
+		}
+		return "redacted", true
 	})
+}
+
+// knownAttribute reports whether the name is that of an attribute of one of the schemes.
+func knownAttribute(name string) bool {
+	for _, known := range attributesOf {
+		if slices.Contains(known, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // mapAttributes rewrites the attributes of a URI, those of its path and those

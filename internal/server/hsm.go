@@ -126,8 +126,8 @@ func (s *Server) startTokens() error {
 // errNotFIPS says that the configuration wants a mode that this process is not in.
 var errNotFIPS = errors.New("fips140: required, and this process does not run in FIPS 140-3 mode: start it with GODEBUG=fips140=on, or use a build made with GOFIPS140 (docs/fips.md)")
 
-// checkFIPS holds the mode of this process against the configuration.
-func checkFIPS(c *config.Config) error {
+// CheckFIPS holds the mode of this process against the configuration.
+func CheckFIPS(c *config.Config) error {
 	if c.FIPS140 == "required" && !fips140.Enabled() {
 		return fmt.Errorf("%s: %w", filepath.Join(c.Dir, config.File), errNotFIPS)
 	}

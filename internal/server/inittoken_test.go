@@ -124,11 +124,11 @@ func TestFIPSRequired(t *testing.T) {
 	if version == "" {
 		t.Error("no version of the module")
 	}
-	err := checkFIPS(&config.Config{Dir: "/state", FIPS140: "required"})
+	err := CheckFIPS(&config.Config{Dir: "/state", FIPS140: "required"})
 	if errors.Is(err, errNotFIPS) == enabled {
 		t.Errorf("in FIPS mode %t: %v", enabled, err)
 	}
-	if err := checkFIPS(&config.Config{Dir: "/state"}); err != nil {
+	if err := CheckFIPS(&config.Config{Dir: "/state"}); err != nil {
 		t.Error(err)
 	}
 }

@@ -159,7 +159,7 @@ func (s *Server) openKeys(ctx context.Context) error {
 			return err
 		}
 		err := opened[n.authority]
-		if errors.Is(err, ca.ErrKeyMismatch) {
+		if errors.Is(err, ca.ErrKeyMismatch) || errors.Is(err, keystore.ErrMismatch) {
 			return fmt.Errorf("%s: %w: %s", field, err, s.keyOf(ctx, n.authority))
 		}
 		if err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -28,6 +30,17 @@ func (s *Server) database() sqldb.Config {
 	c := databaseOf(s.config)
 	c.Log, c.Migrate, c.Logger = s.issuance, true, s.log
 	return c
+}
+
+// LedgerExists reports whether there is a ledger; one in PostgreSQL is taken to be
+// there.
+func LedgerExists(c *config.Config) bool {
+	database := databaseOf(c)
+	if database.Path == "" {
+		return true
+	}
+	_, err := os.Lstat(database.Path)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 func databaseOf(c *config.Config) sqldb.Config {

@@ -84,7 +84,7 @@ func Open(ctx context.Context, c *config.Config, o Options) (*Server, error) {
 }
 
 func (s *Server) open(ctx context.Context) (err error) {
-	if err := checkFIPS(s.config); err != nil {
+	if err := CheckFIPS(s.config); err != nil {
 		return err
 	}
 	if s.lock, err = lock(s.config.Dir); err != nil {
@@ -107,7 +107,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	}
 	s.ledger = store // not before: a nil *sqldb.Store is not a nil Ledger
 	s.keys, err = keystore.Open(keystore.Config{
-		Dir: s.config.Dir, Passphrase: s.passphrase(), Tokens: tokensOf(s.config), State: hsmState(s.config), Logger: s.log,
+		Dir: s.config.Dir, Passphrase: s.passphrase(), Tokens: tokensOf(s.config), TPMDevice: s.config.Keys.TPM.Device, State: hsmState(s.config), Logger: s.log,
 	})
 	if err != nil {
 		return fmt.Errorf("opening the key store: %w", err)

@@ -20,6 +20,7 @@ type breaker struct {
 	trips   int
 	until   time.Time // when it is tried again, while it is tripped
 	reason  string
+	granted bool // somebody unlocked the token since it tripped
 }
 
 // suspect reports whether the key makes one call at a time for now.
@@ -34,15 +35,19 @@ func (b *breaker) strike(n int, reason string, now time.Time) {
 	b.strikes += n
 	b.reason = reason
 	if b.tripped() && !was {
-		b.until = now.Add(pause(b.trips, firstTrial, lastTrial))
-		b.trips++
+		b.again(now)
 	}
 }
+
+// half lets the tripped key sign again as a suspect: one more strike, and it is out of use
+// for longer. For where no trial can be made in another process.
+func (b *breaker) half() { b.strikes, b.granted = tripAt-1, false }
 
 // again says that a trial of the tripped key failed.
 func (b *breaker) again(now time.Time) {
 	b.until = now.Add(pause(b.trips, firstTrial, lastTrial))
 	b.trips++
+	b.granted = false
 }
 
 // signed closes the breaker.

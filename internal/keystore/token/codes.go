@@ -25,6 +25,7 @@ const (
 	ckrPINExpired              = 0xA3
 	ckrPINLocked               = 0xA4
 	ckrSessionClosed           = 0xB0
+	ckrSessionCount            = 0xB1
 	ckrSessionHandleInvalid    = 0xB3
 	ckrTokenNotPresent         = 0xE0
 	ckrTokenNotRecognized      = 0xE1
@@ -58,6 +59,15 @@ var errRetired = errors.New("the sessions with the token were opened anew")
 
 // errHung says that a call of the library took longer than it may.
 var errHung = errors.New("the token's library did not answer in time")
+
+// errMaking says that a call took too long while a key was being made.
+var errMaking = errors.New("a key is being made in it, and other calls wait")
+
+// errOtherKey says that a search by the public key found something else.
+var errOtherKey = &wire.Trouble{Kind: wire.BadKey, Text: "the token returned another key than the one that was asked for"}
+
+// errOtherPrivate says that a test signature with what was found does not verify.
+var errOtherPrivate = &wire.Trouble{Kind: wire.BadKey, Text: "the private key that the token has under the id of this public key is another one, or its signatures are wrong: a test signature does not verify"}
 
 // errKeyGone says that a key that was there is not found: a library that does not know
 // yet that its token has gone, or that nobody is logged in any longer, says so too.
@@ -141,6 +151,12 @@ func isRefusedPIN(err error) bool {
 		return true
 	}
 	return false
+}
+
+// isFull reports whether err says that the token has no session left.
+func isFull(err error) bool {
+	var e *wire.Error
+	return errors.As(err, &e) && e.Code == ckrSessionCount
 }
 
 // isLogin reports whether err came from the login.

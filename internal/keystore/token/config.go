@@ -36,6 +36,11 @@ type Config struct {
 	Command func() (*exec.Cmd, error)
 	// Refused keeps, over restarts, that a PIN was refused; in memory only if nil.
 	Refused Refusals
+	// Claims are shared by the tokens of a store; nil where nobody else opens tokens.
+	Claims *Claims
+	// NoServer says that there is no server in which somebody could unlock the token:
+	// errors do not tell people to.
+	NoServer bool
 	// Logger must be set.
 	Logger *slog.Logger
 }
@@ -48,6 +53,8 @@ type Source struct {
 	// size and time of change; never anything made of the PIN). What it returns is
 	// wiped after use. nil: an operator types it (Unlock).
 	PIN func() (pin []byte, version string, err error)
+	// From names for people where that is: /etc/mintmark/pin.
+	From string
 	// Pad says that the token asks for its PIN or cards itself, when an operator
 	// says so (Unlock).
 	Pad bool
@@ -55,14 +62,15 @@ type Source struct {
 	Parts int
 }
 
-// Refusals remembers which PIN a token refused, so that a restart does not try it
-// again. The token is the name of it, or of its spare. Safe for concurrent use.
+// Refusals remembers which PIN a token refused, or did not answer for, so that a restart
+// does not try it again. The token is the name of it, or of its spare. Safe for concurrent use.
 type Refusals interface {
 	// Refused reports whether the version of the PIN was refused by that token.
 	Refused(token, version string) (bool, error)
-	// Put records it, durably, before anybody can try again; Drop takes it away.
+	// Put records, durably, that it is tried, or was refused; Drop takes that version
+	// away.
 	Put(token, version string) error
-	Drop(token string) error
+	Drop(token, version string) error
 }
 
 // complete checks a configuration and fills in what it leaves out.

@@ -4,90 +4,85 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"time"
 
 	"mintmark/internal/keystore/token/wire"
 )
 
-// idle does what is due while the leg is ready: test signatures and trials. It returns
-// when to look again.
+// lookEvery is how often a key is looked for that the token lacks, or has with attributes
+// that no CA key may have.
+const lookEvery = 2 * time.Second
+
+// idle does what is due while the leg is ready: test signatures, trials, and the search
+// for keys that are missing. It returns when to look again.
 func (l *leg) idle() time.Duration {
 	now := time.Now()
-	l.mu.Lock()
-	s, busy := l.cur, l.busy
 	next := time.Hour
-	var trial *key
-	for k, lk := range l.keys {
-		if !lk.breaker.tripped() || l.src.Pad {
-			continue // nobody is at the pad
-		}
-		if wait := lk.breaker.until.Sub(now); wait > 0 {
+	due := func(when time.Time) bool {
+		wait := when.Sub(now)
+		if wait > 0 {
 			next = min(next, wait)
-		} else {
-			trial = k
 		}
+		return wait <= 0
 	}
-	keepAlive := l.t.cfg.KeepAlive
-	due := false
-	if keepAlive > 0 {
-		wait := keepAlive - now.Sub(time.Unix(0, max(l.used.Load(), l.since.UnixNano())))
-		due = wait <= 0
-		next = min(next, max(wait, 0))
-	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.cur
 	if s == nil {
-		l.mu.Unlock()
 		return 0
 	}
-	if busy {
-		l.mu.Unlock()
-		return max(next, 100*time.Millisecond) // it pokes when it is done
+	var task func()
+	if every := l.t.cfg.KeepAlive; every > 0 && due(time.Unix(0, max(l.used.Load(), l.since.UnixNano())).Add(every)) {
+		task = func() { l.keepAlive(s) }
 	}
-	if trial == nil && !due {
-		l.mu.Unlock()
-		return next
+	for k, lk := range l.keys {
+		b := &lk.breaker
+		switch {
+		case b.tripped() && l.src.Pad:
+			// Nobody is at the pad for a trial in a process of its own.
+			if b.granted && due(b.until) {
+				l.half(k)
+			}
+		case b.tripped():
+			if due(b.until) {
+				task = func() { l.trial(k) }
+			}
+		case s.missing[k]:
+			if due(lk.looked.Add(lookEvery)) {
+				task = func() { l.lookAgain(s, k) }
+			}
+		}
+	}
+	if task == nil || l.busy || s.making() {
+		return next // it is poked when what is under way has ended
 	}
 	l.busy = true
-	l.mu.Unlock()
 	done := func() {
 		l.mu.Lock()
 		l.busy = false
 		l.mu.Unlock()
 		l.poke()
 	}
-	ok := l.t.spawn(func() {
-		defer done()
-		if trial != nil {
-			l.trial(trial)
-		} else {
-			l.keepAlive(s)
-		}
-	})
-	if !ok {
-		done()
+	if !l.t.spawn(func() { defer done(); task() }) {
+		l.busy = false
 	}
-	return max(next, 100*time.Millisecond)
+	return next
 }
 
 // keepAlive makes a test signature with each key, so that a token that was lost while
 // nobody wanted anything is opened anew before somebody does.
 func (l *leg) keepAlive(s *session) {
+	defer func() { l.used.Store(time.Now().UnixNano()) }()
 	for _, k := range l.t.registered() {
 		v := l.view(k)
-		if v.session == nil && v.err != nil && l.lacks(s, k) {
-			l.resolve(s, k) //nolint:errcheck // it may have been copied there since
-			continue
+		if v.session == s && v.unknown {
+			l.resolve(s, k) //nolint:errcheck // it is in the view
+			v = l.view(k)
 		}
-		if v.session != s {
+		if v.session != s || v.unknown {
 			continue
-		}
-		if v.unknown {
-			if l.resolve(s, k) != nil {
-				return
-			}
-			if v = l.view(k); v.session != s || v.unknown {
-				continue
-			}
 		}
 		digest, mechanism, input, err := testInput(k.public)
 		if err != nil {
@@ -100,22 +95,37 @@ func (l *leg) keepAlive(s *session) {
 			l.distrust(s)
 			return
 		}
-		if err != nil {
-			l.log.Warn("a test signature failed", "key", keyHash(k), "error", err)
-			return
+		if err == nil {
+			continue
+		}
+		l.log.Warn("a test signature failed", "key", keyHash(k), "error", err)
+		if answer := (*wire.Error)(nil); errors.As(err, &answer) && lossOf(err) == "" {
+			l.refuses(k, err)
 		}
 	}
-	l.used.Store(time.Now().UnixNano())
 }
 
-// lacks reports whether the key was looked for in s and cannot be used.
-func (l *leg) lacks(s *session, k *key) bool {
+// refuses notes that a token that is well otherwise does not sign with k.
+func (l *leg) refuses(k *key, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.cur == s && s.missing[k]
+	if lk := l.keys[k]; lk != nil {
+		lk.refusal = err
+	}
 }
 
-// testKeys makes a test signature with each key before s is used.
+// lookAgain looks for a key that is missing: it may have been copied there since.
+func (l *leg) lookAgain(s *session, k *key) {
+	l.mu.Lock()
+	if lk := l.keys[k]; lk != nil {
+		lk.looked = time.Now()
+	}
+	l.mu.Unlock()
+	l.resolve(s, k) //nolint:errcheck // it is in the status
+}
+
+// testKeys makes a test signature with each key before s is used. The error is of the
+// token, not of a single key.
 func (l *leg) testKeys(s *session) error {
 	var good int
 	var bad []*key
@@ -126,7 +136,7 @@ func (l *leg) testKeys(s *session) error {
 		if tripped {
 			continue
 		}
-		err := l.testKey(s, k, handle)
+		err := l.testKey(s.proc, k, handle)
 		switch {
 		case err == errHung:
 			l.mu.Lock()
@@ -140,9 +150,13 @@ func (l *leg) testKeys(s *session) error {
 			return err
 		case err == errBadSignature || troubleOf(err) == wire.BadSignature:
 			bad = append(bad, k)
-		case err != nil:
+		case l.t.ctx.Err() != nil || lossOf(err) != "":
 			return err
+		case err != nil:
+			l.log.Warn("a test signature failed", "key", keyHash(k), "error", err)
+			l.refuses(k, err)
 		default:
+			l.refuses(k, nil)
 			good++
 		}
 	}
@@ -158,14 +172,14 @@ func (l *leg) testKeys(s *session) error {
 }
 
 // testKey makes one test signature and verifies it.
-func (l *leg) testKey(s *session, k *key, handle uint32) error {
+func (l *leg) testKey(p *process, k *key, handle uint32) error {
 	digest, mechanism, input, err := testInput(k.public)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(l.t.ctx, l.t.cfg.Attempt)
 	defer cancel()
-	signature, err := s.proc.sign(ctx, wire.Sign{Handle: handle, Mechanism: mechanism, Input: input})
+	signature, err := p.sign(ctx, wire.Sign{Handle: handle, Mechanism: mechanism, Input: input})
 	if err != nil {
 		return hung(ctx, err)
 	}
@@ -190,6 +204,10 @@ func (l *leg) trial(k *key) {
 	if lk == nil || !lk.breaker.tripped() {
 		return
 	}
+	if isFull(err) {
+		l.half(k)
+		return
+	}
 	if err != nil {
 		lk.breaker.again(time.Now())
 		l.log.Warn("a key stays out of use", "key", keyHash(k), "error", err)
@@ -197,6 +215,14 @@ func (l *leg) trial(k *key) {
 	}
 	lk.breaker.signed()
 	l.log.Info("a key is in use again", "key", keyHash(k))
+	l.set(l.state, l.err)
+}
+
+// half lets a key that is out of use sign again, where no trial can be made: its next
+// signature is the trial. l.mu is held.
+func (l *leg) half(k *key) {
+	l.keys[k].breaker.half()
+	l.log.Info("the next signature with a key is its trial", "key", keyHash(k))
 	l.set(l.state, l.err)
 }
 
@@ -208,13 +234,12 @@ func (l *leg) try(k *key) error {
 		return err
 	}
 	defer p.kill()
-	if _, err := l.logIn(ctx, p, 1, nil); err != nil {
+	if _, err := l.logIn(p, l.openTime(), 1, nil); err != nil {
 		return fmt.Errorf("opening the token to try it: %w", err)
 	}
-	s := newSession(p, 1)
 	found, err := p.find(ctx, wire.Find{Public: []byte(k.spki)})
 	if err != nil {
 		return err
 	}
-	return l.testKey(s, k, found.Handle)
+	return l.testKey(p, k, found.Handle)
 }

@@ -141,8 +141,8 @@ func (l *leg) resolve(s *session, k *key) error {
 // do makes calls of the library in s that are no signatures. They are not ended with
 // the caller: limit is how long they may take.
 func (l *leg) do(s *session, limit time.Duration, calls func(ctx context.Context, p *process) error) error {
-	f := l.launch(s, nil, false)
-	if f == nil {
+	f := &flight{long: limit > l.t.cfg.Attempt}
+	if !l.launch(s, f) {
 		return errRetired
 	}
 	defer l.land(s, f, false)
@@ -150,11 +150,11 @@ func (l *leg) do(s *session, limit time.Duration, calls func(ctx context.Context
 	defer cancel()
 	err := hung(ctx, calls(ctx, s.proc))
 	if err != nil {
-		l.blame(s, nil, err)
+		_, err = l.blame(s, f, err)
 		if l.t.ctx.Err() != nil {
 			return ErrClosed
 		}
-		return given(s, err)
+		return err
 	}
 	return nil
 }
@@ -271,8 +271,9 @@ func (t *Token) inspect(ctx context.Context, p *process, made wire.Key) error {
 	return err
 }
 
-// Destroy removes a key pair, from the spare too. ErrNotFound if there is none. It
-// removes nothing while one of the two cannot be used.
+// Destroy removes a key pair, from the spare too, after a signature that shows that it is
+// that one. ErrNotFound if there is none. It removes nothing while one of the two cannot
+// be used.
 func (t *Token) Destroy(ctx context.Context, name KeyName) error {
 	public := name.Public
 	if public == nil {
@@ -284,48 +285,85 @@ func (t *Token) Destroy(ctx context.Context, name KeyName) error {
 	if err := t.begin(); err != nil {
 		return err
 	}
-	spki, err := x509.MarshalPKIXPublicKey(public)
+	k, fresh, err := t.register(public, false)
 	if err != nil {
-		return fmt.Errorf("encoding the public key: %w", err)
+		return err
 	}
-	has := make([]bool, len(t.legs))
-	any := false
-	for i, l := range t.legs {
-		_, err := l.find(ctx, wire.Find{Public: spki})
-		switch {
-		case err == nil:
-			has[i], any = true, true
-		case !errors.Is(err, ErrNotFound):
+	var in []*leg
+	for _, l := range t.legs {
+		err := l.again(ctx, t.cfg.Attempt, func(ctx context.Context, p *process) error {
+			_, err := l.own(ctx, p, k, l.saw(k))
 			return err
+		})
+		switch problem := keyProblem(err); {
+		case err == nil:
+			in = append(in, l)
+			continue
+		case problem == ErrNotFound:
+			continue
+		case problem != nil:
+			err = fmt.Errorf("token %q (%s): %w", t.cfg.Name, l.label, problem)
 		}
+		if fresh {
+			t.forget(k)
+		}
+		return err
 	}
-	if !any {
+	// Nobody looks for it from now on.
+	k.gone.Store(true)
+	t.forget(k)
+	if len(in) == 0 {
 		return fmt.Errorf("token %q: %w", t.cfg.Name, ErrNotFound)
 	}
-	if k, _, err := t.register(public, false); err == nil {
-		t.forget(k)
-	}
-	for i, l := range t.legs {
-		if !has[i] {
-			continue
-		}
-		err := l.again(ctx, t.cfg.KeyMaking, func(ctx context.Context, p *process) error {
-			found, err := p.find(ctx, wire.Find{Public: spki})
-			if troubleOf(err) == wire.NoKey {
-				return nil // a try before this one did it
-			}
-			if err != nil {
-				return err
-			}
-			if string(found.Public) != string(spki) {
-				return errors.New("the token returned another key than the one that was asked for")
-			}
-			return p.destroy(ctx, found.Handle)
-		})
-		if err != nil {
+	for _, l := range in {
+		if err := l.destroy(ctx, k); err != nil {
+			k.gone.Store(false)
 			return fmt.Errorf("destroying the key in token %q (%s): %w", t.cfg.Name, l.label, err)
 		}
-		l.log.Info("key destroyed", "key", keyHash(&key{spki: string(spki)}))
+		l.log.Info("key destroyed", "key", keyHash(k))
 	}
 	return nil
+}
+
+// own finds the private key of k, which proves that it is by a signature. With there, it
+// is in the token: that it is not found is the token's fault.
+func (l *leg) own(ctx context.Context, p *process, k *key, there bool) (wire.Key, error) {
+	found, err := p.find(ctx, wire.Find{Public: []byte(k.spki)})
+	switch {
+	case troubleOf(err) == wire.NoKey && there:
+		return wire.Key{}, errKeyGone
+	case err != nil:
+		return wire.Key{}, err
+	case string(found.Public) != k.spki:
+		return wire.Key{}, errOtherKey
+	}
+	err = l.testKey(p, k, found.Handle)
+	if errors.Is(err, errBadSignature) || troubleOf(err) == wire.BadSignature {
+		return wire.Key{}, errOtherPrivate
+	}
+	return found, err
+}
+
+// saw reports whether the leg has seen the key.
+func (l *leg) saw(k *key) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lk := l.keys[k]
+	return lk != nil && lk.seen
+}
+
+// destroy removes a key that is there. It is gone when it is not found after a try.
+func (l *leg) destroy(ctx context.Context, k *key) error {
+	tried := false
+	return l.again(ctx, l.t.cfg.KeyMaking, func(ctx context.Context, p *process) error {
+		found, err := l.own(ctx, p, k, !tried)
+		if tried && troubleOf(err) == wire.NoKey {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		tried = true
+		return p.destroy(ctx, found.Handle)
+	})
 }

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"sync"
@@ -40,7 +41,7 @@ type leg struct {
 
 	wake      chan struct{} // of one: run looks again
 	probation chan struct{} // of one: held by the call of a suspect key
-	used      atomic.Int64  // time of the last signature, ns
+	used      atomic.Int64  // time of the last signature, or round of test signatures, ns
 	login     sync.Mutex    // one login at a time, until it is known whether the PIN was refused
 	starts    *launcher
 	proc      *process      // of run alone
@@ -55,7 +56,8 @@ type leg struct {
 	cause     string // of the opening
 	test      bool   // a test signature must verify before the leg is used
 	retryAt   time.Time
-	failed    int           // tries to open in a row that failed
+	failed    int // tries to open in a row that failed, as failure says
+	failure   failure
 	pace      time.Duration // of signatures, on average
 	stalledAt time.Time
 	losses    int // of sessions, without a signature in between
@@ -68,18 +70,24 @@ type leg struct {
 	old       *session // retired, and perhaps still in use
 	busy      bool     // a test signature or trial is under way
 
-	request *request // of an operator, until run takes it
-	parts   parts
-	typed   *secret // the PIN that was typed and accepted
-	refused string  // version of the PIN that was refused; also in Config.Refused
+	request   *request // of an operator, until run takes it
+	parts     parts
+	typed     *secret   // the PIN that was typed and accepted
+	wrong     int       // typed PINs in a row that were not
+	nextTyped time.Time // when the next one is taken
+	accepted  string    // version of the PIN that was
+	refused   string    // version that was refused, or is tried; also in Config.Refused
 }
 
 // legKey is what is known of a key in a leg.
 type legKey struct {
 	breaker  breaker
 	problem  error
+	refusal  error // of its last test signature, where the token is well otherwise
 	warnings []string
-	seen     bool // it was there before
+	seen     bool      // it was there before
+	matches  bool      // a signature with it has verified
+	looked   time.Time // when it was looked for last, while it is missing
 }
 
 // session is a token that was opened, until it is opened anew. What can be changed
@@ -91,17 +99,10 @@ type session struct {
 	idle    chan struct{} // closed when it is retired and no call is under way
 	handles map[*key]uint32
 	missing map[*key]bool
-	flights map[*flight]struct{}
+	traffic
 
 	answered time.Time // when the last signature came back
 	kill     bool      // do not wait for the calls under way
-}
-
-// flight is a call under way.
-type flight struct {
-	key       *key // nil for what is no signature
-	began     time.Time
-	probation bool
 }
 
 func newLeg(t *Token, src Source, spare bool) *leg {
@@ -128,7 +129,7 @@ func newSession(p *process, sessions int) *session {
 		slots:   make(chan struct{}, 2*max(sessions, 1)),
 		retired: make(chan struct{}), idle: make(chan struct{}),
 		handles: make(map[*key]uint32), missing: make(map[*key]bool),
-		flights: make(map[*flight]struct{}),
+		traffic: traffic{sessions: max(sessions, 1), flights: make(map[*flight]struct{})},
 	}
 }
 
@@ -260,28 +261,39 @@ func (l *leg) distrust(s *session) {
 	l.log.Error("the token made a signature that does not verify")
 }
 
-// launch notes a call under way, or returns nil if s is retired.
-func (l *leg) launch(s *session, k *key, probation bool) *flight {
-	f := &flight{key: k, began: time.Now(), probation: probation}
+// launch notes a call under way, and reports whether s is not retired.
+func (l *leg) launch(s *session, f *flight) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cur != s {
-		return nil
+		return false
 	}
-	s.flights[f] = struct{}{}
-	return f
+	s.enter(f)
+	if f.key != nil {
+		l.watch(s, f)
+	}
+	return true
 }
 
 // land notes its end.
 func (l *leg) land(s *session, f *flight, signed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(s.flights, f)
+	s.leave(f)
+	if f.timer != nil {
+		f.timer.Stop()
+	}
+	if f.long {
+		l.poke() // test signatures have waited
+	}
 	if signed {
 		l.pacing(s, f)
 		l.losses = 0
-		if lk := l.keys[f.key]; lk != nil && lk.breaker.strikes > 0 && !lk.breaker.tripped() {
-			lk.breaker.signed()
+		if lk := l.keys[f.key]; lk != nil {
+			lk.refusal = nil
+			if lk.breaker.strikes > 0 && !lk.breaker.tripped() {
+				lk.breaker.signed()
+			}
 		}
 	}
 	if l.cur != s && len(s.flights) == 0 {
@@ -318,23 +330,45 @@ func (l *leg) crashed(s *session) {
 	l.loseLocked(s, causeCrash, errProcessDied)
 }
 
-// hangs says that a call of k in s hangs. The first one that does is the cause; the
-// others are made again.
-func (l *leg) hangs(s *session, k *key) {
+// hangs says that the call f in s took longer than it may. The first one that does is
+// the cause; the others are made again. It reports false if it may wait for a key that
+// is made there.
+func (l *leg) hangs(s *session, f *flight) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.loseLocked(s, causeHang, errHung) && k != nil {
-		l.keyOf(k).breaker.strike(hangStrikes, "its signatures hang", time.Now())
+	if s.mayWait(f, l.t.cfg.Attempt) {
+		return false
 	}
+	if l.loseLocked(s, causeHang, errHung) && f.key != nil {
+		l.keyOf(f.key).breaker.strike(hangStrikes, "its signatures hang", time.Now())
+	}
+	return true
 }
 
-// unlockCommand is what an operator says.
-func (l *leg) unlockCommand() string {
-	if l.spare {
-		return "mintmark hsm unlock " + l.t.cfg.Name + " --spare"
+// advice is what an operator does, with an option of hsm unlock.
+func (l *leg) advice(option string) string {
+	switch {
+	case !l.t.cfg.NoServer && l.spare:
+		return "say mintmark hsm unlock " + l.t.cfg.Name + " --spare" + option
+	case !l.t.cfg.NoServer:
+		return "say mintmark hsm unlock " + l.t.cfg.Name + option
+	case option == finalTry:
+		return "log in with it once by other means (pkcs11-tool --login), after which the token counts anew"
 	}
-	return "mintmark hsm unlock " + l.t.cfg.Name
+	return "run this again"
 }
+
+// correct is what to do about a PIN of the configuration.
+func (l *leg) correct() string {
+	text := "put the right PIN into " + cmp.Or(l.src.From, "its place")
+	if l.t.cfg.NoServer {
+		return text + ", then run this again"
+	}
+	return text + ", which is noticed, or make sure of it and " + l.advice(" --again")
+}
+
+// finalTry is the option for the last PIN before a token locks.
+const finalTry = " --final-try"
 
 // unavailable is what callers get while the leg cannot be used. l.mu is held.
 func (l *leg) unavailable() *UnavailableError {
@@ -351,8 +385,8 @@ func (l *leg) unavailable() *UnavailableError {
 	return e
 }
 
-// killed reports whether s was given up.
-func (s *session) killed() bool {
+// gone reports whether s was given up.
+func (s *session) gone() bool {
 	select {
 	case <-s.retired:
 		return true

@@ -60,7 +60,7 @@ func (l *leg) logIn(p *process, limit time.Duration, sessions int, r *request) (
 		return err
 	})
 	if err == nil {
-		err = l.try(p, c, r)
+		err = l.tryPIN(p, c, r)
 	}
 	if err != nil {
 		return wire.Token{}, err
@@ -86,9 +86,9 @@ func (l *leg) admit(info wire.Token, r *request) error {
 	case info.Flags&ckfUserPINInitialized == 0 && !l.src.Pad:
 		return refusedf("no user PIN has been set in the token")
 	case info.Flags&ckfUserPINFinalTry != 0 && (r == nil || !r.finalTry):
-		return refusedf("%w before, and one more wrong one locks it: make sure of the PIN, then %s", ErrPIN, l.advice(" --final-try"))
+		return refusedf("%w before, and one more wrong one locks it: make sure of the PIN, then %s", ErrPIN, l.advice(finalTry))
 	case l.src.Pad && r == nil:
-		return &halt{Locked, fmt.Errorf("somebody must come to its PIN pad: %s", l.unlockCommand())}
+		return &halt{Locked, fmt.Errorf("somebody must come to its PIN pad: %s", l.advice(""))}
 	case l.src.Pad && info.Flags&ckfProtectedPath == 0:
 		return refusedf("the token does not ask for its PIN itself: configure where the PIN comes from")
 	}
@@ -123,8 +123,8 @@ func (l *leg) configuredPIN(r *request) (*credential, error) {
 	}
 	c := &credential{Login: wire.Login{PIN: pin}, version: version}
 	l.mu.Lock()
-	c.known = version == l.accepted
-	c.recorded = version == l.refused
+	c.known = version != "" && version == l.accepted
+	c.recorded = version != "" && version == l.refused
 	l.mu.Unlock()
 	if !c.recorded && !c.known && l.t.cfg.Refused != nil {
 		if c.recorded, err = l.t.cfg.Refused.Refused(l.name, version); err != nil {
@@ -134,7 +134,7 @@ func (l *leg) configuredPIN(r *request) (*credential, error) {
 	}
 	if c.recorded && (r == nil || !r.again) {
 		clear(pin)
-		return nil, refusedf("%w before, or did not say, and is not asked again, or it would lock: correct the PIN, or make sure of it and %s", ErrPIN, l.advice(" --again"))
+		return nil, refusedf("%w before, or did not say, and is not asked again, or it would lock: %s", ErrPIN, l.correct())
 	}
 	return c, nil
 }
@@ -151,7 +151,7 @@ func (l *leg) typedPIN(r *request) ([]byte, error) {
 	typed := l.typed
 	l.mu.Unlock()
 	if typed == nil {
-		return nil, &halt{Locked, fmt.Errorf("it waits for its PIN: %s", l.unlockCommand())}
+		return nil, &halt{Locked, fmt.Errorf("it waits for its PIN: %s", l.advice(""))}
 	}
 	return typed.copy()
 }

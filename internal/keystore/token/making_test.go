@@ -85,3 +85,27 @@ func TestLossWhileMaking(t *testing.T) {
 	}
 	eventually(t, "the process in which it was made has ended", func() bool { return gone(pid) })
 }
+
+// A key that cannot be looked for in the primary, which makes another one, is used in the
+// spare.
+func TestSpareWhileMaking(t *testing.T) {
+	p := newPair(t, 1)
+	token := p.open(t, true, Config{KeepAlive: -1, Attempt: 400 * time.Millisecond, Deadline: 2 * time.Second})
+	s := p.signer(t, token, 0)
+	primary, spare := token.legs[0], token.legs[1]
+	eventually(t, "the spare has the key", func() bool {
+		v := spare.view(s.k)
+		return v.session != nil && !v.unknown
+	})
+	primary.mu.Lock()
+	delete(primary.cur.handles, s.k)
+	primary.cur.enter(&flight{long: true})
+	primary.mu.Unlock()
+	p.primary.Set(shim.Hang, shim.HangFind)
+	if err := signOnce(s); err != nil {
+		t.Error(err)
+	}
+	if n := token.Status().Legs[0].Reopens; !token.onSpare.Load() || len(n) != 0 {
+		t.Errorf("the spare signed: %t; opened anew: %v", token.onSpare.Load(), n)
+	}
+}

@@ -100,18 +100,19 @@ func (l *leg) step() time.Duration {
 // process with those that do not end: none may be under way when it is opened anew.
 func (l *leg) drain() {
 	l.mu.Lock()
-	s := l.old
+	s, cause := l.old, l.cause
 	l.old = nil
+	making := s != nil && s.making()
 	l.mu.Unlock()
-	if s == nil {
+	switch {
+	case s == nil:
 		return
-	}
-	cause := causeHang
-	if s.kill {
-		l.mu.Lock()
-		cause = l.cause
-		l.mu.Unlock()
-	} else {
+	case s.kill:
+	case making:
+		l.abandon(s, cause)
+		return
+	default:
+		cause = causeHang
 		// What is killed here is made again in the next process, so that patience would
 		// only prolong the pause.
 		timer := time.NewTimer(l.t.cfg.Attempt / impatience)
@@ -129,11 +130,32 @@ func (l *leg) drain() {
 	l.kill(cause)
 }
 
-// openTime bounds one opening.
+// abandon leaves a process alone until the key is made that is being made in it, so that
+// the next opening, which cannot wait for it, is in another.
+func (l *leg) abandon(s *session, cause string) {
+	if l.proc != s.proc {
+		return
+	}
+	l.proc, l.served = nil, false
+	l.t.metrics.restarts.WithLabelValues(l.label, cause).Inc()
+	ok := l.t.spawn(func() {
+		select {
+		case <-s.idle:
+		case <-s.proc.died():
+		case <-l.t.ctx.Done():
+		}
+		s.proc.kill()
+	})
+	if !ok {
+		s.proc.kill()
+	}
+}
+
+// openTime bounds each step of an opening.
 func (l *leg) openTime() time.Duration { return max(4*l.t.cfg.Attempt, 6*time.Second) }
 
-// reopenTime bounds an opening in a process that has served: one that takes much longer
-// than the last one hangs, for all we know, and a fresh process costs little.
+// reopenTime does so in a process that has served: one that takes much longer than the
+// last opening hangs, for all we know, and a fresh process costs little.
 func (l *leg) reopenTime() time.Duration {
 	return max(l.t.cfg.Attempt/impatience, impatience*l.took)
 }
@@ -141,12 +163,6 @@ func (l *leg) reopenTime() time.Duration {
 // open opens the leg and sets its state. r is what an operator asked for, or nil.
 func (l *leg) open(r *request) error {
 	l.drain()
-	limit := l.openTime()
-	if r != nil && l.src.Pad {
-		limit = l.t.cfg.KeyMaking
-	}
-	ctx, cancel := context.WithTimeout(l.t.ctx, limit)
-	defer cancel()
 	l.mu.Lock()
 	tries := 1 // it is looked at again and again
 	if l.state == Opening && r == nil {
@@ -158,14 +174,12 @@ func (l *leg) open(r *request) error {
 	var err error
 	for i := range tries {
 		served := l.served && r == nil
-		trying, stop := ctx, context.CancelFunc(func() {})
+		limit := l.openTime()
 		if served {
-			trying, stop = context.WithTimeout(ctx, l.reopenTime())
+			limit = l.reopenTime()
 		}
 		began := time.Now()
-		s, err = l.tryOpen(trying, r, failed+i >= believeAfter)
-		err = hung(trying, err)
-		stop()
+		s, err = l.tryOpen(limit, r, failed+i >= believeAfter)
 		if err == nil {
 			l.served, l.took = true, time.Since(began)
 		}
@@ -180,11 +194,13 @@ func (l *leg) open(r *request) error {
 		if disorder || cause == causeHang || cause != "" && !isAbsent(err) && (failed+i)%freshEvery == freshEvery-1 {
 			l.kill(cause) // a fresh library may do better
 		}
+		if h := (*halt)(nil); errors.As(err, &h) {
+			break
+		}
 		if disorder {
 			continue
 		}
-		// A login that failed otherwise than by a refusal may have counted as a try all
-		// the same: it is not repeated at once.
+		// A login that failed otherwise than by a refusal is not repeated at once.
 		if cause == "" || cause == causeHang || cause == causeDistrust || isAbsent(err) || isLogin(err) && cause != causeSession && cause != causeLibrary {
 			break
 		}
@@ -215,6 +231,13 @@ func (l *leg) kill(cause string) {
 	l.t.metrics.restarts.WithLabelValues(l.label, cause).Inc()
 }
 
+// failure is a kind of failures to open a leg: the state that they end in, and the longest
+// pause after them.
+type failure struct {
+	state State
+	last  time.Duration
+}
+
 // fail notes that the leg could not be opened.
 func (l *leg) fail(err error) {
 	if l.t.ctx.Err() != nil {
@@ -223,18 +246,28 @@ func (l *leg) fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	state, wait := Failing, absentProbe
+	var first, last time.Duration // of the pauses, where they grow
 	var h *halt
 	switch {
 	case errors.As(err, &h):
 		state, wait = h.state, haltProbe
 	case isAbsent(err):
-		state, wait = Absent, absentProbe
+		state = Absent
 	case isLogin(err):
-		wait = pause(l.failed, haltProbe, 2*time.Minute)
+		first, last = haltProbe, 2*time.Minute
 	case lossOf(err) == causeHang || lossOf(err) == causeCrash || errors.Is(err, errBadSignature):
-		wait = pause(l.failed, firstPause, lastPause)
+		first, last = firstPause, lastPause
 	}
-	l.failed++
+	// Pauses grow with failures of one kind, and an absence is none.
+	if kind := (failure{state, last}); l.failure != kind {
+		l.failure, l.failed = kind, 0
+	}
+	if last > 0 {
+		wait = pause(l.failed, first, last)
+	}
+	if state == Failing {
+		l.failed++
+	}
 	if state != Locked {
 		// Whatever it was, it is only used again after a signature that verifies.
 		l.test = true
@@ -247,8 +280,8 @@ func (l *leg) fail(err error) {
 }
 
 // tryOpen opens sessions and finds the keys in them. It takes the token's word that a
-// key is gone if believe is set.
-func (l *leg) tryOpen(ctx context.Context, r *request, believe bool) (*session, error) {
+// key is gone if believe is set. limit bounds each step but the login.
+func (l *leg) tryOpen(limit time.Duration, r *request, believe bool) (*session, error) {
 	if l.proc != nil {
 		select {
 		case <-l.proc.died():
@@ -257,25 +290,39 @@ func (l *leg) tryOpen(ctx context.Context, r *request, believe bool) (*session, 
 		}
 	}
 	if l.proc == nil {
-		p, err := l.starts.start(ctx)
+		err := l.within(limit, func(ctx context.Context) (err error) {
+			l.proc, err = l.starts.start(ctx)
+			return err
+		})
 		if err != nil {
+			l.proc = nil
 			return nil, err
 		}
-		l.proc = p
 	}
-	info, err := l.logIn(ctx, l.proc, l.t.cfg.Sessions, r)
+	info, err := l.logIn(l.proc, limit, l.t.cfg.Sessions, r)
 	if err != nil {
 		return nil, err
 	}
 	l.mu.Lock()
 	l.info = info
 	test := l.test
+	if r != nil {
+		for _, lk := range l.keys {
+			lk.breaker.granted = lk.breaker.tripped()
+		}
+	}
 	l.mu.Unlock()
 	s := newSession(l.proc, info.Sessions)
-	for _, k := range l.t.registered() {
-		if err := l.look(ctx, s, k, believe); err != nil {
-			return nil, err
+	err = l.within(limit, func(ctx context.Context) error {
+		for _, k := range l.t.registered() {
+			if err := l.look(ctx, s, k, believe); err != nil && !k.gone.Load() {
+				return err
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	if test {
 		if err := l.testKeys(s); err != nil {
@@ -290,13 +337,16 @@ func (l *leg) tryOpen(ctx context.Context, r *request, believe bool) (*session, 
 func (l *leg) look(ctx context.Context, s *session, k *key, believe bool) error {
 	found, err := s.proc.find(ctx, wire.Find{Public: []byte(k.spki)})
 	if err == nil && string(found.Public) != k.spki {
-		err = &wire.Trouble{Kind: wire.BadKey, Text: "the token returned another key than the one that was asked for"}
+		err = errOtherKey
 	}
 	var warnings []string
 	if err == nil && k.ca.Load() {
 		var attributes []wire.Attribute
 		if attributes, err = s.proc.attributes(ctx, found.Handle); err == nil {
 			warnings, err = judge(attributes, l.t.cfg.Accept, false)
+		}
+		if err == nil {
+			err = l.match(s, k, found.Handle)
 		}
 	}
 	problem := keyProblem(err)
@@ -305,17 +355,23 @@ func (l *leg) look(ctx context.Context, s *session, k *key, believe bool) error 
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if k.gone.Load() {
+		return ErrNotFound
+	}
 	lk := l.keyOf(k)
+	lk.looked = time.Now()
 	if lk.seen && problem == ErrNotFound && !believe {
 		return errKeyGone
 	}
+	// Where nobody else can have it, whoever asks for the key is told.
+	told := problem == ErrNotFound && !lk.seen && len(l.t.legs) == 1
 	lk.seen = problem == nil
-	if problem != nil && lk.problem == nil {
+	if problem != nil && lk.problem == nil && !told {
 		l.log.Error("a key cannot be used in the token", "key", keyHash(k), "error", problem)
 	}
 	for _, w := range warnings {
 		if len(lk.warnings) == 0 {
-			l.log.Warn("the key was not made in the token as it is", "key", keyHash(k), "attribute", w)
+			l.log.Warn("the key is not as one that is made here", "key", keyHash(k), "attribute", w)
 		}
 	}
 	lk.problem, lk.warnings = problem, warnings
@@ -323,10 +379,41 @@ func (l *leg) look(ctx context.Context, s *session, k *key, believe bool) error 
 	delete(s.handles, k)
 	if problem != nil {
 		s.missing[k] = true
+		l.poke() // it is looked for again
 	} else {
 		s.handles[k] = found.Handle
 	}
 	return nil
+}
+
+// match makes sure, the first time that a key is seen, that it is the private key of k:
+// most tokens say which keys are a pair by nothing but an id that they share, and anybody
+// can give one twice.
+func (l *leg) match(s *session, k *key, handle uint32) error {
+	l.mu.Lock()
+	lk := l.keyOf(k)
+	skip := lk.matches || lk.breaker.suspect()
+	l.mu.Unlock()
+	if skip {
+		return nil
+	}
+	err := l.testKey(s.proc, k, handle)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch cause := lossOf(err); {
+	case err == nil:
+		l.keyOf(k).matches = true
+		return nil
+	case errors.Is(err, errBadSignature) || cause == causeDistrust:
+		return errOtherPrivate
+	case cause == causeHang:
+		l.keyOf(k).breaker.strike(hangStrikes, "its signatures hang", time.Now())
+	case cause == causeCrash:
+		l.keyOf(k).breaker.strike(crashStrikes, "its signatures end the token's library", time.Now())
+	case cause == "":
+		return nil // a token that refuses to sign says so again, to who wants a signature
+	}
+	return err
 }
 
 // keyProblem returns what is wrong with a key, or nil if err is about something else.
@@ -356,6 +443,7 @@ func (l *leg) end() {
 	}
 	l.set(Idle, ErrClosed)
 	l.mu.Unlock()
+	l.t.cfg.Claims.release(l)
 	l.starts.close()
 	if l.proc != nil {
 		l.proc.kill()

@@ -43,22 +43,26 @@ var rules = []rule{
 
 // judge compares the attributes of a key with the rules. An attribute in accept is not
 // held against it. made says that the key was made here just now. The error is an
-// ErrPolicy that names every attribute; warnings are of those that it may differ in.
+// ErrPolicy that names every attribute; warnings are of those that it may differ in, and
+// of those that were accepted.
 func judge(attributes []wire.Attribute, accept []string, made bool) (warnings []string, err error) {
 	var wrong []string
 	for _, r := range rules {
 		i := slices.IndexFunc(attributes, func(a wire.Attribute) bool { return a.Name == r.name })
 		known := i >= 0 && attributes[i].Known
-		if known && attributes[i].Value == r.want || slices.Contains(accept, r.name) || !known && r.mayLack {
+		if known && attributes[i].Value == r.want || !known && r.mayLack {
 			continue
 		}
 		text := fmt.Sprintf("%s is %t", r.name, !r.want)
 		if !known {
 			text = fmt.Sprintf("the token does not say %s", r.name)
 		}
-		if r.always || made {
+		switch {
+		case slices.Contains(accept, r.name):
+			warnings = append(warnings, "accepted: "+text)
+		case r.always || made:
 			wrong = append(wrong, text)
-		} else {
+		default:
 			warnings = append(warnings, text)
 		}
 	}
@@ -80,9 +84,13 @@ func (s *Signer) Attributes(ctx context.Context) (map[string]string, error) {
 	var list []wire.Attribute
 	err := l.again(ctx, s.t.cfg.Attempt, func(ctx context.Context, p *process) error {
 		found, err := p.find(ctx, wire.Find{Public: []byte(s.k.spki)})
-		if err == nil {
-			list, err = p.attributes(ctx, found.Handle)
+		if err != nil {
+			return err
 		}
+		if string(found.Public) != s.k.spki {
+			return errOtherKey
+		}
+		list, err = p.attributes(ctx, found.Handle)
 		return err
 	})
 	if problem := keyProblem(err); problem != nil {

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"mintmark/internal/keystore/token/child"
+	"mintmark/internal/keystore/token/wire"
 )
 
 // What a library prints is logged in lines of at most so many bytes, at most so many in
@@ -28,7 +28,7 @@ const (
 // thisBinary is this binary once more: the one that runs, not the one that an
 // upgrade put in its place.
 func thisBinary() (*exec.Cmd, error) {
-	return &exec.Cmd{Path: "/proc/self/exe", Args: []string{os.Args[0], child.Arg}}, nil
+	return &exec.Cmd{Path: "/proc/self/exe", Args: []string{os.Args[0], wire.ChildArg}}, nil
 }
 
 // childEnviron is the environment of the child: that of the server, in which the

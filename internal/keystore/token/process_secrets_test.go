@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"testing"
 
-	"mintmark/internal/keystore/token/child"
+	"mintmark/internal/keystore/token/wire"
 	"mintmark/internal/pkitest"
 )
 
@@ -48,7 +48,7 @@ func TestProcessKeepsNoSecret(t *testing.T) {
 	if !strings.Contains(environ, "SOFTHSM2_CONF=") {
 		t.Error("the settings of the library are not in the environment of the child")
 	}
-	if args := proc("cmdline"); args != os.Args[0]+"\x00"+child.Arg+"\x00" {
+	if args := proc("cmdline"); args != os.Args[0]+"\x00"+wire.ChildArg+"\x00" {
 		t.Errorf("the arguments of the child are %q", args)
 	}
 	if limits := proc("limits"); !strings.Contains(strings.Join(strings.Fields(limits), " "), "Max core file size 0 0") {
@@ -63,6 +63,26 @@ func TestProcessKeepsNoSecret(t *testing.T) {
 	// That the search finds what is there.
 	if n := inMemory(t, p.cmd.Process.Pid, strings.Join(strings.Split("SOFTHSM2_CONF", ""), "\x00")); n == 0 {
 		t.Error("the search of the memory finds nothing")
+	}
+}
+
+// The PIN is not left where the request was put together.
+func TestProcessWipesRequests(t *testing.T) {
+	p := testProcess(t)
+	pin := []byte("71940852")
+	var frame []byte
+	err := p.call(t.Context(), func(b []byte, id uint32) (_ []byte, err error) {
+		frame, err = (&wire.Login{PIN: pin}).Append(b, id)
+		if !bytes.Contains(frame, pin) {
+			t.Error("the PIN is not in the request")
+		}
+		return frame, err
+	}, wire.ParseOK)
+	if !hasTrouble(err, wire.NotOpen) {
+		t.Error(err)
+	}
+	if len(bytes.Trim(frame, "\x00")) != 0 {
+		t.Errorf("the request is left: %q", frame)
 	}
 }
 

@@ -40,7 +40,8 @@ func TestJudge(t *testing.T) {
 		if !r.always && (err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], r.name)) {
 			t.Errorf("a restored key with another %s: %q, %v", r.name, warnings, err)
 		}
-		if warnings, err := judge(wrong, []string{r.name}, true); err != nil || warnings != nil {
+		warnings, err = judge(wrong, []string{r.name}, true)
+		if err != nil || len(warnings) != 1 || !strings.HasPrefix(warnings[0], "accepted: "+r.name+" is ") {
 			t.Errorf("%s is accepted: %q, %v", r.name, warnings, err)
 		}
 		unknown := good()

@@ -35,7 +35,8 @@ func (s *Signer) Public() crypto.PublicKey { return s.k.public }
 
 // Sign signs a digest of SHA-256, SHA-384 or SHA-512: ECDSA as ASN.1 DER, RSA with
 // PKCS #1 v1.5. It returns within Config.Deadline, with an *UnavailableError when no
-// token can sign at the moment. It does not verify the signature.
+// token can sign at the moment, and with what the token says of the key or the digest
+// where it refuses them. It does not verify the signature.
 func (s *Signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	mechanism, input, err := inputOf(s.k.public, digest, opts)
 	if err != nil {
@@ -49,6 +50,9 @@ func (s *Signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byt
 
 // Ready returns what Sign would fail with at once, or nil.
 func (s *Signer) Ready() error {
+	if s.k.gone.Load() {
+		return s.t.destroyed()
+	}
 	var first error
 	for _, l := range s.t.legs {
 		v := l.view(s.k)
@@ -60,25 +64,35 @@ func (s *Signer) Ready() error {
 	return first
 }
 
-// Distrust says that a signature did not verify: the sessions are opened anew, and
-// not used until a test signature verifies. A token that does so several times in a
-// minute is out of use for a while.
-func (s *Signer) Distrust() {
-	if o := s.k.last.Load(); o != nil {
+// Distrust says that a signature of the key did not verify: the sessions that it came
+// from are opened anew, and not used until a test signature verifies. A token that does
+// so several times in a minute is out of use for a while. Of more than the last 256
+// signatures it is not known where they came from.
+func (s *Signer) Distrust(signature []byte) {
+	if o := s.k.of(signature); o.leg != nil {
 		o.leg.distrust(o.session)
 	}
 }
 
+// destroyed is what a signer of a key that was destroyed fails with.
+func (t *Token) destroyed() error { return fmt.Errorf("token %q: %w", t.cfg.Name, ErrNotFound) }
+
 // sign makes one signature, in whatever leg can.
 func (t *Token) sign(k *key, mechanism wire.Mechanism, input []byte) ([]byte, error) {
-	// Every call of the library has the whole time of an attempt, so that one that
-	// does not end in it can be told to hang.
+	if k.gone.Load() {
+		return nil, t.destroyed()
+	}
+	// No call begins later than an attempt before the deadline, so that one that does
+	// not end in time can be told to hang.
 	ctx, cancel := context.WithTimeout(t.ctx, t.cfg.Deadline-t.cfg.Attempt)
 	defer cancel()
 	var failures [2]int
 	var skip [2]bool
 	var last error
 	for range maxCalls {
+		if skip[0] && (skip[1] || len(t.legs) == 1) {
+			break
+		}
 		i, v, err := t.pick(ctx, k, skip)
 		if err != nil {
 			return nil, t.failed(worse(err, last))
@@ -200,8 +214,13 @@ func (t *Token) pick(ctx context.Context, k *key, skip [2]bool) (int, view, erro
 			v := l.view(k)
 			switch {
 			case v.session != nil && v.unknown:
-				if err := l.resolve(v.session, k); err != nil && !errors.Is(err, errRetired) && lossOf(err) == "" {
-					return 0, view{}, err
+				err := l.resolve(v.session, k)
+				if ctx.Err() != nil {
+					return 0, view{}, worse(first, ctx.Err())
+				}
+				if err != nil && !errors.Is(err, errRetired) && lossOf(err) == "" {
+					first = worse(first, err) // another leg may know the key
+					continue
 				}
 				v = l.view(k)
 				if v.session == nil || v.unknown {
@@ -273,68 +292,64 @@ func (l *leg) sign(ctx context.Context, v view, k *key, mechanism wire.Mechanism
 		return nil, ctx.Err()
 	}
 	defer func() { <-s.slots }()
-	signature, result, err := l.call(s, v.handle, k, v.suspect, mechanism, input)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	last, _ := ctx.Deadline()
+	signature, result, err := l.call(s, v.handle, k, v.suspect, last.Add(l.t.cfg.Attempt), mechanism, input)
 	l.t.metrics.signatures.WithLabelValues(l.label, result).Inc()
-	if err == nil && s.killed() && verifiesInput(k.public, input, signature) != nil {
+	if err == nil && s.gone() && verifiesInput(k.public, input, signature) != nil {
 		// What a library signs while its sessions are taken away from it may be anything.
 		return nil, errRetired
 	}
 	if err == nil {
-		if o := k.last.Load(); o == nil || o.session != s {
-			k.last.Store(&origin{l, s})
-		}
+		k.put(signature, l, s)
 	}
 	return signature, err
 }
 
-// call makes one call for a signature, and says what came of it.
-func (l *leg) call(s *session, handle uint32, k *key, suspect bool, mechanism wire.Mechanism, input []byte) (signature []byte, result string, err error) {
-	f := l.launch(s, k, suspect)
-	if f == nil {
+// call makes one call for a signature, and says what came of it. It hangs if it takes
+// longer than an attempt, and is given up at the deadline.
+func (l *leg) call(s *session, handle uint32, k *key, suspect bool, deadline time.Time, mechanism wire.Mechanism, input []byte) (signature []byte, result string, err error) {
+	ctx, cancel := context.WithDeadline(l.t.ctx, deadline)
+	defer cancel()
+	f := &flight{key: k, probation: suspect, cancel: cancel}
+	if !l.launch(s, f) {
 		return nil, "lost", errRetired
 	}
 	defer func() { l.land(s, f, err == nil) }()
-	ctx, cancel := context.WithTimeout(l.t.ctx, l.t.cfg.Attempt)
-	defer cancel()
-	defer l.watch(s).Stop()
 	signature, err = s.proc.sign(ctx, wire.Sign{Handle: handle, Mechanism: mechanism, Input: input})
 	if err == nil {
 		l.used.Store(time.Now().UnixNano())
 		return signature, "ok", nil
 	}
-	err = hung(ctx, err)
-	result = l.blame(s, k, err)
-	return nil, result, given(s, err)
+	if f.late.Load() {
+		err = hung(ctx, err)
+	}
+	result, err = l.blame(s, f, err)
+	return nil, result, err
 }
 
-// blame does what the error of a call in s asks for, and returns its label.
-func (l *leg) blame(s *session, k *key, err error) string {
+// blame does what the error of the call f in s asks for. It returns the label of it, and
+// what to say to the caller.
+func (l *leg) blame(s *session, f *flight, err error) (string, error) {
 	switch cause := lossOf(err); {
 	case l.t.ctx.Err() != nil:
-		return "error"
-	case cause == causeCrash && s.killed():
-		return "lost" // on account of another call
+	case cause == causeCrash && s.gone():
+		return "lost", errRetired // on account of another call: it is made again
 	case cause == causeCrash:
 		l.crashed(s)
-		return "crash"
+		return "crash", errRetired
 	case cause == causeHang:
-		l.hangs(s, k)
-		return "hang"
+		if !l.hangs(s, f) {
+			return "error", &UnavailableError{Token: l.t.cfg.Name, State: Ready, Wait: time.Second, Err: errMaking}
+		}
+		return "hang", err
 	case cause == causeDistrust:
 		l.distrust(s)
-		return "error"
 	case cause != "":
 		l.lose(s, cause, err)
-		return "lost"
+		return "lost", err
 	}
-	return "error"
-}
-
-// given returns err, or errRetired for a call that failed because its process ended
-// or was killed on account of another one: it is made again.
-func given(s *session, err error) error {
-	if errors.Is(err, errProcessDied) && s.killed() {
-		return errRetired
-	}
-	return err
+	return "error", err
 }

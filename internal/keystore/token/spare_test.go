@@ -3,6 +3,7 @@
 package token
 
 import (
+	"context"
 	"crypto"
 	"crypto/sha256"
 	"errors"
@@ -93,6 +94,9 @@ func TestSpareFromTheStart(t *testing.T) {
 	s := p.signer(t, token, 0)
 	if err := signOnce(s); err != nil {
 		t.Fatal(err)
+	}
+	if n := counted(t, token, "token_failovers_total", ""); n != 1 {
+		t.Errorf("the spare took over %v times", n)
 	}
 	status := token.Status()
 	if status.Legs[0].State != Absent || status.Legs[1].State != Ready {
@@ -250,13 +254,49 @@ func TestDistrust(t *testing.T) {
 	p.primary.Mend()
 	eventually(t, "it signs again", func() bool { return signOnce(s) == nil })
 	// One that is told so is opened anew.
+	sum = sha256.Sum256(nil)
+	signature, err := s.Sign(nil, sum[:], crypto.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
 	before := token.Status().Legs[0].Reopens[causeDistrust]
-	s.Distrust()
-	s.Distrust() // what the first one ended is not ended again
+	s.Distrust([]byte("of somebody else"))
+	s.Distrust(signature)
+	s.Distrust(signature) // what the first one ended is not ended again
 	if n := token.Status().Legs[0].Reopens[causeDistrust]; n != before+1 {
 		t.Errorf("%d times opened anew, of 1", n-before)
 	}
 	eventually(t, "it signs again", func() bool { return signOnce(s) == nil })
+}
+
+// A wrong signature of the primary is not blamed on the spare, which has signed since.
+func TestDistrustOfTheRightLeg(t *testing.T) {
+	p := newPair(t, 1)
+	token := p.open(t, true, Config{KeepAlive: -1})
+	s := p.signer(t, token, 0)
+	eventually(t, "the spare is ready", func() bool { return token.Status().Legs[1].State == Ready })
+	p.primary.SetTimes(shim.Garbage, shim.GarbageWrong, 1)
+	sum := sha256.Sum256(nil)
+	wrong, err := s.Sign(nil, sum[:], crypto.SHA256)
+	if err != nil || verifies(s.Public(), sum[:], wrong) == nil {
+		t.Fatalf("no wrong signature: %v", err)
+	}
+	mechanism, input, err := inputOf(s.Public(), sum[:], crypto.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	spare := token.legs[1]
+	if _, err := spare.sign(ctx, spare.view(s.k), s.k, mechanism, input); err != nil {
+		t.Fatal(err)
+	}
+	s.Distrust(wrong)
+	for i, want := range []int{1, 0} {
+		if n := token.Status().Legs[i].Reopens[causeDistrust]; n != want {
+			t.Errorf("leg %d was distrusted %d times, want %d", i, n, want)
+		}
+	}
 }
 
 // A key whose attributes were changed behind the back of the server is refused by name.

@@ -64,7 +64,7 @@ func (l *leg) status() LegStatus {
 	if l.err != nil {
 		s.Detail = l.err.Error()
 	}
-	if l.state == Locked {
+	if l.src.PIN == nil && !l.src.Pad && (l.state == Locked || l.state == Refused) {
 		s.Needed = l.src.Parts
 		s.Parts = l.parts.count()
 	}
@@ -75,6 +75,8 @@ func (l *leg) status() LegStatus {
 			s.Problems = append(s.Problems, fmt.Sprintf("key %s: %s, so it is tried alone later", name, lk.breaker.reason))
 		case lk.problem != nil:
 			s.Problems = append(s.Problems, fmt.Sprintf("key %s: %v", name, lk.problem))
+		case lk.refusal != nil:
+			s.Problems = append(s.Problems, fmt.Sprintf("key %s: the token refuses to sign with it: %v", name, lk.refusal))
 		}
 		for _, w := range lk.warnings {
 			s.Problems = append(s.Problems, fmt.Sprintf("key %s: %s", name, w))

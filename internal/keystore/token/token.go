@@ -51,14 +51,9 @@ type Token struct {
 type key struct {
 	public crypto.PublicKey
 	spki   string
-	ca     atomic.Bool            // its attributes must be those of a CA key
-	last   atomic.Pointer[origin] // of its last signature
-}
-
-// origin is where a signature came from.
-type origin struct {
-	leg     *leg
-	session *session
+	ca     atomic.Bool // its attributes must be those of a CA key
+	gone   atomic.Bool // it was destroyed
+	origins
 }
 
 // Open returns a token; it starts no process yet.
@@ -90,6 +85,10 @@ func (t *Token) begin() error {
 	})
 	return nil
 }
+
+// Start looks for the token and its spare now, and logs in where nobody has to type a
+// PIN, rather than at the first use of a key. It does not wait. ErrClosed after Close.
+func (t *Token) Start() error { return t.begin() }
 
 // spawn runs f beside the legs, unless the token is closed.
 func (t *Token) spawn(f func()) bool {

@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"mintmark/internal/keystore/token/wire"
 	"mintmark/internal/pkitest"
 )
@@ -93,6 +95,30 @@ func childOf(t testing.TB, l *leg) int {
 		t.Fatal("the leg is not open")
 	}
 	return s.proc.cmd.Process.Pid
+}
+
+// counted returns the sum of a counter, of those with the value of a label if it is given.
+func counted(t *testing.T, token *Token, name, label string) (sum float64) {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(token.Metrics()...)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetValue() == label || label == "" && l.GetName() == "token" {
+					sum += m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return sum
 }
 
 // gone reports whether a process has ended.
@@ -246,6 +272,11 @@ func TestCrashWhileIdle(t *testing.T) {
 	})
 	if err := signOnce(s); err != nil {
 		t.Error(err)
+	}
+	for _, name := range []string{"token_reopens_total", "token_restarts_total"} {
+		if n, all := counted(t, token, name, causeCrash), counted(t, token, name, ""); n != 1 || all != 1 {
+			t.Errorf("%s is %v for a crash, %v in all", name, n, all)
+		}
 	}
 }
 

@@ -13,11 +13,11 @@ import (
 // token did not take, the last one from then on. Tokens lock after a few.
 var typedPauses = [...]time.Duration{10 * time.Second, time.Minute, 10 * time.Minute, time.Hour}
 
-// try makes one login. That a PIN which is not known to be good is tried is recorded
+// tryPIN makes one login. That a PIN which is not known to be good is tried is recorded
 // before it is, and the record taken back when it turns out to be good, or not to have
 // been looked at: whatever else becomes of the login, or of this process, it is not
 // repeated.
-func (l *leg) try(p *process, c *credential, r *request) error {
+func (l *leg) tryPIN(p *process, c *credential, r *request) error {
 	if c.version != "" && !c.known {
 		if err := l.record(c); err != nil {
 			return refusedf("that its PIN is tried cannot be recorded, so that it is not: %w", err)
@@ -146,7 +146,7 @@ func (l *leg) inDoubt(c *credential, err error) error {
 func (l *leg) lockedOut(c *credential, err error) error {
 	if c.version != "" {
 		// The record was made before.
-		return &halt{Refused, fmt.Errorf("%w: correct the PIN, or make sure of it and %s", err, l.advice(" --again"))}
+		return &halt{Refused, fmt.Errorf("%w: %s", err, l.correct())}
 	}
 	l.mu.Lock()
 	l.typed.wipe()

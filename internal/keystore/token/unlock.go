@@ -93,6 +93,8 @@ func (l *leg) ask(u Unlock) (*request, error) {
 		return nil, errors.New("nobody is named who does it")
 	case l.request != nil:
 		return nil, errors.New("somebody else is doing so at the moment")
+	case l.state == Ready && u.Again:
+		return nil, nil // it was corrected, which was noticed
 	case l.state == Ready:
 		return nil, errors.New("it needs no PIN at the moment")
 	case l.state != Locked && l.state != Refused:
@@ -105,6 +107,9 @@ func (l *leg) ask(u Unlock) (*request, error) {
 	// The final try is of the PIN that the configuration has, whatever was refused.
 	r := &request{again: u.Again || u.FinalTry, finalTry: u.FinalTry, done: make(chan error, 1)}
 	if typed {
+		if wait := time.Until(l.nextTyped); wait > 0 {
+			return nil, fmt.Errorf("the PIN that was typed before was wrong: the next one is taken in %s", (wait + time.Second).Truncate(time.Second))
+		}
 		parts, err := l.parts.add(u.By, u.PIN, l.src.Parts)
 		if err != nil || parts == nil {
 			return nil, err

@@ -65,7 +65,14 @@ func TestUnlock(t *testing.T) {
 	if n := p.primary.Get(shim.Logins); n != 1 {
 		t.Errorf("%d logins with a wrong PIN", n)
 	}
+	if n := counted(t, token, "token_pin_refused_total", ""); n != 1 {
+		t.Errorf("%v PINs are counted as refused", n)
+	}
 	locked()
+	unlock("bob", first, "the next one is taken in 10s")
+	token.legs[0].mu.Lock()
+	token.legs[0].nextTyped = time.Time{}
+	token.legs[0].mu.Unlock()
 	if s := token.Status().Legs[0]; s.Parts != 0 {
 		t.Errorf("%d parts are left", s.Parts)
 	}
@@ -224,6 +231,7 @@ func TestPINNotTried(t *testing.T) {
 		"empty":    {pinOf("", "1"), nil, "empty", nil},
 		"long":     {pinOf(strings.Repeat("1", maxPIN+1), "1"), nil, "longer than", nil},
 		"untold":   {pinOf(pkitest.SoftHSMPIN, "1"), brokenRefusals{}, "cannot be told", nil},
+		"full":     {pinOf(pkitest.SoftHSMPIN, "1"), fullRefusals{}, "cannot be recorded", os.ErrPermission},
 		"recorded": {pinOf(pkitest.SoftHSMPIN, "old"), brokenRefusals{}, "not asked again", ErrPIN},
 	} {
 		src := p.source(p.primary)
@@ -239,6 +247,11 @@ func TestPINNotTried(t *testing.T) {
 	}
 }
 
+// fullRefusals has no room for more.
+type fullRefusals struct{ brokenRefusals }
+
+func (fullRefusals) Refused(_, _ string) (bool, error) { return false, nil }
+
 // brokenRefusals knows of the version "old" only.
 type brokenRefusals struct{}
 
@@ -248,5 +261,5 @@ func (brokenRefusals) Refused(_, version string) (bool, error) {
 	}
 	return false, os.ErrPermission
 }
-func (brokenRefusals) Put(_, _ string) error { return os.ErrPermission }
-func (brokenRefusals) Drop(string) error     { return os.ErrPermission }
+func (brokenRefusals) Put(_, _ string) error  { return os.ErrPermission }
+func (brokenRefusals) Drop(_, _ string) error { return os.ErrPermission }

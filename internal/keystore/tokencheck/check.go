@@ -6,6 +6,7 @@
 package tokencheck
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -92,7 +93,8 @@ func Run(ctx context.Context, c Config) (Report, error) {
 		c.Sessions = 4
 	}
 	t, err := token.Open(token.Config{
-		Name: "check", Sessions: c.Sessions, KeepAlive: -1, Logger: c.Logger,
+		Name: nameOf(c.Token), Sessions: c.Sessions, KeepAlive: -1, Logger: c.Logger,
+		NoServer: true,
 		Primary: token.Source{Module: c.Module, Token: c.Token, PIN: func() ([]byte, string, error) {
 			return append([]byte(nil), c.PIN...), "typed", nil
 		}},
@@ -108,6 +110,15 @@ func Run(ctx context.Context, c Config) (Report, error) {
 	return k.out, ctx.Err()
 }
 
+// nameOf is what errors call the token.
+func nameOf(s wire.Selector) string {
+	name := cmp.Or(s.Label, s.Serial)
+	if name == "" && s.Slot != nil {
+		name = fmt.Sprintf("slot %d", *s.Slot)
+	}
+	return cmp.Or(name, "of the module")
+}
+
 func (k *check) say(what string, r Result, format string, args ...any) {
 	line := Line{what, r, fmt.Sprintf(format, args...)}
 	k.out.Lines = append(k.out.Lines, line)
@@ -119,7 +130,7 @@ func (k *check) say(what string, r Result, format string, args ...any) {
 	}
 }
 
-func (k *check) failed(what string, err error) { k.say(what, Failed, "%s", words(err)) }
+func (k *check) failed(what string, err error) { k.say(what, Failed, "%s", explained(err.Error())) }
 
 func (k *check) run(ctx context.Context) error {
 	leg, err := k.settle(ctx)
@@ -130,7 +141,7 @@ func (k *check) run(ctx context.Context) error {
 		k.describe(leg.Token)
 	}
 	if leg.State != token.Ready {
-		k.say("login", Failed, "the token is %s: %s", leg.State, nameCodes(leg.Detail))
+		k.say("login", Failed, "the token is %s: %s", leg.State, explained(leg.Detail))
 		return nil
 	}
 	k.say("login", OK, "the PIN was taken, and %d sessions are open", leg.Token.Sessions)
@@ -244,15 +255,31 @@ func (k *check) key(ctx context.Context) *token.Signer {
 		}
 		return signer
 	}
+	if errors.Is(err, token.ErrNotFound) {
+		k.say("key", Failed, "no key with %s in token %q", k.wanted(), nameOf(k.Token))
+		return nil
+	}
 	if err != nil {
 		k.failed("key", err)
 		return nil
 	}
 	k.say("key", OK, "the key is there, and its attributes are those of a CA key")
 	for _, problem := range k.token.Status().Legs[0].Problems {
-		k.say("key", Warning, "%s", nameCodes(problem))
+		k.say("key", Warning, "%s", explained(problem))
 	}
 	return signer
+}
+
+// wanted is what names the key, as it stands in the URI.
+func (k *check) wanted() string {
+	var parts []string
+	if len(k.ID) > 0 {
+		parts = append(parts, "id=%"+strings.ReplaceAll(fmt.Sprintf("% x", k.ID), " ", "%"))
+	}
+	if len(k.Label) > 0 {
+		parts = append(parts, fmt.Sprintf("object=%q", k.Label))
+	}
+	return strings.Join(parts, ";")
 }
 
 // signs makes one signature and verifies it.

@@ -42,8 +42,12 @@ const (
 	LieValue
 	// InitDelay is how many nanoseconds C_Initialize takes longer.
 	InitDelay
+	// LoginDelay is how many nanoseconds C_Login takes longer; LoginCrash ends the process
+	// in it.
+	LoginDelay
+	LoginCrash
 
-	lastFault = InitDelay
+	lastFault = LoginCrash
 )
 
 // Counts.

@@ -6,6 +6,3 @@
 // and tells what the library returned; whether to try again, to open the token anew
 // or to end this process is decided at the other end. It keeps no PIN.
 package child
-
-// Arg is the only argument of a process that is to be a child.
-const Arg = "pkcs11-child"

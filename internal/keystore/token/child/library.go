@@ -196,8 +196,10 @@ func (l *library) search(s wire.Selector) (wire.Token, error) {
 	}
 	var found wire.Token
 	n := 0
+	var others []string
 	for _, slot := range slots {
 		if s.Slot != nil && *s.Slot != slot {
+			others = append(others, fmt.Sprintf("slot %d", slot))
 			continue
 		}
 		info, err := l.ctx.GetTokenInfo(slot)
@@ -207,7 +209,11 @@ func (l *library) search(s wire.Selector) (wire.Token, error) {
 			}
 			return wire.Token{}, failed("C_GetTokenInfo", err)
 		}
-		if info.Flags&pkcs11.CKF_TOKEN_INITIALIZED == 0 || !matches(s, &info) {
+		if info.Flags&pkcs11.CKF_TOKEN_INITIALIZED == 0 {
+			continue
+		}
+		if !matches(s, &info) {
+			others = append(others, fmt.Sprintf("%q", text(info.Label)))
 			continue
 		}
 		n++
@@ -219,7 +225,7 @@ func (l *library) search(s wire.Selector) (wire.Token, error) {
 	}
 	switch {
 	case n == 0:
-		return wire.Token{}, trouble(wire.NoToken, "the module has no token%s among the %d it shows", describe(s), len(slots))
+		return wire.Token{}, trouble(wire.NoToken, "the module has no token%s: %s", describe(s), has(others))
 	case n > 1:
 		return wire.Token{}, trouble(wire.ManyTokens, "the module has %d tokens%s: name one by its serial number", n, describe(s))
 	}
@@ -229,6 +235,20 @@ func (l *library) search(s wire.Selector) (wire.Token, error) {
 		found.Cryptoki = fmt.Sprintf("%d.%d", info.CryptokiVersion.Major, info.CryptokiVersion.Minor)
 	}
 	return found, nil
+}
+
+// maxNamed is how many tokens an error names.
+const maxNamed = 8
+
+// has says which tokens there are in place of the one that is looked for.
+func has(names []string) string {
+	switch {
+	case len(names) == 0:
+		return "it has none"
+	case len(names) > maxNamed:
+		return fmt.Sprintf("it has %s and %d more", strings.Join(names[:maxNamed], ", "), len(names)-maxNamed)
+	}
+	return "it has " + strings.Join(names, ", ")
 }
 
 func matches(s wire.Selector, info *pkcs11.TokenInfo) bool {

@@ -22,11 +22,11 @@ const link = 3
 // one; else it returns at once. It must be the first call of main, and of TestMain in
 // tests that open tokens.
 func Main() {
-	if len(os.Args) != 2 || os.Args[1] != Arg || !isLink(link) {
+	if len(os.Args) != 2 || os.Args[1] != wire.ChildArg || !isLink(link) {
 		return
 	}
 	if err := serve(); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", Arg, err)
+		fmt.Fprintf(os.Stderr, "%s: %v\n", wire.ChildArg, err)
 		os.Exit(1)
 	}
 	os.Exit(0)

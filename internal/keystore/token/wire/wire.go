@@ -5,7 +5,8 @@
 // the same binary, so that there is one version of it and no negotiation.
 package wire
 
-import "fmt"
+// ChildArg is the only argument of a process that is to hold a token's library.
+const ChildArg = "pkcs11-child"
 
 // Selector picks a token of a module; what is empty matches every token, and
 // exactly one must be left.
@@ -98,10 +99,6 @@ type Attribute struct {
 type Error struct {
 	Call string // C_Sign
 	Code uint   // CKR_ number
-}
-
-func (e *Error) Error() string {
-	return fmt.Sprintf("%s: error 0x%x of the token's library", e.Call, e.Code)
 }
 
 // Trouble is something that went wrong for which the library has no return value.

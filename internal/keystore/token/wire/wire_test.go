@@ -220,6 +220,19 @@ func fuzz(f *testing.F, from, to int) {
 	})
 }
 
-func FuzzRequest(f *testing.F) { fuzz(f, 0, 6) }
+func FuzzRequest(f *testing.F) { fuzz(f, 0, 7) }
 
-func FuzzReply(f *testing.F) { fuzz(f, 6, 12) }
+func FuzzReply(f *testing.F) { fuzz(f, 7, 13) }
+
+func TestErrorNamesTheCode(t *testing.T) {
+	for want, e := range map[string]Error{
+		"C_Sign: CKR_DEVICE_REMOVED (0x32)":                                {"C_Sign", 0x32},
+		"C_Sign: error 0x80000102 of the vendor's own (its manual has it)": {"C_Sign", 0x80000102},
+		"C_Sign: error 0x7777 of the token's library":                      {"C_Sign", 0x7777},
+		"C_Initialize: CKR_GENERAL_ERROR (0x5): the module cannot start: look for the token directory, the vendor's daemon and its log": {"C_Initialize", 5},
+	} {
+		if got := e.Error(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -30,7 +30,7 @@ enum {
 	READY, COMMAND, DONE, RESULT,
 	DELAY, HANG, KEY, FAIL, FAIL_COUNT, GONE, LOGIN, LOCK_AFTER, FLAGS_ON, PAD,
 	GARBAGE, GARBAGE_COUNT, CRASH, CRASH_COUNT, MAX_SESSIONS, NOISE, LIE, LIE_VALUE,
-	INIT_DELAY,
+	INIT_DELAY, LOGIN_DELAY, LOGIN_CRASH,
 	LOADS = 32, PID, LOGINS, REFUSED, SIGNED, OPENED, INITIALIZED, FINALIZED, HUNG, SIGNING, ASKED,
 	WORDS = 64
 };
@@ -161,6 +161,8 @@ static rv_t login(ulong session, ulong user, byte *pin, ulong length)
 {
 	word[LOGINS]++;
 	hangs(HANG_LOGIN);
+	if (word[LOGIN_DELAY]) pause_ns(word[LOGIN_DELAY]);
+	if (word[LOGIN_CRASH]) abort();
 	if (word[GONE]) return word[GONE];
 	if (word[LOGIN]) {
 		word[REFUSED]++;
