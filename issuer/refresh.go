@@ -116,7 +116,9 @@ func (ra *RA) open(record ledger.Authority) (*ca.Authority, error) {
 		config.Chain = append(config.Chain, c)
 	}
 	if record.KeyURI != "" {
-		config.Signer = func(ctx context.Context) (crypto.Signer, error) { return ra.Keys.Signer(ctx, record.KeyURI, config.Certificate.PublicKey) }
+		config.Signer = func(ctx context.Context) (crypto.Signer, error) {
+			return ra.Keys.Signer(ctx, record.KeyURI, config.Certificate.PublicKey)
+		}
 	}
 	authority, err := ca.New(config)
 	if err != nil {

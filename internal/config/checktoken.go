@@ -18,7 +18,7 @@ var (
 )
 
 const (
-	maxTokens   = 16
+	maxTokens = 16
 	// MaxSessions is how many signatures a token may be asked to make at a time.
 	MaxSessions = 256
 	// maxParts bounds the people who type a part of a PIN: as many as a card set has.

@@ -50,7 +50,7 @@ func TestTPMPolicy(t *testing.T) {
 		data []byte
 		want string
 	}{
-		{"good", tpmFile(t, tpmGood), "is not there: is there a TPM"}, // what comes next
+		{"good", tpmFile(t, tpmGood), "on in the firmware"}, // what comes next
 		{"to be duplicated", tpmFile(t, tpmGood&^tpm2.FlagFixedTPM), "fixedTPM is false"},
 		{"to be moved", tpmFile(t, tpmGood&^tpm2.FlagFixedParent), "fixedParent is false"},
 		{"imported", tpmFile(t, tpmGood&^tpm2.FlagSensitiveDataOrigin), "sensitiveDataOrigin is false"},

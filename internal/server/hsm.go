@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"mintmark/admin"
 	"mintmark/admin/adminhttp"
 	"mintmark/internal/config"
 	"mintmark/internal/keystore"
@@ -78,16 +79,13 @@ func checkToken(c *config.Config, uri string, pin config.PIN) error {
 	if pin.File == "" {
 		return nil
 	}
-	secret, err := keystore.SecretFile(c.Path(pin.File), maxPIN)
+	secret, err := keystore.SecretFile(c.Path(pin.File), admin.MaxPIN)
 	clear(secret)
 	if err != nil {
 		return fmt.Errorf("pin.file: %w", err)
 	}
 	return nil
 }
-
-// maxPIN bounds a file with a PIN, in bytes.
-const maxPIN = 4096
 
 // tokenRisks says what of the tokens' configuration is unwise.
 func tokenRisks(c *config.Config) []string {

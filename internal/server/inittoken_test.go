@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"mintmark/admin"
 	"mintmark/internal/config"
 	"mintmark/internal/keystore"
 )
@@ -75,6 +77,9 @@ func TestCheckTokens(t *testing.T) {
 	module, loose := write("x.so", 0o644), write("loose.so", 0o666)
 	write("pin", 0o400)
 	write("open", 0o444)
+	if err := os.WriteFile(filepath.Join(dir, "long"), bytes.Repeat([]byte("1"), admin.MaxPIN+1), 0o400); err != nil {
+		t.Fatal(err)
+	}
 	token := func(module, pin string) config.Token {
 		return config.Token{Name: "a", URI: "pkcs11:token=a;module-path=" + module, PIN: config.PIN{File: pin}}
 	}
@@ -91,6 +96,7 @@ func TestCheckTokens(t *testing.T) {
 		{token(loose, "pin"), "everybody can change the module"},
 		{token(module, "gone"), "keys.tokens[0].pin.file"},
 		{token(module, "open"), "can be read by others"},
+		{token(module, "long"), "keys.tokens[0].pin.file"},
 		{spare, "keys.tokens[0].spare.pin.file"},
 	} {
 		err := checkTokens(&config.Config{Dir: dir, Keys: config.Keys{Tokens: []config.Token{test.token}}})
