@@ -85,7 +85,13 @@ func TestFaultHangKey(t *testing.T) {
 		return err
 	})
 	// Until it is known that it hangs, and long after.
-	eventually(t, "the key that hangs is given up", func() bool { return w.cas["issuing"].Ready() != nil })
+	usable := func(a *ca.Authority) error {
+		if err := a.Open(t.Context()); err != nil {
+			return err
+		}
+		return a.Ready()
+	}
+	eventually(t, "the key that hangs is given up", func() bool { return usable(w.cas["issuing"]) != nil })
 	restarts := w.Get(shim.Loads)
 	if !reached(t, l, l.asked.Load()+2000) || !reached(t, far, far.asked.Load()+2000) {
 		t.Fatal("other keys stand still")
@@ -93,7 +99,7 @@ func TestFaultHangKey(t *testing.T) {
 	if n := w.Get(shim.Loads) - restarts; n > 2 {
 		t.Errorf("the library was restarted %d times for a key that was given up", n)
 	}
-	if w.cas["second"].Ready() != nil || other.cas["issuing"].Ready() != nil {
+	if usable(w.cas["second"]) != nil || usable(other.cas["issuing"]) != nil {
 		t.Error("the other keys are not ready")
 	}
 	asked, worst, failures := l.end()

@@ -30,7 +30,9 @@ func (t *Token) Signer(ctx context.Context, name KeyName, ca bool) (*Signer, err
 		return nil, err
 	}
 	if err := t.usable(ctx, k, fresh || ca); err != nil {
-		if fresh {
+		// What else is known of the key stays known, so that one that hangs does not do so
+		// anew to whoever opens it next.
+		if fresh && (errors.Is(err, ErrNotFound) || errors.Is(err, ErrPolicy)) {
 			t.forget(k)
 		}
 		return nil, err

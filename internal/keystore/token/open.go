@@ -191,14 +191,14 @@ func (l *leg) open(r *request) error {
 		// A library that has served and now hangs, or sees no token, may be in disorder
 		// itself. Its PIN was good before.
 		disorder := served && i == 0 && tries > 1 && (cause == causeHang || isAbsent(err))
-		if disorder || cause == causeHang || cause != "" && !isAbsent(err) && (failed+i)%freshEvery == freshEvery-1 {
+		if disorder || cause == causeHang || errors.Is(err, errKeyAtFault) || cause != "" && !isAbsent(err) && (failed+i)%freshEvery == freshEvery-1 {
 			l.kill(cause) // a fresh library may do better
 		}
 		if h := (*halt)(nil); errors.As(err, &h) {
 			break
 		}
-		if disorder {
-			continue
+		if disorder || errors.Is(err, errKeyAtFault) {
+			continue // without that key
 		}
 		// A login that failed otherwise than by a refusal is not repeated at once.
 		if cause == "" || cause == causeHang || cause == causeDistrust || isAbsent(err) || isLogin(err) && cause != causeSession && cause != causeLibrary {
@@ -407,14 +407,20 @@ func (l *leg) match(s *session, k *key, handle uint32) error {
 	case errors.Is(err, errBadSignature) || cause == causeDistrust:
 		return errOtherPrivate
 	case cause == causeHang:
-		l.keyOf(k).breaker.strike(hangStrikes, "its signatures hang", time.Now())
+		// It has never signed here: it is tried again where no other key waits for it.
+		l.keyOf(k).breaker.strike(tripAt, "its signatures hang", time.Now())
+		return fmt.Errorf("%w: %w", errKeyAtFault, err)
 	case cause == causeCrash:
 		l.keyOf(k).breaker.strike(crashStrikes, "its signatures end the token's library", time.Now())
+		return fmt.Errorf("%w: %w", errKeyAtFault, err)
 	case cause == "":
 		return nil // a token that refuses to sign says so again, to who wants a signature
 	}
 	return err
 }
+
+// errKeyAtFault says that an opening failed by one key, which was put out of use for it.
+var errKeyAtFault = errors.New("a key that was looked at for the first time did not sign")
 
 // keyProblem returns what is wrong with a key, or nil if err is about something else.
 func keyProblem(err error) error {
