@@ -82,6 +82,8 @@ func (k *externals) closeAll() error {
 }
 
 // closeLater keeps a connection until the store is closed, or ends it if it is.
+//
+//lint:ignore U1000 the files with build tags use it
 func (k *externals) closeLater(c io.Closer) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -222,7 +222,7 @@ func TestTokenConfigRefused(t *testing.T) {
 	}{
 		"no name":          {"a-z, 0-9", func(c *TokenConfig) { c.Name = "" }},
 		"name with a path": {"a-z, 0-9", func(c *TokenConfig) { c.Name = "../x" }},
-		"file":             {"begins with pkcs11:", func(c *TokenConfig) { c.URI = "softkms:path=x" }},
+		"file":             {"one of the scheme pkcs11", func(c *TokenConfig) { c.URI = "softkms:path=x" }},
 		"no module":        {"add module-path=", func(c *TokenConfig) { c.URI = "pkcs11:token=factory" }},
 		"no token":         {"add token=", func(c *TokenConfig) { c.URI = "pkcs11:module-path=/x.so" }},
 		"a key":            {"names no key", func(c *TokenConfig) { c.URI += ";object=k" }},

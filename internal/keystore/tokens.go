@@ -89,7 +89,7 @@ func source(raw string, pin PIN) (token.Source, tokenName, error) {
 		return token.Source{}, tokenName{}, err
 	}
 	if u.scheme != schemePKCS11 {
-		return token.Source{}, tokenName{}, fmt.Errorf("the URI of a token begins with %s:", schemePKCS11)
+		return token.Source{}, tokenName{}, fmt.Errorf("the URI of a token is one of the scheme %s", schemePKCS11)
 	}
 	name, err := u.token()
 	switch {

@@ -64,18 +64,6 @@ func (u *keyURI) path(dir string) (string, error) {
 	return filepath.Join(dir, p), nil
 }
 
-// without returns the URI without the attributes named.
-func (u *keyURI) without(names ...string) string {
-	return mapAttributes(u.raw, func(name, attribute string) (string, bool) {
-		for _, n := range names {
-			if strings.EqualFold(n, name) {
-				return "", false
-			}
-		}
-		return attribute, true
-	})
-}
-
 // plainName is a name that can be shown.
 var plainName = regexp.MustCompile(`^[a-z0-9._-]{1,32}$`)
 

@@ -42,7 +42,7 @@ func TestKeyTests(t *testing.T) {
 		}
 		// A prober that asks all the time starts nothing more.
 		for range 4 {
-			r = look(testPatience)
+			look(testPatience)
 		}
 		if hung.Load() != 1 || good.Load() != 1 {
 			t.Errorf("%d and %d test signatures were begun", hung.Load(), good.Load())

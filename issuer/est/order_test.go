@@ -30,7 +30,9 @@ func (k keys) Create(_ context.Context, uri, _ string) (string, crypto.Signer, e
 	return uri, k.made[uri], nil
 }
 
-func (k keys) Signer(_ context.Context, uri string, _ crypto.PublicKey) (crypto.Signer, error) { return k.made[uri], nil }
+func (k keys) Signer(_ context.Context, uri string, _ crypto.PublicKey) (crypto.Signer, error) {
+	return k.made[uri], nil
+}
 
 // orderFixture is a server over the real registration authority and a real
 // ledger, with a label for work orders and one that trusts whom it knows.

@@ -90,11 +90,11 @@ func second[T any](_ T, err error) error { return err }
 // childOf returns the process that holds the library of a leg.
 func childOf(t testing.TB, l *leg) int {
 	t.Helper()
-	s := l.current()
-	if s == nil {
-		t.Fatal("the leg is not open")
+	if s := l.current(); s != nil {
+		return s.proc.cmd.Process.Pid
 	}
-	return s.proc.cmd.Process.Pid
+	t.Fatal("the leg is not open")
+	return 0
 }
 
 // counted returns the sum of a counter, of those with the value of a label if it is given.
