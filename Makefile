@@ -29,9 +29,10 @@ demo:
 bin/bootstrap:
 	CGO_ENABLED=0 $(GO) build -trimpath -tags lambda.norpc -ldflags '-s -w' -o bin/bootstrap ./cmd/mintmark-lambda
 
+# Three packages at a time, on two processors too: much of it waits for processes and disks.
 test:
 	scripts/test-tools.sh
-	$(GO) test -timeout 15m ./...
+	$(GO) test -p 3 -parallel 4 -timeout 15m ./...
 	scripts/fuzz.sh 2s internal/cms internal/pkcs10 issuer/est/*_test.go
 
 # The EST server against clients that others wrote: a matrix.
