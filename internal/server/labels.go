@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"mintmark/admin/adminhttp"
@@ -151,6 +152,9 @@ func (s *Server) openKeys(ctx context.Context) error {
 		return err
 	}
 	opened := s.openAll(ctx)
+	if err := s.lookForKeys(ctx); err != nil {
+		return err
+	}
 	for _, n := range s.issuing() {
 		field := filepath.Join(s.config.Dir, config.File) + ": " + n.field
 		if _, err := s.ra.Authority(n.authority); errors.Is(err, issuer.ErrNoAuthority) {
@@ -160,7 +164,7 @@ func (s *Server) openKeys(ctx context.Context) error {
 		}
 		err := opened[n.authority]
 		if errors.Is(err, ca.ErrKeyMismatch) || errors.Is(err, keystore.ErrMismatch) {
-			return fmt.Errorf("%s: %w: %s", field, err, s.keyOf(ctx, n.authority))
+			return fmt.Errorf("%s: authority %q: %w: %s", field, n.authority, ca.ErrKeyMismatch, s.keyOf(ctx, n.authority))
 		}
 		if err != nil {
 			s.log.Error("the key of an issuing CA cannot be opened; its labels answer 503 until it can", "issuer", n.authority, "error", err)
@@ -196,6 +200,30 @@ func (s *Server) openAll(ctx context.Context) map[string]error {
 		}
 	}
 	return failed
+}
+
+// lookForKeys has the tokens look for the keys of all authorities, and waits for nothing:
+// a key that a spare lacks shows in its status before it is needed.
+func (s *Server) lookForKeys(ctx context.Context) error {
+	records, err := s.ledger.Authorities(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		if !strings.HasPrefix(r.KeyURI, "pkcs11:") {
+			continue
+		}
+		authority, err := s.ra.Authority(r.Name)
+		if err != nil {
+			continue // it waits for its certificate
+		}
+		go func() {
+			if err := authority.Open(context.WithoutCancel(ctx)); err != nil {
+				s.log.Info("a key is not in its token at the moment", "authority", r.Name, "error", err)
+			}
+		}()
+	}
+	return nil
 }
 
 // keyOf says where the key of an authority is, for an error.
