@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -147,6 +148,12 @@ func TestBulkOneAtATime(t *testing.T) {
 	s.Inject(Fault{Operation: "bulk:*", Latency: 30 * time.Second, Times: 1})
 	id, err := bulkStart(c)
 	wantCode(t, err, "")
+	// The fault is for this task: the other one must not come to it first.
+	for end := time.Now().Add(30 * time.Second); !slices.Contains(s.Calls(), "bulk:RegisterThing"); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the task does not begin")
+		}
+	}
 	_, err = bulkStart(c)
 	wantCode(t, err, "InvalidRequestException")
 	other, err := bulkStart(s.client(second, region))
