@@ -1,12 +1,17 @@
 package server
 
 import (
+	"log/slog"
+	"mintmark/internal/keystore/token"
+	tokenwire "mintmark/internal/keystore/token/wire"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"mintmark/internal/pkitest"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // TestMetrics scrapes a server that has just begun to serve: every series that
@@ -48,7 +53,28 @@ profiles:
 		_, page = get(t, "http://"+server.metrics+"/metrics")
 		return strings.Contains(page, `mintmark_crl_next_update_timestamp_seconds{issuer="issuing"}`)
 	})
+	// Those of tokens are there when one is configured.
+	factory, err := token.Open(token.Config{Name: "factory", Logger: slog.New(slog.DiscardHandler), Primary: token.Source{Module: "/none.so", Token: tokenwire.Selector{Label: "factory"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer factory.Close()
+	descriptions := make(chan *prometheus.Desc, 100)
+	for _, c := range factory.Metrics() {
+		c.Describe(descriptions)
+	}
+	close(descriptions)
+	ofTokens := ""
+	for d := range descriptions {
+		ofTokens += d.String()
+	}
 	for _, name := range named {
+		if of, ok := strings.CutPrefix(name, "mintmark_token_"); ok {
+			if !strings.Contains(ofTokens, `fqName: "token_`+of+`"`) {
+				t.Errorf("tokens have no series %s", name)
+			}
+			continue
+		}
 		if !regexp.MustCompile(`(?m)^` + name + `(\{.*\})? `).MatchString(page) {
 			t.Errorf("there is no series %s", name)
 		}
