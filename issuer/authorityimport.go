@@ -86,7 +86,7 @@ func (ra *RA) standing(ctx context.Context, c *x509.Certificate) error {
 
 // latestList is the stored CRL of an authority, nil if there is none.
 func (ra *RA) latestList(ctx context.Context, a *ca.Authority) (*x509.RevocationList, error) {
-	stored, err := ra.Ledger.LatestCRL(ctx, a.Name())
+	stored, err := ra.Ledger.LatestCRL(ctx, a.Name(), 0)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return nil, nil
 	}

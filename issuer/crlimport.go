@@ -65,7 +65,7 @@ func (ra *RA) ImportCRL(ctx context.Context, name string, der []byte, actor stri
 		return done, refuse(Conflict, "crl-time", "the authority %q expired on %s, and nobody asks for its CRLs", name, a.Certificate().NotAfter.UTC().Format(time.RFC3339))
 	}
 	done.CRL = ledger.CRL{Issuer: name, Number: list.Number.Int64(), ThisUpdate: list.ThisUpdate, NextUpdate: list.NextUpdate, DER: der}
-	stored, err := ra.Ledger.LatestCRL(ctx, name)
+	stored, err := ra.Ledger.LatestCRL(ctx, name, 0)
 	known := err == nil && bytes.Equal(stored.DER, der)
 	if err != nil && !errors.Is(err, ledger.ErrNotFound) {
 		return done, fmt.Errorf("reading the CRL of %q: %w", name, err)

@@ -62,7 +62,7 @@ func TestImportCRL(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if latest, err := l.LatestCRL(t.Context(), "offline"); err != nil || !bytes.Equal(latest.DER, second) || latest.Number != 2 {
+		if latest, err := l.LatestCRL(t.Context(), "offline", 0); err != nil || !bytes.Equal(latest.DER, second) || latest.Number != 2 {
 			t.Fatalf("stored is %d, %v", latest.Number, err)
 		}
 		if !ra.Withdrawn("issuing") || ra.Withdrawn("offline") {
@@ -202,7 +202,7 @@ func TestImportCRLRefused(t *testing.T) {
 	if _, err := ra.ImportCRL(t.Context(), "offline", root.list(t, 5, nil, big.NewInt(4711)), "alice"); err != nil {
 		t.Fatal(err)
 	}
-	before, err := l.LatestCRL(t.Context(), "offline")
+	before, err := l.LatestCRL(t.Context(), "offline", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func TestImportCRLRefused(t *testing.T) {
 	if _, err := ra.ImportCRL(t.Context(), "nobody", before.DER, "alice"); !errors.Is(err, issuer.ErrNoAuthority) {
 		t.Errorf("got %v", err)
 	}
-	if after, err := l.LatestCRL(t.Context(), "offline"); err != nil || !bytes.Equal(after.DER, before.DER) {
+	if after, err := l.LatestCRL(t.Context(), "offline", 0); err != nil || !bytes.Equal(after.DER, before.DER) {
 		t.Errorf("what was refused is stored: %v", err)
 	}
 }
@@ -276,7 +276,7 @@ func TestImportCRLFailing(t *testing.T) {
 	if _, err := ra.ImportCRL(t.Context(), "offline", crl, "alice"); err != nil {
 		t.Error(err)
 	}
-	if stored, err := l.LatestCRL(t.Context(), "offline"); err != nil || stored.Number != 1 {
+	if stored, err := l.LatestCRL(t.Context(), "offline", 0); err != nil || stored.Number != 1 {
 		t.Errorf("stored %d, %v", stored.Number, err)
 	}
 }
@@ -316,7 +316,7 @@ func TestImportedCRLIsLeftAlone(t *testing.T) {
 	if err := publisher.PublishDue(t.Context(), fence); err != nil {
 		t.Fatal(err)
 	}
-	if latest, err := l.LatestCRL(t.Context(), "offline"); err != nil || latest.Number != 1 {
+	if latest, err := l.LatestCRL(t.Context(), "offline", 0); err != nil || latest.Number != 1 {
 		t.Errorf("the latest is %d, %v", latest.Number, err)
 	}
 	if at := nextUpdateGauge(t, publisher, "offline"); at != float64(done.CRL.NextUpdate.Unix()) {

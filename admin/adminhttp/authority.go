@@ -87,7 +87,7 @@ func (h *handler) authority(r *http.Request, record ledger.Authority, full bool)
 	default:
 		a.State = admin.Ready
 	}
-	crl, err := h.Ledger.LatestCRL(r.Context(), record.Name)
+	crl, err := h.Ledger.LatestCRL(r.Context(), record.Name, 0)
 	switch {
 	case err == nil:
 		found := wireCRL(crl)

@@ -24,7 +24,7 @@ func (h *handler) showCRL(w http.ResponseWriter, r *http.Request) error {
 	if _, err := h.RA.Authority(name); err != nil {
 		return err
 	}
-	crl, err := h.Ledger.LatestCRL(r.Context(), name)
+	crl, err := h.Ledger.LatestCRL(r.Context(), name, 0)
 	if err != nil {
 		return err
 	}

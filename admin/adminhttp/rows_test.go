@@ -181,7 +181,7 @@ var matrix = []row{
 	}),
 	changing("POST /v1/authorities/{name}/crl", access.CRLPublish, func(t *testing.T, p *people, _, _ string) (wire, func() bool) {
 		number := func() int64 {
-			crl, err := p.ra.Ledger.LatestCRL(t.Context(), "issuing")
+			crl, err := p.ra.Ledger.LatestCRL(t.Context(), "issuing", 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -198,7 +198,7 @@ var matrix = []row{
 			}
 		}
 		number := func() int64 {
-			crl, err := p.ra.Ledger.LatestCRL(t.Context(), "elsewhere")
+			crl, err := p.ra.Ledger.LatestCRL(t.Context(), "elsewhere", 0)
 			if err != nil && !errors.Is(err, ledger.ErrNotFound) {
 				t.Fatal(err)
 			}

@@ -22,9 +22,13 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	unlisted, err := h.Ledger.RevocationsSince(r.Context())
+	changes, err := h.Ledger.RevocationsSince(r.Context())
 	if err != nil {
 		return err
+	}
+	unlisted := make(map[string]int)
+	for name, n := range changes {
+		unlisted[name.Issuer] += n
 	}
 	elsewhere, err := h.RA.CRLsElsewhere(r.Context())
 	if err != nil {

@@ -54,7 +54,7 @@ func (p *Publisher) latest(ctx context.Context, name string) (ledger.CRL, error)
 	if c, ok := p.cached.crls[name]; ok && p.Now().Sub(c.at).Abs() < time.Second {
 		return c.crl, nil
 	}
-	crl, err := p.Ledger.LatestCRL(ctx, name)
+	crl, err := p.Ledger.LatestCRL(ctx, name, 0)
 	if err == nil {
 		p.cached.crls[name] = cachedCRL{crl, p.Now()}
 	}

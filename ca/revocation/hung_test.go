@@ -28,9 +28,9 @@ type shelf struct {
 	stored map[string]ledger.CRL
 }
 
-func (s *shelf) RevocationsSince(context.Context) (map[string]int, error) { return nil, nil }
+func (s *shelf) RevocationsSince(context.Context) (map[ledger.CRLName]int, error) { return nil, nil }
 
-func (s *shelf) LatestCRL(_ context.Context, issuer string) (ledger.CRL, error) {
+func (s *shelf) LatestCRL(_ context.Context, issuer string, _ int) (ledger.CRL, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	crl, ok := s.stored[issuer]
@@ -40,7 +40,7 @@ func (s *shelf) LatestCRL(_ context.Context, issuer string) (ledger.CRL, error) 
 	return crl, nil
 }
 
-func (s *shelf) NextCRL(context.Context, ledger.Fence, string, time.Time, time.Duration) (ledger.CRLWork, error) {
+func (s *shelf) NextCRL(context.Context, ledger.Fence, string, int, time.Time, time.Duration) (ledger.CRLWork, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.number++
@@ -175,11 +175,11 @@ type slowLedger struct {
 	gate chan struct{}
 }
 
-func (s *slowLedger) NextCRL(ctx context.Context, f ledger.Fence, issuer string, now time.Time, period time.Duration) (ledger.CRLWork, error) {
+func (s *slowLedger) NextCRL(ctx context.Context, f ledger.Fence, issuer string, shard int, now time.Time, period time.Duration) (ledger.CRLWork, error) {
 	select {
 	case <-s.gate:
 	case <-ctx.Done():
 		return ledger.CRLWork{}, ctx.Err()
 	}
-	return s.numbers.NextCRL(ctx, f, issuer, now, period)
+	return s.numbers.NextCRL(ctx, f, issuer, shard, now, period)
 }

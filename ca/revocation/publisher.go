@@ -107,7 +107,7 @@ func (p *Publisher) PublishDue(ctx context.Context, fence ledger.Fence) error {
 			p.nextUpdate.DeleteLabelValues(authority.Name())
 			continue
 		}
-		latest, err := p.Ledger.LatestCRL(ctx, authority.Name())
+		latest, err := p.Ledger.LatestCRL(ctx, authority.Name(), 0)
 		if err == nil {
 			// Also of an authority whose key is elsewhere, whose CRLs come from there.
 			p.nextUpdate.WithLabelValues(authority.Name()).Set(float64(latest.NextUpdate.Unix()))
@@ -117,7 +117,7 @@ func (p *Publisher) PublishDue(ctx context.Context, fence ledger.Fence) error {
 		case err != nil:
 			errs = append(errs, err)
 			continue
-		case pending[authority.Name()] == 0 && p.Now().Before(latest.ThisUpdate.Add(p.Period)):
+		case pending[ledger.CRLName{Issuer: authority.Name()}] == 0 && p.Now().Before(latest.ThisUpdate.Add(p.Period)):
 			continue
 		}
 		if err := p.publishSoon(ctx, fence, authority); err != nil {
@@ -211,7 +211,7 @@ func (p *Publisher) publish(ctx context.Context, fence ledger.Fence, authority *
 		return fmt.Errorf("signing a CRL of %s: %w", authority.Name(), err)
 	}
 	now := p.Now().Truncate(time.Second)
-	work, err := p.Ledger.NextCRL(ctx, fence, authority.Name(), now, p.Period)
+	work, err := p.Ledger.NextCRL(ctx, fence, authority.Name(), 0, now, p.Period)
 	if err != nil {
 		return fmt.Errorf("taking the next CRL number of %s: %w", authority.Name(), err)
 	}

@@ -25,16 +25,16 @@ type numbers struct {
 	stored  *ledger.CRL
 }
 
-func (n *numbers) RevocationsSince(context.Context) (map[string]int, error) { return nil, nil }
+func (n *numbers) RevocationsSince(context.Context) (map[ledger.CRLName]int, error) { return nil, nil }
 
-func (n *numbers) LatestCRL(context.Context, string) (ledger.CRL, error) {
+func (n *numbers) LatestCRL(context.Context, string, int) (ledger.CRL, error) {
 	if n.stored == nil {
 		return ledger.CRL{}, ledger.ErrNotFound
 	}
 	return *n.stored, nil
 }
 
-func (n *numbers) NextCRL(context.Context, ledger.Fence, string, time.Time, time.Duration) (ledger.CRLWork, error) {
+func (n *numbers) NextCRL(context.Context, ledger.Fence, string, int, time.Time, time.Duration) (ledger.CRLWork, error) {
 	n.taken++
 	return ledger.CRLWork{Number: n.taken, Entries: n.entries}, nil
 }

@@ -23,6 +23,8 @@ type Event struct {
 	Enrollment *Enrollment
 	Secrets    []DeviceSecret
 	Rollover   *Rollover
+	Rotation   *RotationChange
+	Anchors    *AnchorNotes
 }
 
 // The kinds of events. Those of orders, principals, approvals, enrollments and
@@ -46,7 +48,22 @@ const (
 	EventEnrollment = "enrollment"
 	EventSecrets    = "secrets" // Secrets: recorded; one with a zero SHA256 is dropped
 	EventRollover   = "rollover"
+	EventRotation   = "rotation" // Rotation: the record as it is from then on, and the line of its journal
+	EventAnchors    = "anchors"  // Anchors: what was learned of devices
 )
+
+// RotationChange is the event of a rotation's next line.
+type RotationChange struct {
+	Rotation Rotation
+	Entry    RotationEntry
+	Over     bool
+}
+
+// AnchorNotes are notes of one rotation.
+type AnchorNotes struct {
+	Rotation string
+	Notes    []AnchorNote
+}
 
 // Listings are rows of an import.
 type Listings struct {
@@ -66,6 +83,7 @@ type DeviceChange struct {
 // CRLIssued is the event of a CRL, which the log names by its hash.
 type CRLIssued struct {
 	Issuer     string
+	Shard      int
 	Number     int64
 	ThisUpdate time.Time
 	NextUpdate time.Time

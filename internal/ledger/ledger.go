@@ -29,6 +29,8 @@ type Ledger interface {
 	Refusals
 	Revocations
 	Hierarchy
+	Rotations
+	Renewals
 	Principals
 	Leases
 	Outbox
@@ -111,23 +113,29 @@ type Revocations interface {
 	// the selector allows.
 	Revoke(ctx context.Context, selector Selector, reason Reason, actor string, now time.Time, tasks func(Certificate) []Task) ([]Serial, error)
 
-	// NextCRL takes the issuer's next CRL number and lists what that CRL must
-	// hold: revoked and void serials of the issuer that have not been expired
-	// for longer than one CRL period. Numbers only rise, also across restores:
+	// NextCRL takes the next CRL number of the issuer's shard and lists what that CRL
+	// must hold: revoked and void serials of the issuer and shard that have not been
+	// expired for longer than one CRL period. Numbers only rise, also across restores:
 	// a number is never less than the Unix time at which it was taken.
 	// ErrLapsed if the fence is not in force.
-	NextCRL(ctx context.Context, fence Fence, issuer string, now time.Time, period time.Duration) (CRLWork, error)
+	NextCRL(ctx context.Context, fence Fence, issuer string, shard int, now time.Time, period time.Duration) (CRLWork, error)
 
 	// PutCRL stores a signed CRL. ErrLapsed if the fence is not in force;
 	// ErrOldCRL if its number is not higher than the stored one.
 	PutCRL(ctx context.Context, fence Fence, crl CRL) error
 
-	// LatestCRL returns ErrNotFound if the issuer has none yet.
-	LatestCRL(ctx context.Context, issuer string) (CRL, error)
+	// LatestCRL returns ErrNotFound if the issuer's shard has none yet.
+	LatestCRL(ctx context.Context, issuer string, shard int) (CRL, error)
 
-	// RevocationsSince counts, per issuer, the revocations and voidings that
-	// the issuer's stored CRL does not show.
-	RevocationsSince(ctx context.Context) (map[string]int, error)
+	// RevocationsSince counts, per issuer and shard, the revocations and voidings that
+	// the stored CRL does not show.
+	RevocationsSince(ctx context.Context) (map[CRLName]int, error)
+
+	// ChangedSince lists serials that were revoked, or voided, after a position, in the
+	// order in which they were committed, and the position after them; an empty position
+	// lists none and says where the ledger stands. It is for who keeps answers about
+	// certificates: what it lists is to be looked up again.
+	ChangedSince(ctx context.Context, position string, limit int) (serials []Serial, next string, err error)
 }
 
 // Hierarchy holds the certification authorities.
@@ -159,6 +167,8 @@ type Outbox interface {
 	Done(ctx context.Context, ids []int64) error
 	// Retry postpones a task and records why.
 	Retry(ctx context.Context, id int64, at time.Time, cause string) error
+	// Tasks lists the undelivered tasks of a key, whatever their kind.
+	Tasks(ctx context.Context, key string) ([]Task, error)
 	// Backlog counts undelivered tasks by kind.
 	Backlog(ctx context.Context) (map[string]int, error)
 }

@@ -78,6 +78,8 @@ type Intent struct {
 	NotBefore time.Time
 	NotAfter  time.Time
 	At        time.Time
+	// Shard of the issuer's CRLs that lists it if it is revoked; zero for the full CRL.
+	Shard int
 
 	// Repeat is the window in which the same key and device under the same
 	// profile and issuer get the earlier certificate again; zero for never. A
@@ -121,6 +123,7 @@ type Certificate struct {
 	RevokedAt time.Time // zero unless Revoked or Voided
 	Reason    Reason
 	RevokedBy string
+	Shard     int // of the issuer's CRLs; zero for the full one
 }
 
 // InForce reports whether the certificate is valid, neither expired nor early.
@@ -150,13 +153,19 @@ type Page struct {
 	Next         Serial
 }
 
-// Selector names certificates to revoke; exactly one of the first three fields
+// Selector names certificates to revoke; exactly one of the first six fields
 // is set.
 type Selector struct {
-	Serial Serial
-	Device string // all valid certificates of the device
-	Order  string // all valid certificates under the work order, its claims included
-	Most   int    // how many may be revoked at once; 0 for any number
+	Serial    Serial
+	Device    string   // all valid certificates of the device
+	Order     string   // all valid certificates under the work order, its claims included
+	Issuer    string   // all valid certificates that the authority has signed, but those of CAs and its own
+	Key       [32]byte // all valid certificates of the public key, by the SHA-256 of its SubjectPublicKeyInfo
+	Requester string   // all valid certificates that the requester of that name asked for
+	// Superseded leaves out, of what Issuer selects, every certificate of a device that has
+	// no newer one in force by another issuer: what is revoked then cuts nobody off.
+	Superseded bool
+	Most       int // how many may be revoked at once; 0 for any number
 }
 
 // Reason is a CRLReason of RFC 5280, Section 5.3.1.
@@ -205,6 +214,12 @@ type CRLEntry struct {
 	Reason Reason
 }
 
+// CRLName names one CRL of an authority: the full one (shard 0), or that of a shard.
+type CRLName struct {
+	Issuer string
+	Shard  int
+}
+
 // CRLWork is what a CRL to be signed must hold.
 type CRLWork struct {
 	Number  int64
@@ -214,6 +229,7 @@ type CRLWork struct {
 // CRL is a signed one.
 type CRL struct {
 	Issuer     string
+	Shard      int
 	Number     int64
 	ThisUpdate time.Time
 	NextUpdate time.Time

@@ -61,6 +61,18 @@ func (o *tasks) Retry(_ context.Context, id int64, at time.Time, cause string) e
 	return o.fail
 }
 
+func (o *tasks) Tasks(_ context.Context, key string) ([]ledger.Task, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var list []ledger.Task
+	for _, t := range o.all {
+		if t.Key == key {
+			list = append(list, t)
+		}
+	}
+	return list, nil
+}
+
 func (o *tasks) Backlog(context.Context) (map[string]int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

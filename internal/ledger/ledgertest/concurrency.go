@@ -143,7 +143,7 @@ var concurrencyChecks = []check{
 		var mu sync.Mutex
 		numbers := map[int64]bool{}
 		together(func(int) {
-			work, err := b.NextCRL(b.ctx, fence, "line-a", b.now, time.Hour)
+			work, err := b.NextCRL(b.ctx, fence, "line-a", 0, b.now, time.Hour)
 			if err != nil {
 				t.Error(err)
 			}

@@ -90,8 +90,8 @@ func (f *Faulty) Revoke(ctx context.Context, selector ledger.Selector, reason le
 	})
 }
 
-func (f *Faulty) NextCRL(ctx context.Context, fence ledger.Fence, issuer string, now time.Time, period time.Duration) (ledger.CRLWork, error) {
-	return injectValue(f, "NextCRL", func() (ledger.CRLWork, error) { return f.Ledger.NextCRL(ctx, fence, issuer, now, period) })
+func (f *Faulty) NextCRL(ctx context.Context, fence ledger.Fence, issuer string, shard int, now time.Time, period time.Duration) (ledger.CRLWork, error) {
+	return injectValue(f, "NextCRL", func() (ledger.CRLWork, error) { return f.Ledger.NextCRL(ctx, fence, issuer, shard, now, period) })
 }
 
 func (f *Faulty) PutCRL(ctx context.Context, fence ledger.Fence, crl ledger.CRL) error {

@@ -28,7 +28,7 @@ const (
 )
 
 // NextCRL implements ledger.Revocations.
-func (s *Store) NextCRL(ctx context.Context, fence ledger.Fence, issuer string, now time.Time, period time.Duration) (ledger.CRLWork, error) {
+func (s *Store) NextCRL(ctx context.Context, fence ledger.Fence, issuer string, shard int, now time.Time, period time.Duration) (ledger.CRLWork, error) {
 	var work ledger.CRLWork
 	o := &op{items: 1, locks: []string{"job:" + fence.Job, "crl:" + issuer}}
 	o.run = func(t *tx) error {
@@ -92,7 +92,7 @@ func (s *Store) PutCRL(ctx context.Context, fence ledger.Fence, crl ledger.CRL) 
 }
 
 // LatestCRL implements ledger.Revocations.
-func (s *Store) LatestCRL(ctx context.Context, issuer string) (ledger.CRL, error) {
+func (s *Store) LatestCRL(ctx context.Context, issuer string, shard int) (ledger.CRL, error) {
 	crl := ledger.CRL{Issuer: issuer}
 	var thisUpdate, nextUpdate int64
 	err := s.readers.QueryRowContext(ctx, sqlLatestCRL, issuer).Scan(&crl.Number, &thisUpdate, &nextUpdate, &crl.DER)
@@ -105,8 +105,16 @@ func (s *Store) LatestCRL(ctx context.Context, issuer string) (ledger.CRL, error
 
 // RevocationsSince implements ledger.Revocations. Issuers whose stored CRL
 // shows everything are left out.
-func (s *Store) RevocationsSince(ctx context.Context) (map[string]int, error) {
-	return s.counts(ctx, "counting revocations", sqlUnshown)
+func (s *Store) RevocationsSince(ctx context.Context) (map[ledger.CRLName]int, error) {
+	counts, err := s.counts(ctx, "counting revocations", sqlUnshown)
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[ledger.CRLName]int, len(counts))
+	for issuer, n := range counts {
+		names[ledger.CRLName{Issuer: issuer}] = n
+	}
+	return names, nil
 }
 
 // counts reads rows of a name and a number.

@@ -350,7 +350,7 @@ func (x *random) crl(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	work, err := x.s.NextCRL(ctx, fence, "line-0", x.now, time.Hour)
+	work, err := x.s.NextCRL(ctx, fence, "line-0", 0, x.now, time.Hour)
 	if err != nil {
 		return err
 	}

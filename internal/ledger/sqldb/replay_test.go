@@ -275,7 +275,7 @@ func testReplay(t *testing.T, seed uint64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	work, err := s.NextCRL(t.Context(), fence, "line-0", x.now.Add(-1000*time.Hour), time.Hour)
+	work, err := s.NextCRL(t.Context(), fence, "line-0", 0, x.now.Add(-1000*time.Hour), time.Hour)
 	if err != nil || work.Number <= x.now.Add(-100*time.Hour).Unix() {
 		t.Errorf("CRL number %d, %v", work.Number, err)
 	}

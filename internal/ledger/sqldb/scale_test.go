@@ -72,7 +72,7 @@ func TestScale(t *testing.T) {
 	}
 	began := time.Now()
 	issuer := ledgertest.NewIntent(epoch, now, "x", "x").Issuer
-	work, err := store.NextCRL(t.Context(), fence, issuer, now, time.Hour)
+	work, err := store.NextCRL(t.Context(), fence, issuer, 0, now, time.Hour)
 	if err != nil || len(work.Entries) != revoked {
 		t.Fatalf("the CRL has %d entries, want %d: %v", len(work.Entries), revoked, err)
 	}

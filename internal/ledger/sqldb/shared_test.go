@@ -292,8 +292,8 @@ func accounts(t *testing.T, servers ...*member) {
 		}
 	}
 	unshown, err := servers[0].RevocationsSince(t.Context())
-	if err != nil || unshown["line-a"] != changes {
-		t.Errorf("%d changes are counted, there were %d; %v", unshown["line-a"], changes, err)
+	if err != nil || unshown[ledger.CRLName{Issuer: "line-a"}] != changes {
+		t.Errorf("%d changes are counted, there were %d; %v", unshown[ledger.CRLName{Issuer: "line-a"}], changes, err)
 	}
 	for id, n := range count {
 		d, err := servers[0].Device(t.Context(), id)

@@ -1,0 +1,119 @@
+package rotation
+
+import (
+	"context"
+	"time"
+
+	"mintmark/internal/ledger"
+	"mintmark/internal/reconcile"
+)
+
+// World is everything outside that a rotation changes and measures. All of it must be
+// set; what there is none of is an empty list.
+type World struct {
+	Records     Records
+	Authorities Authorities
+	Clouds      []Cloud
+	Fleet       Fleet
+	// Officers are the principals whose keys may sign, by name, as they are now.
+	Officers func(ctx context.Context) ([]ledger.Principal, error)
+	Now      func() time.Time
+}
+
+// Records is the part of the ledger that holds rotations; see ledger.Rotations.
+type Records interface {
+	ledger.Rotations
+}
+
+// Authorities is what the registration authority does for a rotation. Every method may be
+// called again after it was cut off, and then finds what it did.
+type Authorities interface {
+	// Examine says what stands against the rotation of these two, and describes what will
+	// be made, for the plan. It opens no key.
+	Examine(ctx context.Context, spec Spec) (Findings, error)
+	// SignsNow has the key of an authority sign something that is thrown away: nil if it
+	// can, ErrElsewhere if its key is not here.
+	SignsNow(ctx context.Context, authority string) error
+	// Make makes the new CA, if it is not there, or says by *Waiting what must be brought
+	// from where the keys are.
+	Make(ctx context.Context, r ledger.Rotation, spec Spec) error
+	// Certify makes the certificates between the two, and of RotateRoot the twins, which it
+	// returns; *Waiting if a key is elsewhere and what it signs was not brought.
+	Certify(ctx context.Context, r ledger.Rotation, spec Spec) ([]ledger.Twin, error)
+	// VerifyPaths builds and checks, for every trust store of old, both and new, every path
+	// that is or will be shown: of device certificates and of this server's own. It returns
+	// one line for each, and an error if one is not as it should be.
+	VerifyPaths(ctx context.Context, r ledger.Rotation) ([]string, error)
+	// Adopt has the authorities below a root stand under the path that the rotation says,
+	// for good (IssueNew), or takes that back (IssueOld). Only of RotateRoot.
+	Adopt(ctx context.Context, r ledger.Rotation) error
+	// EndBridges stops giving out what leads from one root to the other, and the old root.
+	EndBridges(ctx context.Context, r ledger.Rotation) error
+	// LeftBelow counts the certificates in force that the old CA has signed: LeafSigned of
+	// devices, Others of anything else (servers, officers, CAs of its own making).
+	LeftBelow(ctx context.Context, r ledger.Rotation) (Left, error)
+	// Revoke revokes the certificate of the old CA's own (where another has signed it).
+	Revoke(ctx context.Context, r ledger.Rotation, reason ledger.Reason, actor string) error
+	// Refresh has this server, at once, and the others, within seconds, serve by the record.
+	Refresh(ctx context.Context) error
+}
+
+// Findings are what Examine says.
+type Findings struct {
+	Changes []reconcile.Change // ours: keys, certificates, what EST gives out
+	Refused []string           // why it cannot begin; empty if it can
+	Warned  []string           // what an officer should know
+	// Affected are the issuing CAs whose devices have to move.
+	Affected []string
+}
+
+// Left is what still stands under the old CA.
+type Left struct {
+	Devices, Others int
+	LastExpiry      time.Time
+}
+
+// Stage is how far a cloud target is taken.
+type Stage string
+
+const (
+	StageBefore      Stage = "before"       // as configured, without the new CA
+	StageRegistered  Stage = "registered"   // the new CA is there, and lets nobody in
+	StageBoth        Stage = "both"         // both let devices in
+	StageOldQuiet    Stage = "old-quiet"    // the old one lets no new device in
+	StageOldInactive Stage = "old-inactive" // the old one is out of service
+	StageOldRemoved  Stage = "old-removed"
+)
+
+// Cloud is one target at AWS or Azure.
+type Cloud interface {
+	Name() string // "aws/line-a"
+	// Concerns reports whether the target has anything of the rotation.
+	Concerns(r ledger.Rotation) bool
+	// Plan says what taking the target to a stage would change. In state PLANNED the new CA
+	// need not exist: what is not known yet is named by its authority's name.
+	Plan(ctx context.Context, r ledger.Rotation, stage Stage) (reconcile.Plan, error)
+	// Advance takes the target to a stage and reads it back. It changes nothing but what the
+	// rotation is about: an error says so where the target has drifted.
+	Advance(ctx context.Context, r ledger.Rotation, stage Stage) (reconcile.Plan, error)
+	// Remaining counts, by the cloud's own list, the devices that come in by the old CA
+	// only and are not out of service there; the text says how it was counted.
+	Remaining(ctx context.Context, r ledger.Rotation) (n int, text string, err error)
+}
+
+// Fleet is who has followed.
+type Fleet interface {
+	// Count counts the devices of a rotation by class.
+	Count(ctx context.Context, r ledger.Rotation) (map[ledger.AnchorClass]int, error)
+}
+
+// Waiting is the error of a step that needs a key which is elsewhere: a ceremony brings
+// what it signs.
+type Waiting struct {
+	What string
+	// Ceremony is the file for package ca/ceremony; Name is what to call it.
+	Name     string
+	Ceremony []byte
+}
+
+func (w *Waiting) Error() string { return w.What }
