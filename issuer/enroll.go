@@ -48,6 +48,9 @@ func (ra *RA) enroll(ctx context.Context, r *Request) (answer Answer, err error)
 	if err := r.check(); err != nil {
 		return Answer{}, err
 	}
+	if err := ctx.Err(); err != nil {
+		return Answer{}, fmt.Errorf("the client has gone: %w", err) // nobody would get it
+	}
 	select {
 	case ra.inFlight <- struct{}{}:
 		defer func() { <-ra.inFlight }()

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 
 	"mintmark/internal/ledger"
@@ -41,6 +42,11 @@ func Statement(r ledger.Rotation, gate State) []byte { return nil }
 // Sign adds an officer's signature for a gate.
 func (m *Machine) Sign(ctx context.Context, id string, gate State, officer string, signature []byte) (ledger.Rotation, error) {
 	return ledger.Rotation{}, errNotBuilt
+}
+
+// Bring takes what a ceremony has made; see Authorities.Bring.
+func (m *Machine) Bring(ctx context.Context, id string, certificates []*x509.Certificate, actor string) ([]string, error) {
+	return nil, errNotBuilt
 }
 
 // Run moves a rotation as far as its gates allow. to stops it in that state; empty for as

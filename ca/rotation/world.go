@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"crypto/x509"
 	"time"
 
 	"mintmark/internal/ledger"
@@ -40,10 +41,17 @@ type Authorities interface {
 	// Certify makes the certificates between the two, and of RotateRoot the twins, which it
 	// returns; *Waiting if a key is elsewhere and what it signs was not brought.
 	Certify(ctx context.Context, r ledger.Rotation, spec Spec) ([]ledger.Twin, error)
+	// Bring takes certificates that a ceremony has made: the new root, what leads between
+	// the two, twins. It checks each like a stranger's, records it, and says in words what
+	// it was; Make and Certify find it there.
+	Bring(ctx context.Context, r ledger.Rotation, spec Spec, certificates []*x509.Certificate, actor string) ([]string, error)
 	// VerifyPaths builds and checks, for every trust store of old, both and new, every path
 	// that is or will be shown: of device certificates and of this server's own. It returns
 	// one line for each, and an error if one is not as it should be.
 	VerifyPaths(ctx context.Context, r ledger.Rotation) ([]string, error)
+	// Distribute has EST give out, with the anchors, what leads from one root to the other.
+	// Nothing of RotateIssuing, whose devices keep their root.
+	Distribute(ctx context.Context, r ledger.Rotation) error
 	// Adopt has the authorities below a root stand under the path that the rotation says,
 	// for good (IssueNew), or takes that back (IssueOld). Only of RotateRoot.
 	Adopt(ctx context.Context, r ledger.Rotation) error
@@ -77,7 +85,9 @@ type Left struct {
 type Stage string
 
 const (
-	StageBefore      Stage = "before"       // as configured, without the new CA
+	StageBefore Stage = "before"  // as configured, without the new CA
+	StageCutOff Stage = "cut-off" // of an emergency: the old one lets no new device in; the new one is not there yet
+	// In an emergency the old one lets no new device in at these two, either.
 	StageRegistered  Stage = "registered"   // the new CA is there, and lets nobody in
 	StageBoth        Stage = "both"         // both let devices in
 	StageOldQuiet    Stage = "old-quiet"    // the old one lets no new device in

@@ -38,6 +38,9 @@ type Rotation struct {
 	// Twins are the certificates, under the new root, of CAs that stood directly below the
 	// old one, with their names, keys and subjects. Only of RotateRoot.
 	Twins []Twin
+	// Kept, of one that was rolled back: the new CA stays with the clouds and among the
+	// anchors that are given out, because devices have something of it.
+	Kept bool
 	// Signatures are those of officers, one an officer and gate.
 	Signatures []GateSignature
 	At         time.Time
