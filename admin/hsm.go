@@ -53,6 +53,8 @@ type HSMLeg struct {
 	// operators.
 	PartsTyped  int `json:"parts_typed,omitempty"`
 	PartsNeeded int `json:"parts_needed,omitempty"`
+	// PartsBy are those who have typed one: the next is another person's.
+	PartsBy []string `json:"parts_by,omitempty"`
 	// Reopens counts, by cause, how often sessions were opened anew.
 	Reopens map[string]int `json:"reopens,omitempty"`
 }

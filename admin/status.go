@@ -41,6 +41,9 @@ type Status struct {
 	UnlistedRevocations map[string]int `json:"unlisted_revocations"`
 	// CRLs says what somebody must do about the CRLs of authorities whose key is elsewhere.
 	CRLs []string `json:"crls,omitempty"`
+	// CRLPlaces says of each place of crl.publish whether it has the latest CRLs, as far as
+	// the server that answers has looked since its start.
+	CRLPlaces []CRLPlace `json:"crl_places,omitempty"`
 	// PendingEnrollments counts the requests that wait for a person; MaxPage
 	// stands for that many and more.
 	PendingEnrollments int `json:"pending_enrollments"`

@@ -89,7 +89,7 @@ func (r *Registrar) bulkCAs(ctx context.Context, t Target, only string) (map[str
 	var register *Register
 	for _, ca := range t.CAs {
 		switch {
-		case ca.Use != UseRegister || only != "" && ca.Issuer != only:
+		case ca.Use != UseRegister || ca.other() || only != "" && ca.Issuer != only:
 			continue
 		case ca.Mode == ModeNone:
 			if only == ca.Issuer {

@@ -175,8 +175,9 @@ func (r *Registrar) tell(ctx context.Context, s *session, j *job) error {
 
 // tellIssued does what a new certificate of a device takes.
 func (r *Registrar) tellIssued(ctx context.Context, s *session, p push) error {
-	// Under a CA that is out of service nobody comes in any more.
-	if ca, is := s.target.ca(p.Issuer); is && ca.Use == UseRegister && ca.state() == StateActive {
+	// Under a CA that is out of service nobody comes in any more; under one that is not
+	// in service yet, once TellAll has told of it.
+	if ca, is := s.target.ca(p.Issuer); is && ca.Use == UseRegister && ca.active() {
 		if err := r.registerDevice(ctx, s, ca, p); err != nil {
 			// What the functions must know of it does not wait for that.
 			if unwritten := s.rotate(ctx, p); unwritten != nil {

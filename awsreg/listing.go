@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"maps"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
@@ -104,15 +105,27 @@ func (s *session) listAll(ctx context.Context, page func([]types.Certificate)) e
 }
 
 // list lists the certificates that AWS may have of a CA of the target: those
-// registered under it, or all of the account where they are registered without it.
+// registered under it, or all of the account where they are registered without it. Of
+// an authority with several certificates it is what is under any of them.
 func (r *Registrar) list(ctx context.Context, s *session, ca CA) (listing, error) {
 	if ca.Mode == ModeNone {
 		l := make(listing)
 		return l, s.listAll(ctx, l.add)
 	}
-	id, err := r.issuerID(ctx, ca.Issuer)
-	if err != nil {
-		return nil, err
+	all := make(listing)
+	for _, one := range s.target.CAs {
+		if one.authority() != ca.authority() || one.Mode == ModeNone {
+			continue
+		}
+		id, err := r.issuerID(ctx, one.Issuer)
+		if err != nil {
+			return nil, err
+		}
+		under, err := s.listByCA(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(all, under)
 	}
-	return s.listByCA(ctx, id)
+	return all, nil
 }

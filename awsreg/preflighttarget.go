@@ -37,7 +37,7 @@ func preflightTarget(t Target) []*findings {
 		list = append(list, preflightFleet(t, f))
 	}
 	for _, ca := range t.CAs {
-		if ca.Register != nil {
+		if ca.Register != nil && !ca.other() {
 			p := &findings{subject: fmt.Sprintf("registration under CA %q", ca.Issuer), kind: kindCA, name: ca.Issuer}
 			p.groups(ca.Register.Groups)
 			list = append(list, p)

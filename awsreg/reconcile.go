@@ -156,6 +156,9 @@ func (d *reconciling) findHeld(ctx context.Context) error {
 
 func (d *reconciling) cas(ctx context.Context) error {
 	for _, ca := range d.s.target.CAs {
+		if ca.other() {
+			continue // listed with the authority's own
+		}
 		if err := d.ca(ctx, ca); err != nil {
 			return err
 		}
@@ -225,12 +228,12 @@ func (d *reconciling) compare(ctx context.Context, ca CA, c ledger.Certificate, 
 	switch {
 	case c.State == ledger.Revoked && (there == statusRevoked || expired && !listed):
 		return nil
-	case c.State == ledger.Revoked && (listed || ca.Use == UseJITP && ca.state() == StateActive):
+	case c.State == ledger.Revoked && (listed || ca.Use == UseJITP && ca.active()):
 		difference.Text = "set REVOKED"
 		return d.fix(ctx, difference, TasksFor(targets, c)...)
 	case c.State != ledger.Valid || expired:
 		return nil
-	case there == statusRevoked && ca.state() != StateActive:
+	case there == statusRevoked && !ca.serves():
 		return nil // swept with its CA
 	case there == statusRevoked && !d.adopt:
 		difference.Text = "somebody revoked it at AWS, which is final there: revoke it here too, or give the device a new certificate"
@@ -243,7 +246,7 @@ func (d *reconciling) compare(ctx context.Context, ca CA, c ledger.Certificate, 
 	case there == statusPending && !d.held[c.Device]:
 		difference.Text = "the device has connected and was not let in; the function's log says why"
 		d.report(&d.drift.Left, difference)
-	case !listed && ca.Use == UseRegister && ca.state() == StateActive && !d.held[c.Device]:
+	case !listed && ca.Use == UseRegister && ca.active() && !d.held[c.Device]:
 		difference.Text = "registered"
 		return d.fix(ctx, difference, TasksFor(targets, c)...)
 	}

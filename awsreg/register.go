@@ -92,7 +92,7 @@ func (r *Registrar) caResource(s *session, ca CA, issuer Issuer) resource {
 			change.Action, change.After = reconcile.None, change.Before
 			return change, nil, nil
 		}
-		change.Action = reconcile.Update
+		change.Action, change.Destructive = reconcile.Update, want.shuts(*have)
 		return change, func(ctx context.Context) error {
 			_, err := s.iot.UpdateCACertificate(ctx, update)
 			return explain(fmt.Sprintf("updating CA %q", ca.Issuer), err)
@@ -118,7 +118,22 @@ func wanted(ca CA, issuer Issuer) (caState, error) {
 		}
 		want.role, want.template = ca.JITP.RoleARN, body
 	}
+	switch ca.state() {
+	case StateRegistered:
+		want.status, want.auto = types.CACertificateStatusInactive, types.AutoRegistrationStatusDisable
+	case StateQuiet:
+		want.auto = types.AutoRegistrationStatusDisable
+	}
+	if want.auto == types.AutoRegistrationStatusDisable {
+		want.role, want.template = "", "" // which would do nothing
+	}
 	return want, nil
+}
+
+// shuts reports whether what lets devices in would do so no more.
+func (want caState) shuts(have caState) bool {
+	return have.status == types.CACertificateStatusActive && want.status != have.status ||
+		have.status == types.CACertificateStatusActive && have.auto == types.AutoRegistrationStatusEnable && want.auto != have.auto
 }
 
 // drift is the call that brings a registration closer to what is wanted, nil if
@@ -197,7 +212,7 @@ func (r *Registrar) register(ctx context.Context, s *session, ca CA, issuer Issu
 	in := &iot.RegisterCACertificateInput{
 		CaCertificate:         aws.String(certificatePEM(issuer.Certificate.Raw)),
 		CertificateMode:       want.mode,
-		SetAsActive:           true,
+		SetAsActive:           want.status == types.CACertificateStatusActive,
 		AllowAutoRegistration: want.auto == types.AutoRegistrationStatusEnable,
 		RegistrationConfig:    want.config(),
 		// So that Status knows it for ours when it has left the configuration.

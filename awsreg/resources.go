@@ -20,6 +20,7 @@ const (
 	kindRule       = "topic-rule"
 	kindCA         = "ca"
 	kindSweep      = "ca-sweep"
+	kindSigner     = "manifest-ca"
 )
 
 // maxPages bounds lists of what is made by hand and never in great number.
@@ -86,6 +87,11 @@ func (r *Registrar) resources(ctx context.Context, s *session) ([]resource, erro
 		owned(ruleResource(s.iot, PresenceRule(t)))
 	}
 
+	signers, err := r.signerResources(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	add(signers...)
 	var cas, retired []resource
 	for _, ca := range t.CAs {
 		if ca.Mode == ModeNone {
@@ -159,7 +165,7 @@ func (t Target) Policies() ([]Policy, error) {
 		add(j.policy(), or(j.PolicyDocument, DevicePolicy(t)))
 	}
 	for _, ca := range t.CAs {
-		if ca.state() != StateActive {
+		if !ca.serves() {
 			continue
 		}
 		if ca.JITP != nil {
@@ -195,7 +201,7 @@ func (t Target) ThingGroups() []string {
 func (t Target) things(pick func(thingType string, groups []string) []string) []string {
 	var names []string
 	for _, ca := range t.CAs {
-		if ca.Register != nil && ca.state() == StateActive {
+		if ca.Register != nil && ca.serves() {
 			names = append(names, pick(ca.Register.ThingType, ca.Register.Groups)...)
 		}
 	}

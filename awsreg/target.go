@@ -31,11 +31,14 @@ const (
 // registered without a CA, which makes them SNI_ONLY.
 const ModeNone = "NONE"
 
-// What is wanted of a registered CA.
+// What is wanted of a registered CA, from its first day to its last. AWS has two
+// settings behind them, the status and the auto-registration.
 const (
-	StateActive   = "active"
-	StateInactive = "inactive" // no new devices; those that there are stay, or are swept
-	StateDeleted  = "deleted"  // not registered any more
+	StateRegistered = "registered" // INACTIVE, auto-registration off: there, and lets nobody in yet
+	StateActive     = "active"
+	StateQuiet      = "quiet"    // ACTIVE, auto-registration off: devices that AWS does not know stay out
+	StateInactive   = "inactive" // no new devices; those that there are stay, or are swept
+	StateDeleted    = "deleted"  // not registered any more
 )
 
 // What becomes of the device certificates under a CA that is not active.
@@ -91,7 +94,11 @@ func (t Target) decides() bool {
 
 // CA is one issuing CA as a target has it.
 type CA struct {
-	Issuer string // name of the authority
+	// Issuer is the name of the authority; or NAME@ROOT for the certificate of that
+	// authority under another root than the one that it goes by. AWS compares
+	// certificates, so that both are registrations of their own; certificates of
+	// devices and tasks name the authority itself.
+	Issuer string
 	Mode   string // ModeDefault, ModeSNIOnly, or ModeNone with UseRegister only
 	Use    string // UseJITR, UseJITP, UseRegister or UseNone
 	JITP   *JITP  // must be set with UseJITP, and only then
@@ -106,11 +113,29 @@ func (ca CA) sweep() string { return or(ca.Sweep, SweepKeep) }
 
 // swept reports whether the certificates under the CA were taken out of service
 // with it.
-func (ca CA) swept() bool { return ca.state() != StateActive && ca.sweep() != SweepKeep }
+func (ca CA) swept() bool { return !ca.serves() && ca.sweep() != SweepKeep }
 
-// registered reports whether the CA itself is to be registered and to let
-// devices in.
-func (ca CA) registered() bool { return ca.Mode != ModeNone && ca.state() == StateActive }
+// registered reports whether the CA itself is to be registered, and what its devices
+// need is to be there: it lets them in, will do so, or did.
+func (ca CA) registered() bool { return ca.Mode != ModeNone && ca.serves() }
+
+// serves reports whether the CA is not out of service.
+func (ca CA) serves() bool {
+	return ca.state() != StateInactive && ca.state() != StateDeleted
+}
+
+// active reports whether certificates under the CA may be registered with AWS: it is
+// ACTIVE there.
+func (ca CA) active() bool { return ca.state() == StateActive || ca.state() == StateQuiet }
+
+// authority is the name of the authority whose certificate it is.
+func (ca CA) authority() string {
+	name, _, _ := strings.Cut(ca.Issuer, "@")
+	return name
+}
+
+// other reports whether it is a certificate that its authority does not go by.
+func (ca CA) other() bool { return strings.Contains(ca.Issuer, "@") }
 
 // JITP says what AWS makes of a device under this CA on its first connection.
 type JITP struct {

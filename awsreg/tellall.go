@@ -142,15 +142,22 @@ func (a *telling) flush(ctx context.Context, settled func(push) bool) error {
 	return nil
 }
 
-// templates says what the provisioning templates are.
+// templates says what the provisioning templates are, and whose CAs there are.
 func (a *telling) templates(ctx context.Context) error {
-	items := a.t.templateItems()
-	if len(items) == 0 {
-		return nil
-	}
 	s, err := a.r.session(ctx, a.t, false)
 	if err != nil {
 		return err
+	}
+	signers, err := a.r.signers(ctx, a.t)
+	if err != nil {
+		return err
+	}
+	items := a.t.templateItems()
+	for _, signer := range signers {
+		items = append(items, signer.Item())
+	}
+	if len(items) == 0 {
+		return nil
 	}
 	return s.putItems(ctx, a.t.Manifest.table(), items...)
 }
@@ -275,6 +282,9 @@ func (a *telling) certificates(ctx context.Context) error {
 		return err
 	}
 	for _, ca := range a.t.CAs {
+		if ca.other() {
+			continue // listed with the authority's own
+		}
 		if err := a.under(ctx, s, ca); errors.Is(err, errInVain) || ctx.Err() != nil {
 			return err
 		} else if err != nil {

@@ -120,12 +120,12 @@ func (ca CA) validate() error {
 
 func (ca CA) checkState() error {
 	switch state, sweep := ca.state(), ca.sweep(); {
-	case state != StateActive && state != StateInactive && state != StateDeleted:
-		return fmt.Errorf("state %q is none of %s, %s, %s", state, StateActive, StateInactive, StateDeleted)
+	case !slices.Contains([]string{StateRegistered, StateActive, StateQuiet, StateInactive, StateDeleted}, state):
+		return fmt.Errorf("state %q is none of %s, %s, %s, %s, %s", state, StateRegistered, StateActive, StateQuiet, StateInactive, StateDeleted)
 	case sweep != SweepKeep && sweep != SweepDeactivate && sweep != SweepRevoke:
 		return fmt.Errorf("sweep %q is none of %s, %s, %s", sweep, SweepKeep, SweepDeactivate, SweepRevoke)
-	case state == StateActive && sweep != SweepKeep:
-		return fmt.Errorf("sweep is %s, but the CA is active: devices would come in again; set state to %s or %s", sweep, StateInactive, StateDeleted)
+	case ca.serves() && sweep != SweepKeep:
+		return fmt.Errorf("sweep is %s, but the CA is %s: devices would come in again; set state to %s or %s", sweep, state, StateInactive, StateDeleted)
 	case state != StateActive && ca.Mode == ModeNone:
 		return fmt.Errorf("state is %s, but in mode %s there is no registration to end: revoke its certificates, or take the CA out of the target", state, ModeNone)
 	}

@@ -27,6 +27,8 @@ type CRL struct {
 	// Entries in the order in which they are to stand. A reason code of 0
 	// (unspecified) is left out, as Section 5.3.1 wants it.
 	Entries []x509.RevocationListEntry
+	// Scope is which certificates it is about; nil for all of the authority.
+	Scope *CRLScope
 }
 
 // SignCRL encodes, lints and signs a CRL and returns its DER. Like a
@@ -53,14 +55,24 @@ func (a *Authority) PrepareCRL(crl CRL) (*PreparedCRL, error) {
 		return nil, err
 	}
 	c := &capture{public: a.cert.PublicKey}
-	_, err := x509.CreateRevocationList(nil, &x509.RevocationList{
-		SignatureAlgorithm:        a.sigAlg,
-		Number:                    crl.Number,
-		ThisUpdate:                crl.ThisUpdate,
-		NextUpdate:                crl.NextUpdate,
-		RevokedCertificateEntries: crl.Entries,
-	}, a.cert, c)
+	template := &x509.RevocationList{
+		SignatureAlgorithm: a.sigAlg,
+		Number:             crl.Number,
+		ThisUpdate:         crl.ThisUpdate,
+		NextUpdate:         crl.NextUpdate,
+	}
+	if crl.Scope != nil {
+		scope, err := crl.Scope.extension()
+		if err != nil {
+			return nil, err
+		}
+		template.ExtraExtensions = append(template.ExtraExtensions, scope)
+	}
+	_, err := x509.CreateRevocationList(nil, template, a.cert, c)
 	tbs, err := c.result(err)
+	if err == nil {
+		tbs, err = withEntries(tbs, crl.Entries)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("encoding the CRL: %w", err)
 	}
@@ -126,18 +138,27 @@ func checkCRL(crl CRL) error {
 	case !crl.NextUpdate.After(crl.ThisUpdate):
 		return refuse("CRL", "nextUpdate %s is not after thisUpdate %s", crl.NextUpdate.UTC(), crl.ThisUpdate.UTC())
 	}
-	seen := make(map[string]struct{}, len(crl.Entries))
+	// In order, as the ledger has them, none can stand there twice.
+	var seen map[string]struct{}
 	var serial [21]byte
 	for i := range crl.Entries {
 		e := &crl.Entries[i]
 		if e.SerialNumber == nil || e.SerialNumber.Sign() <= 0 || e.SerialNumber.BitLen() > 159 {
 			return refuse("CRL entry", "serial number %x is not a positive number of at most 20 octets", e.SerialNumber)
 		}
-		key := string(e.SerialNumber.FillBytes(serial[:]))
-		if _, ok := seen[key]; ok {
-			return refuse("CRL entry", "serial number %x is listed twice", e.SerialNumber)
+		if seen == nil && i > 0 && e.SerialNumber.Cmp(crl.Entries[i-1].SerialNumber) <= 0 {
+			seen = make(map[string]struct{}, len(crl.Entries))
+			for _, before := range crl.Entries[:i] {
+				seen[string(before.SerialNumber.FillBytes(serial[:]))] = struct{}{}
+			}
 		}
-		seen[key] = struct{}{}
+		if seen != nil {
+			key := string(e.SerialNumber.FillBytes(serial[:]))
+			if _, ok := seen[key]; ok {
+				return refuse("CRL entry", "serial number %x is listed twice", e.SerialNumber)
+			}
+			seen[key] = struct{}{}
+		}
 		// RFC 5280, Section 5.3.1: 7 is not used, 8 is for delta CRLs.
 		if e.ReasonCode < 0 || e.ReasonCode > 10 || e.ReasonCode == 7 || e.ReasonCode == 8 {
 			return refuse("CRL entry", "reason code %d of serial number %x is not one of a full CRL", e.ReasonCode, e.SerialNumber)

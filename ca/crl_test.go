@@ -3,6 +3,7 @@ package ca
 import (
 	"context"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"math/big"
 	"strings"
@@ -80,6 +81,16 @@ func TestSignCRL(t *testing.T) {
 		{"removeFromCRL in a full CRL", "reason code 8", entry(one, before, 8)},
 		{"revoked in the future", "after thisUpdate", entry(one, testNow.Add(time.Hour), 1)},
 		{"no revocation time", "RevocationTime", entry(one, time.Time{}, 1)},
+		{"serial number twice, apart", "listed twice", func(c *CRL) {
+			entry(big.NewInt(9), before, 0)(c)
+			entry(big.NewInt(7), before, 0)(c)
+			entry(big.NewInt(8), before, 0)(c)
+			entry(big.NewInt(9), before, 1)(c)
+		}},
+		{"an extension in an entry", "further extensions", func(c *CRL) {
+			entry(one, before, 0)(c)
+			c.Entries[0].ExtraExtensions = []pkix.Extension{{Id: oidKeyUsage, Value: []byte{5, 0}}}
+		}},
 	} {
 		crl := emptyCRL()
 		tt.spoil(&crl)

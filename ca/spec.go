@@ -15,7 +15,10 @@ import (
 // Spec describes a CA certificate that is to be made.
 type Spec struct {
 	Name    string    // of the authority
-	Subject pkix.Name // required
+	Subject pkix.Name // required, unless there is RawSubject
+	// RawSubject, DER, takes the place of Subject: a name that must be the same byte for
+	// byte, as that of a root that is to replace another one.
+	RawSubject []byte
 
 	// Validity counts from now; NotAfter, where it is set, takes its place.
 	// One of them is required.
@@ -47,7 +50,7 @@ type NameConstraints struct {
 // Template returns the template of the CA certificate, for PrepareRoot or for
 // the Prepare of a parent with Rules.CA.
 func (s Spec) Template(serial *big.Int, now time.Time) (*x509.Certificate, error) {
-	if s.Subject.CommonName == "" && len(s.Subject.ToRDNSequence()) == 0 {
+	if s.Subject.CommonName == "" && len(s.Subject.ToRDNSequence()) == 0 && len(s.RawSubject) == 0 {
 		return nil, errors.New("a CA needs a subject (RFC 5280, Section 4.1.2.6)")
 	}
 	notAfter := s.NotAfter
@@ -68,6 +71,7 @@ func (s Spec) Template(serial *big.Int, now time.Time) (*x509.Certificate, error
 	t := &x509.Certificate{
 		SerialNumber:          serial,
 		Subject:               s.Subject,
+		RawSubject:            s.RawSubject,
 		NotBefore:             now.Add(-s.Backdate).UTC().Truncate(time.Second),
 		NotAfter:              notAfter.UTC().Truncate(time.Second),
 		BasicConstraintsValid: true,
@@ -131,6 +135,7 @@ func (s Spec) Request(signer crypto.Signer) ([]byte, error) {
 	sigAlg, _ := kind.signature()
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
 		Subject:            s.Subject,
+		RawSubject:         s.RawSubject,
 		SignatureAlgorithm: sigAlg,
 		ExtraExtensions:    extensions,
 	}, signer)

@@ -56,12 +56,14 @@ func (r *Registrar) caDeletion(s *session, ca CA, a Authority) resource {
 // keeps says what still needs a CA at DPS; empty if nothing does.
 func (r *Registrar) keeps(ctx context.Context, s *session, a Authority, o *observed) (string, error) {
 	var why []string
-	text, err := r.below.keeps(ctx, SHA256(a.Certificate))
-	if err != nil {
-		return "", err
-	}
-	if text != "" {
-		why = append(why, text)
+	if !slices.Contains(s.target.Released, a.Name) {
+		text, err := r.below.keeps(ctx, SHA256(a.Certificate))
+		if err != nil {
+			return "", err
+		}
+		if text != "" {
+			why = append(why, text)
+		}
 	}
 	for _, g := range o.groups {
 		for _, anchor := range o.anchors(g) {

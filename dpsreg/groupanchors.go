@@ -16,13 +16,13 @@ import (
 // A group changes its CA in steps, between which devices renew: [old] -> [old, new] ->
 // [new, old] -> [new]. Each step keeps one of the two, and the last one waits until
 // nothing in force is below the old one.
-func (r *Registrar) checkAnchors(ctx context.Context, have []string, anchors []Authority) (refused string, removed []string, err error) {
+func (r *Registrar) checkAnchors(ctx context.Context, t Target, have []string, anchors []Authority) (refused string, removed []string, err error) {
 	var want []string
 	for _, a := range anchors {
 		want = append(want, SHA256(a.Certificate))
 	}
 	kept := slices.ContainsFunc(have, func(h string) bool { return slices.Contains(want, h) })
-	if len(have) > 0 && !kept {
+	if len(have) > 0 && !kept && !slices.ContainsFunc(have, func(h string) bool { return r.released(t, h) }) {
 		return fmt.Sprintf("this would replace every anchor at once, and devices that have not renewed would be refused: first put the new one behind the old one (%s), have devices renew, then take the old one out",
 			r.names(have[:1])+", "+r.names(want[:1])), nil, nil
 	}
@@ -32,6 +32,9 @@ func (r *Registrar) checkAnchors(ctx context.Context, have []string, anchors []A
 			continue
 		}
 		removed = append(removed, h)
+		if r.released(t, h) {
+			continue
+		}
 		text, err := r.below.keeps(ctx, h)
 		if err != nil {
 			return "", nil, err
@@ -41,6 +44,13 @@ func (r *Registrar) checkAnchors(ctx context.Context, have []string, anchors []A
 		}
 	}
 	return strings.Join(why, "; "), removed, nil
+}
+
+// released reports whether the authority with that SHA-256 may go although something is
+// in force below it.
+func (r *Registrar) released(t Target, sha256 string) bool {
+	a, ours := r.ours(sha256)
+	return ours && slices.Contains(t.Released, a.Name)
 }
 
 // nearest is the group on which the first certificate of a path stands, as DPS looks
@@ -74,7 +84,7 @@ func (r *Registrar) anchored(t Target) (Target, error) {
 		}
 		root := ""
 		for _, label := range g.Labels {
-			of, err := r.rootOf(label)
+			of, err := r.rootOf(t, label)
 			switch {
 			case err != nil:
 				return t, fmt.Errorf("group %q: it names no anchors: %w", g.ID, err)
@@ -89,8 +99,8 @@ func (r *Registrar) anchored(t Target) (Target, error) {
 }
 
 // rootOf is the root above the issuing CA of a label.
-func (r *Registrar) rootOf(label string) (string, error) {
-	issuing, err := r.issuerOf(label)
+func (r *Registrar) rootOf(t Target, label string) (string, error) {
+	issuing, err := r.issuerOf(t, label)
 	if err != nil {
 		return "", err
 	}

@@ -76,7 +76,7 @@ func (r *Registrar) examineGroup(ctx context.Context, s *session, g Group, o *ob
 		there = o.anchors(*have)
 		change.Before = r.describe(there, have.Attestation.X509 != nil && have.Attestation.X509.References != nil, or(have.Status, dps.Enabled),
 			settingsOfGroup(*have))
-		refused, removed, err := r.checkAnchors(ctx, there, anchors)
+		refused, removed, err := r.checkAnchors(ctx, s.target, there, anchors)
 		if err != nil {
 			return change, nil, err
 		}
@@ -140,7 +140,7 @@ func (r *Registrar) stray(t Target, g Group, want []string, o *observed) (string
 	}
 	groups := r.grounds(t, o)
 	for _, label := range g.Labels {
-		id, anchor, err := r.leads(label, groups)
+		id, anchor, err := r.leads(t, label, groups)
 		if err != nil {
 			return "", err
 		}

@@ -28,7 +28,7 @@ func (r *Registrar) strayOrder(ctx context.Context, t Target, g Group, o *observ
 		if i := slices.IndexFunc(t.Enrollments, func(e Enrollment) bool { return e.takes(order) }); i >= 0 {
 			return fmt.Sprintf("devices of work order %q get individual enrollments of their own (enrollments entry %q)", id, t.Enrollments[i].Name), nil
 		}
-		switch end, _, err := r.leads(order.Label, groups); {
+		switch end, _, err := r.leads(t, order.Label, groups); {
 		case err != nil:
 			return fmt.Sprintf("work order %q: %v", id, err), nil
 		case end == "":

@@ -105,14 +105,14 @@ func (r *Registrar) checkLabels(t Target) error {
 	groups := r.grounds(t, nil)
 	for _, g := range t.Groups {
 		for _, label := range g.Labels {
-			id, _, err := r.leads(label, groups)
+			id, _, err := r.leads(t, label, groups)
 			switch {
 			case err != nil:
 				errs = append(errs, fmt.Errorf("group %q: %w", g.ID, err))
 			case id == "":
-				errs = append(errs, fmt.Errorf("group %q: the issuing CA %q of label %q stands below none of its anchors (%s)", g.ID, r.cfg.LabelIssuer[label], label, strings.Join(g.Anchors, ", ")))
+				errs = append(errs, fmt.Errorf("group %q: the issuing CA %q of label %q stands below none of its anchors (%s)", g.ID, t.Issues(r.cfg.LabelIssuer[label]), label, strings.Join(g.Anchors, ", ")))
 			case !strings.EqualFold(id, g.ID):
-				errs = append(errs, fmt.Errorf("group %q: devices of label %q end in group %q, whose anchor is nearer to their issuing CA %q", g.ID, label, id, r.cfg.LabelIssuer[label]))
+				errs = append(errs, fmt.Errorf("group %q: devices of label %q end in group %q, whose anchor is nearer to their issuing CA %q", g.ID, label, id, t.Issues(r.cfg.LabelIssuer[label])))
 			}
 		}
 	}
@@ -120,8 +120,8 @@ func (r *Registrar) checkLabels(t Target) error {
 }
 
 // leads is the group in which devices of a label end; empty for none.
-func (r *Registrar) leads(label string, groups map[string][]string) (id, anchor string, err error) {
-	a, err := r.issuerOf(label)
+func (r *Registrar) leads(t Target, label string, groups map[string][]string) (id, anchor string, err error) {
+	a, err := r.issuerOf(t, label)
 	if err != nil {
 		return "", "", err
 	}
@@ -130,16 +130,29 @@ func (r *Registrar) leads(label string, groups map[string][]string) (id, anchor 
 }
 
 // issuerOf is the issuing CA of a label.
-func (r *Registrar) issuerOf(label string) (Authority, error) {
+func (r *Registrar) issuerOf(t Target, label string) (Authority, error) {
 	issuer, ok := r.cfg.LabelIssuer[label]
 	if !ok {
 		return Authority{}, fmt.Errorf("there is no label %q", label)
 	}
+	issuer = t.Issues(issuer)
 	a, ok := r.authorities()[issuer]
 	if !ok {
 		return Authority{}, fmt.Errorf("label %q: there is no authority %q", label, issuer)
 	}
 	return a, nil
+}
+
+// Issues is the authority that issues in the place of one.
+func (t Target) Issues(name string) string {
+	for range len(t.Replaced) {
+		next, is := t.Replaced[name]
+		if !is {
+			break
+		}
+		name = next
+	}
+	return name
 }
 
 // grounds are the anchors of every group by id: those that the target wants, and of

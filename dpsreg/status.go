@@ -196,7 +196,7 @@ func (r *Registrar) destinations(ctx context.Context, t Target, groups map[strin
 		pinned := slices.ContainsFunc(t.Enrollments, func(e Enrollment) bool {
 			return len(e.Profiles) == 0 && len(e.Orders) == 0 && slices.Contains(e.Labels, label)
 		})
-		id, _, err := r.leads(label, groups)
+		id, _, err := r.leads(t, label, groups)
 		if err != nil || id == "" || pinned {
 			continue // a label whose CA is not made yet leads nowhere
 		}

@@ -25,6 +25,12 @@ type Target struct {
 	Hubs           []Hub        `json:"-"`
 	// OpsPerMinute is the service's quota of data-plane operations; 1000 if zero.
 	OpsPerMinute int `json:"ops_per_minute,omitempty"`
+	// Replaced are authorities by which nothing is issued any more, with those that issue
+	// in their place: labels that name the former are taken for the latter.
+	Replaced map[string]string `json:"-"`
+	// Released are authorities that may go although certificates of devices are in force
+	// below them: officers have decided so.
+	Released []string `json:"-"`
 }
 
 // Identity is who mintmark is to Microsoft Entra. With no field set it is what
@@ -143,6 +149,9 @@ const (
 
 func (ca CA) deleted() bool   { return ca.State == StateDeleted }
 func (g Group) deleted() bool { return g.State == StateDeleted }
+
+// Deleted reports whether the group is to be gone.
+func (g Group) Deleted() bool { return g.deleted() }
 
 // SHA256 is the hash of a certificate as DPS and mintmark write it: lower-case hex.
 func SHA256(c *x509.Certificate) string {

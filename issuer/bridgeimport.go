@@ -16,8 +16,8 @@ import (
 // are. One that is nil is signed here.
 type BridgeFiles struct{ OldWithNew, NewWithOld *x509.Certificate }
 
-// examineBridge checks a certificate of one root's key by another root that was made elsewhere: it
-// must be what bridge would have made, but for the serial number, the URLs and a narrower validity.
+// examineBridge checks a certificate of one CA's key by another that was made elsewhere: it
+// must be what cross would have made, but for the serial number, the URLs and a narrower validity.
 func (ra *RA) examineBridge(ctx context.Context, what string, by, of *ca.Authority, c *x509.Certificate) error {
 	wrong := func(format string, args ...any) error {
 		return refuse(Conflict, "rollover-certificate", "%s: %s", what, fmt.Sprintf(format, args...))
@@ -48,11 +48,11 @@ func (ra *RA) examineBridge(ctx context.Context, what string, by, of *ca.Authori
 	case c.NotBefore.After(now) || !c.NotAfter.After(now):
 		return wrong("it is valid from %s to %s, and it is %s", c.NotBefore.UTC().Format(time.RFC3339), c.NotAfter.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	case c.NotAfter.After(own.NotAfter) || c.NotAfter.After(limit.NotAfter) || c.NotBefore.Before(own.NotBefore) || c.NotBefore.Before(limit.NotBefore):
-		return wrong("its validity, %s to %s, is not within that of both roots", c.NotBefore.UTC().Format(time.RFC3339), c.NotAfter.UTC().Format(time.RFC3339))
+		return wrong("its validity, %s to %s, is not within that of both CAs", c.NotBefore.UTC().Format(time.RFC3339), c.NotAfter.UTC().Format(time.RFC3339))
 	case !sameNameConstraints(c, own):
 		return wrong("its name constraints are not those of %q", of.Name())
-	case len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) > 0:
-		return wrong("it limits the extended key usages, which %q does not", of.Name())
+	case !bytes.Equal(extensionValue(c, oidExtKeyUsage), extensionValue(own, oidExtKeyUsage)):
+		return wrong("it limits the extended key usages, and not as %q does", of.Name())
 	}
 	// What is below the root must fit, and nothing more than the root's own allows.
 	room, limited := pathLen(c)

@@ -61,11 +61,9 @@ func (ra *RA) enroll(ctx context.Context, r *Request) (answer Answer, err error)
 	if err != nil {
 		return Answer{}, err
 	}
-	authority, err := ra.Authority(r.Issuer)
+	// Who issues may depend on the device: see step 3.
+	authority, err := ra.issuing(r, profile, "")
 	if err != nil {
-		return Answer{}, err
-	}
-	if err := ra.inForce(authority); err != nil {
 		return Answer{}, err
 	}
 	if err := ra.Ledger.Health(); err != nil {
@@ -119,6 +117,9 @@ func (ra *RA) enroll(ctx context.Context, r *Request) (answer Answer, err error)
 	if err != nil {
 		return Answer{}, err
 	}
+	if authority, err = ra.issuing(r, profile, id.device); err != nil {
+		return Answer{}, err
+	}
 	ra.step(3)
 
 	// 4. Build the to-be-signed certificate. 5. Lint it.
@@ -136,6 +137,7 @@ func (ra *RA) enroll(ctx context.Context, r *Request) (answer Answer, err error)
 			return Answer{}, err
 		}
 	}
+	shard := ra.shardOf(profile, authority.Name(), template)
 	prepared, err := authority.Prepare(template, csr.public, profile.rules())
 	if err != nil {
 		return Answer{}, refusePrepared(err)
@@ -166,6 +168,7 @@ func (ra *RA) enroll(ctx context.Context, r *Request) (answer Answer, err error)
 		Repeat:    profile.repeat,
 		SecondKey: r.SecondKey == AllowSecondKey,
 		Secret:    r.Secret,
+		Shard:     shard,
 	}
 	// 3, the rest: whoever decides sees what would be signed. 6 to 9.
 	certificate, err := ra.decide(ctx, r, csr, prepared, &intent)
@@ -181,9 +184,24 @@ func (ra *RA) enroll(ctx context.Context, r *Request) (answer Answer, err error)
 	return Answer{
 		Serial:      SerialOf(certificate.SerialNumber),
 		Certificate: certificate,
-		Chain:       path(authority),
+		Chain:       belowRoot(ra.PathFor(authority.Name(), r.Label, id.device)),
 		Prior:       prior,
 	}, nil
+}
+
+// issuing returns the authority that issues what a request asks for, if it may: the one
+// that serves in the place of the one named, for all or for that device. A proof that a CA's key
+// is held, and the certificate of its responder, come from no other one.
+func (ra *RA) issuing(r *Request, p *Profile, device string) (*ca.Authority, error) {
+	name := r.Issuer
+	if p.Purpose != ledger.ForVerification && p.Purpose != ledger.ForResponder {
+		name = ra.Serving(name, r.Label, device)
+	}
+	authority, err := ra.Authority(name)
+	if err != nil {
+		return nil, err
+	}
+	return authority, ra.mayIssue(p, authority)
 }
 
 // profile returns the profile of a request, if it may be asked for.
@@ -232,13 +250,4 @@ func (ra *RA) step(n int) {
 	if ra.Step != nil {
 		ra.Step(n)
 	}
-}
-
-// path is the chain from the issuing CA to, but without, the trust anchor.
-func path(a *ca.Authority) []*x509.Certificate {
-	chain := a.Chain()
-	if len(chain) == 0 {
-		return nil
-	}
-	return append([]*x509.Certificate{a.Certificate()}, chain[:len(chain)-1]...)
 }

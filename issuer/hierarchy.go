@@ -35,6 +35,12 @@ func (s AuthoritySpec) keyURI() string {
 // or an issuing CA under an authority of ours. The certificate passes through
 // the same cycle as every other.
 func (ra *RA) CreateAuthority(ctx context.Context, spec AuthoritySpec, requester ledger.Requester) (*ca.Authority, error) {
+	return ra.createAuthority(ctx, spec, requester, false)
+}
+
+// createAuthority is CreateAuthority; again has it take a key, and a certificate, that an
+// earlier call left before it was cut off.
+func (ra *RA) createAuthority(ctx context.Context, spec AuthoritySpec, requester ledger.Requester, again bool) (*ca.Authority, error) {
 	ra.making.Lock()
 	defer ra.making.Unlock()
 	turn, err := ra.takeTurn(ctx)
@@ -69,12 +75,15 @@ func (ra *RA) CreateAuthority(ctx context.Context, spec AuthoritySpec, requester
 		if err := ra.inForce(parent); err != nil {
 			return nil, err
 		}
+		if err := ra.stays(parent.Root()); err != nil {
+			return nil, err
+		}
 		// Before there is a key, which is in the way of the next try.
 		if err := signable(ctx, parent); err != nil {
 			return nil, fmt.Errorf("certifying authority %q: %w", spec.Name, err)
 		}
 	}
-	uri, signer, err := ra.Keys.Create(ctx, spec.keyURI(), string(spec.Key))
+	uri, signer, err := ra.newKey(ctx, spec, again)
 	if err != nil {
 		return nil, fmt.Errorf("creating the key of authority %q: %w", spec.Name, err)
 	}
@@ -91,6 +100,15 @@ func (ra *RA) CreateAuthority(ctx context.Context, spec AuthoritySpec, requester
 	if err != nil {
 		return nil, fmt.Errorf("preparing the certificate of authority %q: %w", spec.Name, err)
 	}
+	if again {
+		left, err := ra.certified(ctx, issuerName, prepared.Certificate(), nil)
+		if err != nil {
+			return nil, err
+		}
+		if left != nil {
+			return ra.put(ctx, turn, spec.Name, left, chain, uri)
+		}
+	}
 	key, err := keyHash(signer.Public())
 	if err != nil {
 		return nil, err
@@ -106,9 +124,36 @@ func (ra *RA) CreateAuthority(ctx context.Context, spec AuthoritySpec, requester
 	return ra.put(ctx, turn, spec.Name, certificate, chain, uri)
 }
 
+// newKey makes the key of an authority, or, again, takes the one that is there already. That
+// one must be of the kind that is wanted, and no other authority's.
+func (ra *RA) newKey(ctx context.Context, spec AuthoritySpec, again bool) (string, crypto.Signer, error) {
+	uri, signer, err := ra.Keys.Create(ctx, spec.keyURI(), string(spec.Key))
+	if err == nil || !again {
+		return uri, signer, err
+	}
+	found, notFound := ra.Keys.Signer(ctx, spec.keyURI(), nil)
+	if notFound != nil {
+		return "", nil, err
+	}
+	if kind, wrong := ca.AlgorithmOf(found.Public()); wrong != nil || kind != spec.Key {
+		return "", nil, fmt.Errorf("%w, and it is not a key of the kind %s", err, spec.Key)
+	}
+	for _, a := range ra.Authorities() {
+		if key, ok := a.Certificate().PublicKey.(interface{ Equal(crypto.PublicKey) bool }); ok && key.Equal(found.Public()) {
+			return "", nil, fmt.Errorf("%w, and it is the key of authority %q", err, a.Name())
+		}
+	}
+	return spec.keyURI(), found, nil
+}
+
 // RequestAuthority makes a key and returns the certification request (DER) for
 // a root that is kept elsewhere. ImportAuthority completes it.
 func (ra *RA) RequestAuthority(ctx context.Context, spec AuthoritySpec) ([]byte, error) {
+	return ra.requestAuthority(ctx, spec, false)
+}
+
+// requestAuthority is RequestAuthority; again has it take a key that an earlier call left.
+func (ra *RA) requestAuthority(ctx context.Context, spec AuthoritySpec, again bool) ([]byte, error) {
 	ra.making.Lock()
 	defer ra.making.Unlock()
 	turn, err := ra.takeTurn(ctx)
@@ -128,7 +173,7 @@ func (ra *RA) RequestAuthority(ctx context.Context, spec AuthoritySpec) ([]byte,
 			return nil, err
 		}
 		record = ledger.Authority{Name: spec.Name, CreatedAt: ra.Now()}
-		record.KeyURI, signer, err = ra.Keys.Create(ctx, spec.keyURI(), string(spec.Key))
+		record.KeyURI, signer, err = ra.newKey(ctx, spec, again)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the key of authority %q: %w", spec.Name, err)
@@ -182,6 +227,11 @@ func (ra *RA) ImportAuthority(ctx context.Context, name string, certificates []*
 	authority, err := ca.Import(name, certificates, signer)
 	if err != nil {
 		return nil, fmt.Errorf("importing authority %q: %w", name, err)
+	}
+	if len(authority.Chain()) > 0 {
+		if err := ra.stays(authority.Root()); err != nil {
+			return nil, err
+		}
 	}
 	if signer != nil {
 		if err := authority.Open(ctx); err != nil {

@@ -118,6 +118,7 @@ func (c ProfileConfig) beyond(purpose ledger.Purpose) string {
 		{"san", c.SAN != (SANConfig{}), true},
 		{"extended_key_usage", c.ExtendedKeyUsage != nil, true},
 		{"key_encryption", c.KeyEncryption, true},
+		{"validity_jitter", c.ValidityJitter != "", false},
 		{"repeat", c.Repeat != nil, false},
 		{"outlive_issuer", c.OutliveIssuer, true},
 		{"no_expiry", c.NoExpiry, true},

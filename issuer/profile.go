@@ -3,6 +3,7 @@ package issuer
 import (
 	"cmp"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
 	"net/url"
@@ -36,6 +37,10 @@ type ProfileConfig struct {
 	SAN SANConfig `yaml:"san"`
 	// Validity is the length of the validity period after issuance.
 	Validity time.Duration `yaml:"validity"`
+	// ValidityJitter shortens each certificate's validity by a part of its own, so that
+	// what is made on one day does not end on one day: "10%" of the validity or a length
+	// of time, at most half of the validity. Not for certificates that outlive their issuer.
+	ValidityJitter string `yaml:"validity_jitter"`
 	// Backdate is how far notBefore precedes issuance, for devices whose
 	// clocks are slow.
 	Backdate *time.Duration `yaml:"backdate"`
@@ -92,14 +97,17 @@ type Profile struct {
 	dns, ip    *regexp.Regexp
 	uri, email *regexp.Regexp
 	validity   time.Duration
+	jitter     jitter
 	backdate   time.Duration
 	usages     []x509.ExtKeyUsage
 	more       []asn1.ObjectIdentifier // extended key usages that package x509 does not know
+	extensions []pkix.Extension        // beside those of the template
 	encryption bool
 	repeat     time.Duration
 	outlive    bool
 	noExpiry   bool
 	crl        []string
+	ownCRL     bool // crl is where this server has it
 	ocsp       []string
 	caIssuers  []string
 }
@@ -128,7 +136,7 @@ func NewProfile(name string, c ProfileConfig, base string) (*Profile, error) {
 	if !validName.MatchString(name) {
 		return fail("name", "must match %s", validName)
 	}
-	if name == verification.Name || name == carried.Name || name == "ca" {
+	if name == verification.Name || name == carried.Name || name == responder.Name || name == "ca" {
 		return fail("name", "is reserved")
 	}
 	preset, ok := presets[c.Preset]
@@ -211,6 +219,12 @@ func NewProfile(name string, c ProfileConfig, base string) (*Profile, error) {
 	if c.NoExpiry && !c.OutliveIssuer {
 		return fail("no_expiry", "needs outlive_issuer: such a certificate outlives every issuing CA")
 	}
+	if p.jitter, err = newJitter(c.ValidityJitter, p.validity); err != nil {
+		return fail("validity_jitter", "%v", err)
+	}
+	if p.jitter > 0 && c.OutliveIssuer {
+		return fail("validity_jitter", "is not for certificates that may outlive their issuer, such as IDevIDs: nothing renews them")
+	}
 	p.backdate = time.Hour
 	if c.Backdate != nil {
 		p.backdate = *c.Backdate
@@ -222,7 +236,7 @@ func NewProfile(name string, c ProfileConfig, base string) (*Profile, error) {
 	if c.Repeat != nil {
 		p.repeat = *c.Repeat
 	}
-	if p.repeat < 0 || p.repeat >= p.validity {
+	if p.repeat < 0 || p.repeat >= p.validity-time.Duration(p.jitter) {
 		return fail("repeat", "%v is not between 0 and the validity", p.repeat)
 	}
 
@@ -248,7 +262,7 @@ func NewProfile(name string, c ProfileConfig, base string) (*Profile, error) {
 	if c.CRL != nil {
 		p.crl = *c.CRL
 	} else if base != "" {
-		p.crl = []string{base + "/crl/{issuer}.crl"}
+		p.crl, p.ownCRL = []string{crlURL(base, "{issuer}", 0)}, true
 	}
 	if c.CAIssuers != nil {
 		p.caIssuers = *c.CAIssuers

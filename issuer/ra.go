@@ -53,6 +53,11 @@ type Config struct {
 	// PublicURL is the base of the CRL and CA-issuer URLs in CA certificates,
 	// without a trailing slash; empty leaves them out.
 	PublicURL string
+	// FormerURLs are what PublicURL was when certificates in force were issued.
+	FormerURLs []string
+	// Shards is into how many the CRLs of an authority are divided, by its name; at most
+	// MaxShards. Needs PublicURL.
+	Shards map[string]int
 	// Recorded is called after tasks have been enqueued, to wake their
 	// workers; may be nil.
 	Recorded func()
@@ -130,7 +135,7 @@ func New(ctx context.Context, config Config) (*RA, error) {
 	if ra.Profiles == nil {
 		ra.Profiles = make(map[string]*Profile)
 	}
-	ra.Profiles[verification.Name], ra.Profiles[carried.Name] = verification, carried
+	ra.Profiles[verification.Name], ra.Profiles[carried.Name], ra.Profiles[responder.Name] = verification, carried, responder
 	if err := ra.Refresh(ctx); err != nil {
 		return nil, err
 	}
@@ -156,17 +161,20 @@ func (ra *RA) add(record ledger.Authority) error {
 	defer ra.mu.Unlock()
 	ra.version++
 	// Refresh reads the old maps without the lock.
-	next := hierarchy{maps.Clone(ra.known.authorities), maps.Clone(ra.known.records), slices.Clone(ra.known.order), maps.Clone(ra.known.waiting), ra.known.rollovers}
-	ra.known = next
+	next := ra.known
+	next.authorities, next.records, next.order, next.waiting = maps.Clone(next.authorities), maps.Clone(next.records), slices.Clone(next.order), maps.Clone(next.waiting)
 	if authority == nil {
 		next.waiting[record.Name] = record
+		ra.known = next
 		return nil
 	}
 	if _, known := next.authorities[record.Name]; !known {
-		ra.known.order = append(ra.known.order, record.Name)
+		next.order = append(next.order, record.Name)
 	}
 	next.authorities[record.Name], next.records[record.Name] = authority, record
 	delete(next.waiting, record.Name)
+	next.settle()
+	ra.known = next
 	return nil
 }
 
@@ -193,28 +201,26 @@ func (ra *RA) Authorities() []*ca.Authority {
 }
 
 // Anchors returns what a device of an issuing CA needs to verify its chain,
-// root first (RFC 7030, Section 4.1.3); nil for an unknown authority.
+// root first (RFC 7030, Section 4.1.3); nil for an unknown authority. It is the path of
+// that authority as it is recorded: PathFor is what a device is shown.
 func (ra *RA) Anchors(name string) []*x509.Certificate {
 	a, err := ra.Authority(name)
 	if err != nil {
 		return nil
 	}
-	var list []*x509.Certificate
-	chain := a.Chain()
-	for i := len(chain) - 1; i >= 0; i-- {
-		list = append(list, chain[i])
-	}
-	return append(list, a.Certificate())
+	return rootFirst(a)
 }
 
 // Usable says why a profile cannot be issued by an authority for the length of
 // its validity from now on, or nil. An authority too short-lived for a profile
-// refuses it long before it expires itself.
+// refuses it long before it expires itself. What has replaced the authority counts in
+// its place, once it serves for all.
 func (ra *RA) Usable(profile, authority string) error {
 	p, ok := ra.Profiles[profile]
 	if !ok {
 		return fmt.Errorf("%w: %q", ErrNoProfile, profile)
 	}
+	authority = ra.Serving(authority, "", "")
 	a, err := ra.Authority(authority)
 	if err != nil {
 		return err

@@ -20,10 +20,19 @@ type hierarchy struct {
 	order       []string                    // names of authorities in the order of creation
 	waiting     map[string]ledger.Authority
 	rollovers   []rollover // that run
+	rotations   []ledger.Rotation
+	standIns    []standIn // by which CAs stand under the roots of rotations
+
+	// What settle has computed of the above. The name of an authority leads to its path,
+	// the root first, and that of a root to its path under it.
+	redirects []ledger.Rotation // of issuing CAs, that send somebody to the new one
+	paths     map[string][]*x509.Certificate
+	under     map[string]map[string][]*x509.Certificate
 }
 
 // certificates are those of the CAs that it has to do with, some more than once: of the
-// authorities, of what is between them and their roots, and of running rollovers.
+// authorities, of what is between them and their roots, of running rollovers, and those by
+// which CAs stand under another root.
 func (h hierarchy) certificates() []*x509.Certificate {
 	var all []*x509.Certificate
 	for _, a := range h.authorities {
@@ -31,6 +40,9 @@ func (h hierarchy) certificates() []*x509.Certificate {
 	}
 	for _, r := range h.rollovers {
 		all = append(all, r.certificates()...)
+	}
+	for _, s := range h.standIns {
+		all = append(all, s.certificate)
 	}
 	return all
 }
@@ -53,6 +65,12 @@ func (ra *RA) Refresh(ctx context.Context) error {
 	} else if next.rollovers, err = runningRollovers(rollovers); err != nil {
 		errs = errors.Join(errs, err)
 	}
+	if next.rotations, err = ra.Ledger.Rotations(ctx); err != nil {
+		return errors.Join(errs, fmt.Errorf("loading rotations: %w", err))
+	}
+	next.standIns, err = ra.standInsOf(ctx, next.rotations, before.standIns)
+	errs = errors.Join(errs, err)
+	next.settle()
 	revoked, err := ra.revokedAmong(ctx, next)
 	errs = errors.Join(errs, err)
 
@@ -72,7 +90,7 @@ func (ra *RA) Refresh(ctx context.Context) error {
 // build makes the hierarchy of the records; what has not changed is taken from
 // before.
 func (ra *RA) build(records []ledger.Authority, before hierarchy) (next hierarchy, errs error) {
-	next = hierarchy{make(map[string]*ca.Authority, len(records)), make(map[string]ledger.Authority, len(records)), nil, make(map[string]ledger.Authority), nil}
+	next = hierarchy{authorities: make(map[string]*ca.Authority, len(records)), records: make(map[string]ledger.Authority, len(records)), waiting: make(map[string]ledger.Authority)}
 	for _, record := range records {
 		if len(record.Certificate) == 0 {
 			next.waiting[record.Name] = record

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
-	"fmt"
 	"time"
 
 	"mintmark/ca"
@@ -64,7 +63,7 @@ func (ra *RA) PlanRolloverWith(ctx context.Context, old, new string, compromised
 		if made != nil {
 			return nil, made, ra.examineBridge(ctx, what, by, of, made)
 		}
-		prepared, err := ra.bridge(by, of)
+		prepared, err := ra.cross(by, of)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -102,66 +101,7 @@ func (ra *RA) root(name string, signs bool) (*ca.Authority, error) {
 	return a, nil
 }
 
-// bridge prepares the certificate of one root's key by another root: subject,
-// key, key identifier and constraints are those of the subject's own, so that
-// whatever is below it stands under either (RFC 4210, Section 4.4).
-func (ra *RA) bridge(by, of *ca.Authority) (*ca.Prepared, error) {
-	own, limit := of.Certificate(), by.Certificate()
-	now := ra.Now()
-	t := &x509.Certificate{
-		SerialNumber: ra.Serial(now), RawSubject: own.RawSubject, SubjectKeyId: own.SubjectKeyId,
-		NotBefore: own.NotBefore, NotAfter: own.NotAfter, KeyUsage: own.KeyUsage,
-		BasicConstraintsValid: true, IsCA: true, MaxPathLen: own.MaxPathLen, MaxPathLenZero: own.MaxPathLenZero,
-		PermittedDNSDomainsCritical: own.PermittedDNSDomainsCritical,
-		PermittedDNSDomains:         own.PermittedDNSDomains, ExcludedDNSDomains: own.ExcludedDNSDomains,
-		PermittedIPRanges: own.PermittedIPRanges, ExcludedIPRanges: own.ExcludedIPRanges,
-		PermittedEmailAddresses: own.PermittedEmailAddresses, ExcludedEmailAddresses: own.ExcludedEmailAddresses,
-		PermittedURIDomains: own.PermittedURIDomains, ExcludedURIDomains: own.ExcludedURIDomains,
-	}
-	if limit.NotBefore.After(t.NotBefore) {
-		t.NotBefore = limit.NotBefore
-	}
-	if limit.NotAfter.Before(t.NotAfter) {
-		t.NotAfter = limit.NotAfter
-	}
-	if !t.NotAfter.After(now) || t.NotBefore.After(now) {
-		return nil, refuse(Conflict, "rollover-roots", "roots %q and %q are not in force at the same time", by.Name(), of.Name())
-	}
-	// A self-issued certificate does not count (RFC 5280, Section 6.1.4 (l)); one
-	// between two names does, and takes a step of the path that is allowed.
-	if room, limited := pathLen(limit); limited && !bytes.Equal(own.RawSubject, limit.RawSubject) {
-		if need := ra.below(of); room-1 < need {
-			return nil, refuse(Conflict, "rollover-roots", "root %q allows a path length of %d, and what is below %q needs %d under it: make the new root with exactly the subject of the old one, whose certificates for each other do not count",
-				by.Name(), room, of.Name(), need+1)
-		}
-		if given, ok := pathLen(own); !ok || given > room-1 {
-			t.MaxPathLen, t.MaxPathLenZero = room-1, room == 1
-		}
-	}
-	if ra.PublicURL != "" {
-		t.CRLDistributionPoints = []string{ra.PublicURL + "/crl/" + by.Name() + ".crl"}
-		t.IssuingCertificateURL = []string{ra.PublicURL + "/ca/" + by.Name() + ".crt"}
-	}
-	prepared, err := by.Prepare(t, own.PublicKey, ca.Rules{CA: true})
-	if err != nil {
-		return nil, fmt.Errorf("preparing the certificate of root %q by %q: %w", of.Name(), by.Name(), err)
-	}
-	return prepared, nil
-}
-
 // pathLen returns the path length constraint of a certificate, if it has one.
 func pathLen(c *x509.Certificate) (int, bool) {
 	return c.MaxPathLen, c.MaxPathLen > 0 || c.MaxPathLen == 0 && c.MaxPathLenZero
-}
-
-// below is how many CA certificates a path under a root has, and one for a root
-// that has none yet.
-func (ra *RA) below(root *ca.Authority) int {
-	most := 1
-	for _, a := range ra.Authorities() {
-		if a.Root().Equal(root.Certificate()) {
-			most = max(most, len(a.Chain()))
-		}
-	}
-	return most
 }

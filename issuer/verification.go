@@ -40,15 +40,22 @@ var carried = func() *Profile {
 // that is forgotten at once, signed directly by the named authority (AWS IoT
 // developer guide, register-CA-cert). It returns PEM.
 func (ra *RA) Verification(ctx context.Context, authority, code string) ([]byte, error) {
-	return ra.verify(ctx, verification, authority, code)
+	return verificationPEM(ra.verify(ctx, verification, authority, code))
 }
 
 // CarriedVerification is Verification with a certificate that lives for two days.
 func (ra *RA) CarriedVerification(ctx context.Context, authority, code string) ([]byte, error) {
-	return ra.verify(ctx, carried, authority, code)
+	return verificationPEM(ra.verify(ctx, carried, authority, code))
 }
 
-func (ra *RA) verify(ctx context.Context, profile *Profile, authority, code string) ([]byte, error) {
+func verificationPEM(c *x509.Certificate, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}), nil
+}
+
+func (ra *RA) verify(ctx context.Context, profile *Profile, authority, code string) (*x509.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("making a throw-away key: %w", err)
@@ -64,5 +71,5 @@ func (ra *RA) verify(ctx context.Context, profile *Profile, authority, code stri
 	if err != nil {
 		return nil, err
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: answer.Certificate.Raw}), nil
+	return answer.Certificate, nil
 }

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"mintmark/ca/revocation"
+	"mintmark/ca/rotation"
 	"mintmark/internal/access"
 	"mintmark/internal/ledger"
 	"mintmark/issuer"
@@ -28,13 +30,21 @@ type Config struct {
 	// AWS and Azure are nil if there is no target.
 	AWS   AWS
 	Azure Azure
+	// Rotations moves rotations. Must be set.
+	Rotations *rotation.Machine
 	// Tokens lists the PKCS#11 tokens that keys are in; nil for none.
 	Tokens func() []Token
 	// Outbox says whom to tell of what changes; nil for nobody.
 	Outbox Outbox
-	// PublishCRL signs the next CRL of the named authority now. It is called
-	// after an authority was made and after a revocation. Must be set.
+	// PublishCRL signs those CRLs of the named authority that do not show a revocation, or
+	// that there are not yet. It is called after an authority was made and after a
+	// revocation. Must be set.
 	PublishCRL func(ctx context.Context, authority string) error
+	// SignCRL signs the next CRL of a shard of the named authority now; of all of them if
+	// shard is negative. Must be set.
+	SignCRL func(ctx context.Context, authority string, shard int) error
+	// CRLPlaces says how it stands with the places of CRLs; nil if there are none.
+	CRLPlaces func() []revocation.PlaceState
 	// Actor finds the principal that makes a request, or says no; an error is
 	// internal. Must be set.
 	Actor func(*http.Request) (p access.Principal, ok bool, err error)
@@ -103,6 +113,8 @@ func (h *handler) routes() []route {
 		h.secretRoutes(),
 		h.enrollmentRoutes(),
 		h.rolloverRoutes(),
+		h.rotationRoutes(),
+		h.anchorRoutes(),
 		h.orderRoutes(),
 		h.principalRoutes(),
 		h.approvalRoutes(),

@@ -6,15 +6,17 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"mintmark/admin"
 	"mintmark/internal/ledger"
+	"mintmark/issuer"
 )
 
 func wireCRL(crl ledger.CRL) admin.CRL {
 	return admin.CRL{
-		Issuer: crl.Issuer, Number: crl.Number, Size: len(crl.DER),
+		Issuer: crl.Issuer, Shard: crl.Shard, Number: crl.Number, Size: len(crl.DER),
 		ThisUpdate: crl.ThisUpdate.UTC(), NextUpdate: crl.NextUpdate.UTC(),
 	}
 }
@@ -24,7 +26,11 @@ func (h *handler) showCRL(w http.ResponseWriter, r *http.Request) error {
 	if _, err := h.RA.Authority(name); err != nil {
 		return err
 	}
-	crl, err := h.Ledger.LatestCRL(r.Context(), name, 0)
+	shard, err := shardOf(r)
+	if err != nil {
+		return err
+	}
+	crl, err := h.Ledger.LatestCRL(r.Context(), name, max(shard, 0))
 	if err != nil {
 		return err
 	}
@@ -38,10 +44,44 @@ func (h *handler) publishCRL(w http.ResponseWriter, r *http.Request) error {
 	if _, err := h.RA.Authority(name); err != nil {
 		return err
 	}
-	if err := h.PublishCRL(r.Context(), name); err != nil {
+	shard, err := shardOf(r)
+	if err != nil {
+		return err
+	}
+	if err := h.SignCRL(r.Context(), name, shard); err != nil {
 		return administrator(err)
 	}
 	return h.showCRL(w, r)
+}
+
+// shardOf reads the shard that a request names: 0 is the full CRL, and -1 is none named.
+func shardOf(r *http.Request) (int, error) {
+	text := r.URL.Query().Get("shard")
+	if text == "" {
+		return -1, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n > issuer.MaxShards {
+		return 0, fail(http.StatusBadRequest, "shard", "shard %q is no number between 0, the full CRL, and %d", shorten(text), issuer.MaxShards)
+	}
+	return int(n), nil
+}
+
+// crlPlaces says how it stands with the places of CRLs.
+func (h *handler) crlPlaces() []admin.CRLPlace {
+	if h.CRLPlaces == nil {
+		return nil
+	}
+	var list []admin.CRLPlace
+	for _, p := range h.CRLPlaces() {
+		one := admin.CRLPlace{Name: p.Name, Behind: p.Behind, Problems: p.Problems}
+		if !p.Complete.IsZero() {
+			at := p.Complete.UTC()
+			one.Complete = &at
+		}
+		list = append(list, one)
+	}
+	return list
 }
 
 // importCRL takes a CRL from where the key of the authority is. It needs one person: the

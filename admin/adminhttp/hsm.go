@@ -170,7 +170,7 @@ func tokenOf(s token.Status) admin.HSMToken {
 		out.Legs = append(out.Legs, admin.HSMLeg{
 			Spare: leg.Spare, State: string(leg.State), Since: utc(leg.Since), Detail: leg.Detail, Problems: leg.Problems,
 			Label: leg.Token.Label, Serial: leg.Token.Serial, Manufacturer: leg.Token.Manufacturer, Model: leg.Token.Model,
-			Library: library, Sessions: leg.Token.Sessions, PartsTyped: leg.Parts, PartsNeeded: leg.Needed, Reopens: leg.Reopens,
+			Library: library, Sessions: leg.Token.Sessions, PartsTyped: leg.Parts, PartsNeeded: leg.Needed, PartsBy: leg.By, Reopens: leg.Reopens,
 		})
 	}
 	return out

@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -20,6 +21,7 @@ type memory struct {
 	mu   sync.Mutex
 	keys map[string]crypto.Signer
 	uses atomic.Int64 // keys made, keys opened, signatures
+	full atomic.Bool  // no key can be made
 }
 
 // counted is a key whose uses are counted.
@@ -37,6 +39,9 @@ func (m *memory) Create(_ context.Context, uri, algorithm string) (string, crypt
 	m.uses.Add(1)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.full.Load() {
+		return "", nil, errors.New("the disk is full")
+	}
 	if !strings.HasPrefix(uri, "softkms:") {
 		return "", nil, fmt.Errorf("unknown scheme in %s", keystore.Redact(uri))
 	}

@@ -30,6 +30,9 @@ type Label struct {
 	// RegistrationAuthorities are the profiles whose certificates enroll any
 	// device at the label.
 	RegistrationAuthorities []string
+	// OldPath: the label gives out the old path only while a root is replaced, and its
+	// devices are shown as pinned to it.
+	OldPath bool
 }
 
 func (h *handler) orderRoutes() []route {

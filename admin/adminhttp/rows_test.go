@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mintmark/admin"
+	"mintmark/ca/rotation"
 	"mintmark/internal/access"
 	"mintmark/internal/ledger"
 	"mintmark/internal/pkitest"
@@ -48,7 +49,7 @@ func newName() string { return rand.Text()[:20] }
 var none = struct{}{}
 
 // matrix has every route, and every operation that is asked for inside of one.
-var matrix = []row{
+var matrix = slices.Concat(rotationRows, []row{
 	reading("GET /v1/status", access.StatusRead, "/v1/status"),
 	reading("GET /v1/authorities", access.AuthorityRead, "/v1/authorities"),
 	reading("GET /v1/authorities/{name}", access.AuthorityRead, "/v1/authorities/root"),
@@ -241,6 +242,26 @@ var matrix = []row{
 		}
 		return wire{path: "/v1/rollovers/end", body: admin.RolloverEnd{Old: "root", New: name}}, func() bool { return !p.rolls(t, name) }
 	}),
+	{pattern: "GET /v1/rotations/{id}/devices", operation: access.RotationRead, reads: true, prepare: func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		p.rotating(t, name, ledger.RotateRoot, rotation.Distributing)
+		return wire{path: "/v1/rotations/" + name + "/devices"}, nil
+	}},
+	{pattern: "GET /v1/rotations/{id}/bundle", operation: access.RotationRead, reads: true, prepare: func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		p.rotating(t, name, ledger.RotateRoot, rotation.Distributing)
+		return wire{path: "/v1/rotations/" + name + "/bundle", query: "?trust=both"}, nil
+	}},
+	changing("POST /v1/rotations/{id}/waivers", access.RotationWaive, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		p.rotating(t, name, ledger.RotateRoot, rotation.Distributing)
+		p.certificate(t, name)
+		in := admin.Waiver{Devices: []string{name}, Reason: "test"}
+		return wire{path: "/v1/rotations/" + name + "/waivers", body: in}, func() bool { return !p.noted(t, name).Waived.IsZero() }
+	}),
+	changing("POST /v1/rotations/{id}/reports", access.RotationReport, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		p.rotating(t, name, ledger.RotateRoot, rotation.Distributing)
+		p.certificate(t, name)
+		in := admin.AnchorReport{Devices: []admin.ReportedDevice{{Device: name}}}
+		return wire{path: "/v1/rotations/" + name + "/reports", body: in}, func() bool { return !p.noted(t, name).Trusts.IsZero() }
+	}),
 	changing("POST /v1/certificates/import", access.CertificateImport, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
 		anchor := elsewhere(t)
 		if !p.hasAuthority("elsewhere") {
@@ -365,4 +386,4 @@ var matrix = []row{
 		p.ask(t, "alice", "POST", wire{path: "/v1/approvals/" + a.ID + "/approve", body: admin.Signature{Signature: signature}})
 		return wire{path: "/v1/approvals/" + a.ID + "/run", body: none}, func() bool { return p.state(t, a) != ledger.Approved }
 	}},
-}
+})

@@ -17,6 +17,7 @@ import (
 	"mintmark/admin"
 	"mintmark/admin/adminhttp"
 	"mintmark/ca/revocation"
+	"mintmark/ca/rotation"
 	"mintmark/internal/access"
 	"mintmark/internal/audit"
 	"mintmark/internal/ledger/sqldb"
@@ -32,6 +33,7 @@ type world struct {
 	handler http.Handler
 	ra      *issuer.RA
 	keys    *memory
+	machine *rotation.Machine
 	client  *admin.Client
 	// ahead is how far the clock of the API is ahead, in nanoseconds.
 	ahead atomic.Int64
@@ -74,9 +76,9 @@ func open(t testing.TB, change func(*adminhttp.Config)) *world {
 	crls := revocation.New(revocation.Config{
 		Ledger: store, Authorities: ra.Authorities, Period: time.Hour, Lifetime: 24 * time.Hour, Now: ra.Now, Logger: quiet,
 	})
-	w.ra = ra
+	w.ra, w.machine = ra, rotations(ra, store)
 	config := adminhttp.Config{
-		RA: ra, Ledger: store, Version: "test", Logger: quiet,
+		RA: ra, Ledger: store, Rotations: w.machine, Version: "test", Logger: quiet,
 		Actor: func(*http.Request) (access.Principal, bool, error) {
 			return access.Principal{Name: "local:tester", Roles: access.Roles}, true, nil
 		},
@@ -92,7 +94,21 @@ func open(t testing.TB, change func(*adminhttp.Config)) *world {
 			if err != nil {
 				return err
 			}
-			return crls.Publish(ctx, fence, authority)
+			return crls.PublishPending(ctx, fence, authority)
+		},
+		SignCRL: func(ctx context.Context, name string, shard int) error {
+			authority, err := ra.Authority(name)
+			if err != nil {
+				return err
+			}
+			fence, err := store.Acquire(ctx, "crl", "test", ra.Now(), time.Minute)
+			if err != nil {
+				return err
+			}
+			if shard < 0 {
+				return crls.Publish(ctx, fence, authority)
+			}
+			return crls.Publish(ctx, fence, authority, shard)
 		},
 	}
 	if change != nil {

@@ -56,7 +56,7 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 		Version: h.Version, Server: h.RA.Server, Time: h.RA.Now().UTC(), Actor: actor(r),
 		Ledger: "ok", Unprotected: access.Unprotected(people), Authorities: len(records), Waiting: len(h.RA.Waiting()),
 		Profiles:   h.profiles(),
-		AWSTargets: h.awsTargets(), AzureTargets: h.azureTargets(), Backlog: backlog, UnlistedRevocations: unlisted, CRLs: crls,
+		AWSTargets: h.awsTargets(), AzureTargets: h.azureTargets(), Backlog: backlog, UnlistedRevocations: unlisted, CRLs: crls, CRLPlaces: h.crlPlaces(),
 		PendingEnrollments: enrollments, PendingCauses: causes,
 	}
 	if err := h.Ledger.Health(); err != nil {

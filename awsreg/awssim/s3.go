@@ -93,7 +93,7 @@ func (c *s3Call) check(op s3Operation) error {
 		if strings.HasPrefix(n, "x-amz-") && !strings.Contains(s3Headers, " "+n+" ") {
 			return s3Error("NotImplemented", 501, "A header you provided implies functionality that is not implemented: %s", clip(n, 64))
 		}
-		if op.method == "PUT" && strings.HasPrefix(n, "if-") {
+		if op.method == "PUT" && strings.HasPrefix(n, "if-") && (op.name != "PutObject" || n != "if-match" && n != "if-none-match") {
 			return s3Error("NotImplemented", 501, "A header you provided implies functionality that is not implemented: %s", n)
 		}
 	}
@@ -235,8 +235,33 @@ func putObject(c *s3Call) (any, error) {
 			return nil, s3Error("BadDigest", 400, "The Content-MD5 you specified did not match what we received.")
 		}
 	}
+	condition, err := c.condition()
+	if err != nil {
+		return nil, err
+	}
 	c.answer.Set("ETag", etag(data))
-	return nil, c.w.sim.objects.put(c.w.account.ID, c.bucket, c.key, data)
+	return nil, c.w.sim.objects.put(c.w.account.ID, c.bucket, c.key, data, condition)
+}
+
+// condition is that of a conditional write (Amazon S3 user guide, conditional-writes); nil
+// for none. It is asked with the object that is there, nil if there is none.
+func (c *s3Call) condition() (func(have []byte) error, error) {
+	match, none := c.r.Header.Get("If-Match"), c.r.Header.Get("If-None-Match")
+	if none != "" && (none != "*" || match != "") {
+		return nil, s3Error("NotImplemented", 501, "A header you provided implies functionality that is not implemented: if-none-match")
+	}
+	if match+none == "" {
+		return nil, nil
+	}
+	return func(have []byte) error {
+		switch {
+		case match != "" && have == nil:
+			return noSuchKey(c.key)
+		case match != "" && strings.Trim(match, `"`) != strings.Trim(etag(have), `"`), none != "" && have != nil:
+			return s3Error("PreconditionFailed", 412, "At least one of the pre-conditions you specified did not hold")
+		}
+		return nil
+	}, nil
 }
 
 func getObject(c *s3Call) (any, error) {

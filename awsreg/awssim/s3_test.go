@@ -367,7 +367,11 @@ func TestS3Refused(t *testing.T) {
 		{501, "NotImplemented", "PUT", "/factory-data/x?tagging", "", nil},
 		{501, "NotImplemented", "PUT", "/factory-data/x", "x", map[string]string{"x-amz-meta-line": "7"}},
 		{501, "NotImplemented", "PUT", "/factory-data/x", "x", map[string]string{"x-amz-acl": "public-read"}},
-		{501, "NotImplemented", "PUT", "/factory-data/x", "x", map[string]string{"If-None-Match": "*"}},
+		{501, "NotImplemented", "PUT", "/factory-data/x", "x", map[string]string{"If-None-Match": `"1"`}},
+		{501, "NotImplemented", "PUT", "/factory-data/x", "x", map[string]string{"If-Unmodified-Since": "Mon, 01 Jan 2024 00:00:00 GMT"}},
+		{412, "PreconditionFailed", "PUT", "/factory-data/a/b", "x", map[string]string{"If-None-Match": "*"}},
+		{412, "PreconditionFailed", "PUT", "/factory-data/a/b", "x", map[string]string{"If-Match": `"00000000000000000000000000000000"`}},
+		{404, "NoSuchKey", "PUT", "/factory-data/x", "x", map[string]string{"If-Match": `"00000000000000000000000000000000"`}},
 		{501, "NotImplemented", "PUT", "/factory-data/x", "", map[string]string{"x-amz-copy-source": "/factory-data/a/b"}},
 		{501, "SimulatorNotImplemented", "PUT", "/factory-data/a", "x", nil},     // a directory is there
 		{501, "SimulatorNotImplemented", "PUT", "/factory-data/a/b/c", "x", nil}, // an object is there

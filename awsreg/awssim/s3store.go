@@ -156,8 +156,9 @@ func (s *objectStore) names() ([]string, error) {
 	return out, nil
 }
 
-// put writes an object. It is there as a whole or not at all.
-func (s *objectStore) put(account, bucket, key string, data []byte) error {
+// put writes an object, if the condition lets it; nil is none. It is there as a whole or
+// not at all.
+func (s *objectStore) put(account, bucket, key string, data []byte, condition func(have []byte) error) error {
 	name, err := objectPath(key)
 	if err != nil {
 		return err
@@ -178,6 +179,20 @@ func (s *objectStore) put(account, bucket, key string, data []byte) error {
 		return noOperation("an object whose key is the beginning of other keys: " + clip(key, 200))
 	}
 	fresh := err != nil
+	if condition != nil {
+		var have []byte
+		if !fresh {
+			if have, err = root.ReadFile(name); err != nil {
+				return fmt.Errorf("reading the object: %w", err)
+			}
+			if have == nil {
+				have = []byte{}
+			}
+		}
+		if err := condition(have); err != nil {
+			return err
+		}
+	}
 	if fresh {
 		if err := s.roomIn(root, bucket); err != nil {
 			return err
@@ -337,7 +352,7 @@ func (w *world) readObject(bucket, key string) ([]byte, error) {
 
 // writeObject writes an object for another service of this world.
 func (w *world) writeObject(bucket, key string, data []byte) error {
-	return w.sim.objects.put(w.account.ID, bucket, key, data)
+	return w.sim.objects.put(w.account.ID, bucket, key, data, nil)
 }
 
 // checkBuckets checks the buckets of a configuration.

@@ -37,6 +37,9 @@ type Store interface {
 	Held(ctx context.Context, thing, device string) (bool, error)
 	// Head returns ErrUnknown if nothing was ever pushed.
 	Head(ctx context.Context) (Head, error)
+	// Signer is the name of the authority whose registration a CA is, where the
+	// authority has several; empty where nothing says so.
+	Signer(ctx context.Context, caID string) (issuer string, err error)
 }
 
 // Activator activates certificates that arrived by just-in-time registration. It
@@ -146,7 +149,13 @@ func (a *Activator) check(ctx context.Context, e Event, d *types.CertificateDesc
 	if serial := hexSerial(certificate); serial != entry.Serial {
 		return refuse(WrongCertificate, e, "its serial number is %s, the manifest expects %s", serial, entry.Serial)
 	}
-	if ca := aws.ToString(d.CaCertificateId); ca != e.CACertificateID || ca != entry.CA {
+	ca, other := aws.ToString(d.CaCertificateId), ""
+	if ca == e.CACertificateID && ca != entry.CA {
+		if other, err = a.Store.Signer(ctx, ca); err != nil {
+			return fmt.Errorf("looking up whose CA %s is: %w", ca, err)
+		}
+	}
+	if ca != e.CACertificateID || ca != entry.CA && (other == "" || other != entry.Issuer) {
 		return refuse(WrongCA, e, "AWS registered it under CA %s, the event names %s, the manifest expects %s", ca, e.CACertificateID, entry.CA)
 	}
 	now := a.now()

@@ -146,6 +146,9 @@ type manifest struct {
 	entryErr error
 	headErr  error
 	held     func() (bool, error) // nil for no
+	// signers are the authorities of registrations by their ids.
+	signers   map[string]string
+	signerErr error
 }
 
 func (m *manifest) Held(_ context.Context, thing, device string) (bool, error) {
@@ -156,6 +159,10 @@ func (m *manifest) Held(_ context.Context, thing, device string) (bool, error) {
 		return false, nil
 	}
 	return m.held()
+}
+
+func (m *manifest) Signer(_ context.Context, caID string) (string, error) {
+	return m.signers[caID], m.signerErr
 }
 
 func (m *manifest) Entry(context.Context, string) (Entry, error) {
@@ -256,6 +263,21 @@ func TestDecisions(t *testing.T) {
 		{"another certificate under the id", func(f *fixture) { f.registry.pem = otherPEM }, pending, WrongCertificate, false},
 		{"no certificate", func(f *fixture) { f.registry.pem = "" }, pending, WrongCertificate, false},
 		{"another serial number", func(f *fixture) { f.manifest.entry.Serial = "01" }, pending, WrongCertificate, false},
+		{"the authority's other registration", func(f *fixture) {
+			f.manifest.signers = map[string]string{f.event.CACertificateID: f.manifest.entry.Issuer}
+			f.manifest.entry.CA = strings.Repeat("00", 32)
+		}, active, "", false},
+		{"a registration of another authority", func(f *fixture) {
+			f.manifest.signers = map[string]string{f.event.CACertificateID: "another"}
+			f.manifest.entry.CA = strings.Repeat("00", 32)
+		}, pending, WrongCA, false},
+		{"the other registration, and another CA at AWS", func(f *fixture) {
+			f.registry.ca = strings.Repeat("00", 32)
+			f.manifest.signers = map[string]string{f.registry.ca: f.manifest.entry.Issuer}
+		}, pending, WrongCA, false},
+		{"registrations unreadable", func(f *fixture) {
+			f.manifest.signerErr, f.manifest.entry.CA = errCut, strings.Repeat("00", 32)
+		}, pending, "", true},
 		{"another CA in the manifest", func(f *fixture) { f.manifest.entry.CA = strings.Repeat("00", 32) }, pending, WrongCA, false},
 		{"another CA in the event", func(f *fixture) { f.event.CACertificateID = strings.Repeat("00", 32) }, pending, WrongCA, false},
 		{"another CA at AWS", func(f *fixture) { f.registry.ca = strings.Repeat("00", 32) }, pending, WrongCA, false},

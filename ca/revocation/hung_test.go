@@ -6,7 +6,9 @@ import (
 	"crypto/x509/pkix"
 	"io"
 	"log/slog"
+	"maps"
 	"math/big"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,6 +40,12 @@ func (s *shelf) LatestCRL(_ context.Context, issuer string, _ int) (ledger.CRL, 
 		return crl, ledger.ErrNotFound
 	}
 	return crl, nil
+}
+
+func (s *shelf) CRLs(context.Context) ([]ledger.CRL, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.stored)), nil
 }
 
 func (s *shelf) NextCRL(context.Context, ledger.Fence, string, int, time.Time, time.Duration) (ledger.CRLWork, error) {

@@ -34,6 +34,13 @@ func (n *numbers) LatestCRL(context.Context, string, int) (ledger.CRL, error) {
 	return *n.stored, nil
 }
 
+func (n *numbers) CRLs(context.Context) ([]ledger.CRL, error) {
+	if n.stored == nil {
+		return nil, nil
+	}
+	return []ledger.CRL{*n.stored}, nil
+}
+
 func (n *numbers) NextCRL(context.Context, ledger.Fence, string, int, time.Time, time.Duration) (ledger.CRLWork, error) {
 	n.taken++
 	return ledger.CRLWork{Number: n.taken, Entries: n.entries}, nil

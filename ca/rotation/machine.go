@@ -2,8 +2,11 @@ package rotation
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	"mintmark/internal/ledger"
 )
@@ -18,55 +21,133 @@ func New(w World) *Machine { return &Machine{w} }
 // Progress is told of each line of the journal as it is written.
 type Progress func(ledger.RotationEntry)
 
-// Result is where Run has stopped, and why.
+// Result is where a rotation stands, and what is in its way.
 type Result struct {
 	Rotation ledger.Rotation
-	// Blocked says what the next gate misses, one line each; empty if the rotation is over.
+	// Next is the state whose gate was measured; empty if the rotation is over.
+	Next State
+	// Blocked says what that gate misses, one line each; empty if it may be passed.
 	Blocked []string
+	// Measured says what that gate found and does not miss.
+	Measured []string
+	// Signed are the officers whose signatures for that gate count.
+	Signed []string
 	// Waiting is what a ceremony must bring; nil if nothing.
 	Waiting *Waiting
+	// Counts are the devices by class, as the next gate was measured; nil where nothing was
+	// counted.
+	Counts map[ledger.AnchorClass]int
 }
 
-var errNotBuilt = errors.New("not built yet")
+// What an entry of the journal tells; see ledger.RotationEntry.
+const (
+	begun  = "begin"
+	done   = "done"
+	failed = "failed"
+	noted  = "note"
+)
 
-// Plan examines a rotation, and records it in state PLANNED. *Refused says what stands
-// against it.
-func (m *Machine) Plan(ctx context.Context, spec Spec, actor string) (ledger.Rotation, Plan, error) {
-	return ledger.Rotation{}, Plan{}, errNotBuilt
+const (
+	mostEntry  = 4000             // bytes of the text of an entry
+	clockSlack = 5 * time.Minute  // by which clocks of servers may differ
+	lastWords  = 10 * time.Second // for the entry about a failure, whose caller may be gone
+)
+
+// rolledBackMark begins Paused of a rotation that is being taken back: whoever moves it
+// next, after a crash too, goes on with that.
+const rolledBackMark = "being rolled back: "
+
+// RollingBack reports whether a rotation is being taken back, and not at the end of it.
+func RollingBack(r ledger.Rotation) bool {
+	return strings.HasPrefix(r.Paused, rolledBackMark) && !State(r.State).Over()
 }
 
-// Statement is what officers sign for a gate: text that names the rotation, the gate and
-// the hash of the plan.
-func Statement(r ledger.Rotation, gate State) []byte { return nil }
-
-// Sign adds an officer's signature for a gate.
-func (m *Machine) Sign(ctx context.Context, id string, gate State, officer string, signature []byte) (ledger.Rotation, error) {
-	return ledger.Rotation{}, errNotBuilt
+// mover is one caller who moves one rotation.
+type mover struct {
+	*Machine
+	r        ledger.Rotation // as stored
+	plan     Plan
+	actor    string
+	progress Progress
 }
 
-// Bring takes what a ceremony has made; see Authorities.Bring.
-func (m *Machine) Bring(ctx context.Context, id string, certificates []*x509.Certificate, actor string) ([]string, error) {
-	return nil, errNotBuilt
+// open reads a rotation, and holds it against its plan.
+func (m *Machine) open(ctx context.Context, id, actor string, progress Progress) (*mover, error) {
+	list, err := m.world.Records.Rotations(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading rotations: %w", err)
+	}
+	i := slices.IndexFunc(list, func(r ledger.Rotation) bool { return r.ID == id })
+	if i < 0 {
+		return nil, fmt.Errorf("rotation %q: %w", id, ledger.ErrNotFound)
+	}
+	plan, err := planOf(list[i])
+	if err != nil {
+		return nil, err
+	}
+	return &mover{Machine: m, r: list[i], plan: plan, actor: actor, progress: progress}, nil
 }
 
-// Run moves a rotation as far as its gates allow. to stops it in that state; empty for as
-// far as it goes.
-func (m *Machine) Run(ctx context.Context, id string, to State, actor string, progress Progress) (Result, error) {
-	return Result{}, errNotBuilt
+// put writes the next version of the record with a line of the journal, and takes it over.
+func (m *mover) put(ctx context.Context, r ledger.Rotation, state State, step, event, text string) error {
+	r.Version = m.r.Version + 1
+	entry := ledger.RotationEntry{At: m.now(), Actor: m.actor, State: string(state), Step: step, Event: event, Text: clip(clean(text))}
+	err := m.world.Records.PutRotation(ctx, r, entry, State(r.State).Frees())
+	switch {
+	case errors.Is(err, ledger.ErrStale):
+		return fmt.Errorf("rotation %s was changed by someone else meanwhile, nothing more is done here: look at mintmark rotate status %s: %w", r.ID, r.ID, err)
+	case err != nil:
+		return fmt.Errorf("writing the journal of rotation %s: %w", r.ID, err)
+	}
+	m.r = r
+	// One line comes with each version, and both count from 1.
+	entry.Number = r.Version
+	if m.progress != nil {
+		m.progress(entry)
+	}
+	return nil
 }
 
-// Status measures the next gate and changes nothing.
-func (m *Machine) Status(ctx context.Context, id string) (Result, error) {
-	return Result{}, errNotBuilt
+// now is the time of what is written: a clock that went back does not take the record with it.
+func (m *mover) now() time.Time {
+	if now := m.world.Now().UTC(); now.After(m.r.Since) {
+		return now
+	}
+	return m.r.Since
 }
 
-// Pause stops a rotation where it is; an empty reason lets it go on.
-func (m *Machine) Pause(ctx context.Context, id, reason, actor string) (ledger.Rotation, error) {
-	return ledger.Rotation{}, errNotBuilt
+// fail writes down why a step failed, also for a caller who has gone, and returns that.
+func (m *mover) fail(ctx context.Context, state State, step string, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	defer cancel()
+	return errors.Join(fmt.Errorf("%s, %s: %w", state, step, cause), m.put(ctx, m.r, state, step, failed, cause.Error()))
 }
 
-// Rollback takes everything back that was done, in the reverse order; nothing is deleted
-// that a device may still need. Refused from TRUST_REMOVED on.
-func (m *Machine) Rollback(ctx context.Context, id, reason, actor string, progress Progress) (Result, error) {
-	return Result{}, errNotBuilt
+// refresh has the servers serve by the record.
+func (m *mover) refresh(ctx context.Context) error {
+	if err := m.world.Authorities.Refresh(ctx); err != nil {
+		return fmt.Errorf("serving by the record: %w", err)
+	}
+	return nil
+}
+
+// concerned lists the cloud targets that have anything of a rotation.
+func (m *Machine) concerned(r ledger.Rotation) []Cloud {
+	var clouds []Cloud
+	for _, c := range m.world.Clouds {
+		if c.Concerns(r) {
+			clouds = append(clouds, c)
+		}
+	}
+	return clouds
+}
+
+// clean keeps texts of others valid UTF-8, in which they are written and hashed.
+func clean(text string) string { return strings.ToValidUTF8(text, "?") }
+
+func clip(text string) string {
+	if len(text) <= mostEntry {
+		return text
+	}
+	return strings.ToValidUTF8(text[:mostEntry], "") + " [cut]"
 }

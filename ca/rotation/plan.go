@@ -1,7 +1,14 @@
 package rotation
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"slices"
 	"time"
 
 	"mintmark/internal/ledger"
@@ -9,44 +16,6 @@ import (
 
 // ErrElsewhere says that the key of an authority is not here.
 var ErrElsewhere = errors.New("the key is elsewhere")
-
-// Spec is what an officer asks for.
-type Spec struct {
-	Kind      ledger.RotationKind `json:"kind"`
-	Old       string              `json:"old"`
-	New       string              `json:"new"`
-	Emergency bool                `json:"emergency,omitempty"`
-	// How the new CA is made, if it is not there yet: empty fields are as the old one's.
-	KeyURI       string `json:"key_uri,omitempty"`
-	Key          string `json:"key,omitempty"` // p256, p384, rsa2048, ...
-	CommonName   string `json:"common_name,omitempty"`
-	ValidityDays int    `json:"validity_days,omitempty"`
-	// Elsewhere: the key of the new root is made in a ceremony.
-	Elsewhere bool `json:"elsewhere,omitempty"`
-
-	Canary ledger.Canary `json:"canary"`
-	Gates  Gates         `json:"gates"`
-}
-
-// Gates are the conditions of the moves that are measured, and how long the states before
-// them last at least. Of an emergency the floors are zero and the shares are shown, not
-// asked for.
-type Gates struct {
-	// Officers is how many must sign for each gate that asks for it; at least 2.
-	Officers int `json:"officers"`
-	// Trusting is the share of devices, in hundredths of a percent, that must have the new
-	// anchors before the switch; 9950 if zero. Waived devices count as having them.
-	Trusting int `json:"trusting"`
-	// Moved is the same of devices that chain to the new CA, before trust in the old one is
-	// taken away; 10000 if zero.
-	Moved int `json:"moved"`
-	// Distribute, Watch and Drain are the least times in DISTRIBUTING, CANARY and DRAINING.
-	Distribute time.Duration `json:"distribute"`
-	Watch      time.Duration `json:"watch"`
-	Drain      time.Duration `json:"drain"`
-	// Silent is after how long without a sign a device counts as silent; 30 days if zero.
-	Silent time.Duration `json:"silent"`
-}
 
 // Plan is what officers sign: everything that will be done, and what must hold before.
 type Plan struct {
@@ -75,4 +44,76 @@ type PlanChange struct {
 	What   string `json:"what"`
 	Before string `json:"before,omitempty"`
 	After  string `json:"after,omitempty"`
+}
+
+const (
+	planVersion = 1
+	mostPlan    = 4 << 20 // bytes
+)
+
+// encode writes a plan in its one form: JSON on one line, fields in the order of the types,
+// times in UTC.
+func (p Plan) encode() ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(p); err != nil {
+		return nil, fmt.Errorf("encoding a plan: %w", err)
+	}
+	if b.Len() > mostPlan {
+		return nil, fmt.Errorf("the plan has %d bytes, at most %d may be signed", b.Len(), mostPlan)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// ParsePlan reads a plan. It takes nothing but the form in which plans are written, so that
+// two texts with different hashes are never the same plan.
+func ParsePlan(data []byte) (Plan, error) {
+	if len(data) > mostPlan {
+		return Plan{}, fmt.Errorf("a plan of %d bytes is longer than %d", len(data), mostPlan)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	var p Plan
+	if err := decoder.Decode(&p); err != nil {
+		return Plan{}, fmt.Errorf("parsing a plan: %w", err)
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return Plan{}, errors.New("parsing a plan: there is something behind it")
+	}
+	if p.Version != planVersion {
+		return Plan{}, fmt.Errorf("a plan of version %d is not known", p.Version)
+	}
+	again, err := p.encode()
+	if err != nil {
+		return Plan{}, err
+	}
+	if !bytes.Equal(again, data) || p.Made.Location() != time.UTC {
+		return Plan{}, errors.New("the plan is not written as plans are")
+	}
+	return p, nil
+}
+
+// PlanHash is the SHA-256, in hexadecimal, of the plan that officers sign.
+func PlanHash(r ledger.Rotation) string {
+	sum := sha256.Sum256(r.Plan)
+	return hex.EncodeToString(sum[:])
+}
+
+// planOf reads the plan of a record, and holds the record against it: what was signed is
+// the plan, and what is done goes by the record.
+func planOf(r ledger.Rotation) (Plan, error) {
+	p, err := ParsePlan(r.Plan)
+	if err != nil {
+		return Plan{}, fmt.Errorf("rotation %s: %w", r.ID, err)
+	}
+	s := p.Spec
+	if p.ID != r.ID || s.Kind != r.Kind || s.Old != r.Old || s.New != r.New || s.Emergency != r.Emergency || !sameCanary(s.Canary, r.Canary) {
+		return Plan{}, fmt.Errorf("rotation %s is not what its plan says: nothing is done", r.ID)
+	}
+	return p, nil
+}
+
+func sameCanary(a, b ledger.Canary) bool {
+	return a.Percent == b.Percent && slices.Equal(a.Labels, b.Labels)
 }

@@ -1,12 +1,35 @@
 package rotation
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Refused says why something about a rotation cannot be done. Its text is for the person
 // who asked.
 type Refused struct {
-	Rule  string // for example rotation-overlap; closed set, see docs/rotation.md
+	Rule  string // one of Rules
 	Texts []string
 }
 
 func (r *Refused) Error() string { return strings.Join(r.Texts, "; ") }
+
+// Rules are all that Refused names, in alphabetical order.
+var Rules = []string{
+	"rotation-authorities", // what the registration authority has against it
+	"rotation-cloud",       // a cloud target could not follow
+	"rotation-gate",        // signed for a gate that is not next
+	"rotation-key",         // the old key does not sign
+	"rotation-officers",    // fewer officers with a key than must sign
+	"rotation-overlap",     // another rotation runs
+	"rotation-rollback",    // it is being taken back
+	"rotation-signature",   // not over this statement by this officer's key
+	"rotation-signed",      // the officer, or the key, has signed already
+	"rotation-signer",      // not an officer in force with a key
+	"rotation-spec",        // what is asked for makes no sense
+	"rotation-state",       // not in this state
+}
+
+func refused(rule, format string, args ...any) *Refused {
+	return &Refused{Rule: rule, Texts: []string{fmt.Sprintf(format, args...)}}
+}

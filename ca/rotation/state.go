@@ -1,5 +1,7 @@
 package rotation
 
+import "slices"
+
 // State is where a rotation stands.
 type State string
 
@@ -27,5 +29,28 @@ const (
 var States = []State{Planned, Approved, KeyGenerated, Certified, PathsVerified, CloudRegistered, CloudActiveBoth,
 	Distributing, Canaried, Switched, Draining, TrustRemoved, Retired, Archived}
 
-// Over reports whether nothing will move any more, and another rotation may begin.
+// Over reports whether nothing will move any more.
 func (s State) Over() bool { return s == Archived || s == RolledBack }
+
+// Frees reports whether another rotation may begin: nothing of the old CA is left at the
+// clouds. From there to ARCHIVED it may be years, until the last certificate below the old
+// CA has expired, and those years must not stand in the way of an emergency.
+func (s State) Frees() bool { return s == RolledBack || s.From(Retired) }
+
+// Next is the state after s; empty after the last one, and for what is no state.
+func (s State) Next() State {
+	at := slices.Index(States, s)
+	if at < 0 || at+1 == len(States) {
+		return ""
+	}
+	return States[at+1]
+}
+
+// Signed reports whether officers sign for entering the state.
+func (s State) Signed() bool {
+	switch s {
+	case Approved, Switched, TrustRemoved, Retired, Archived:
+		return true
+	}
+	return false
+}

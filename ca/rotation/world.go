@@ -55,10 +55,12 @@ type Authorities interface {
 	// Adopt has the authorities below a root stand under the path that the rotation says,
 	// for good (IssueNew), or takes that back (IssueOld). Only of RotateRoot.
 	Adopt(ctx context.Context, r ledger.Rotation) error
-	// EndBridges stops giving out what leads from one root to the other, and the old root.
+	// EndBridges stops giving out what leads from one root to the other, and the root that
+	// the record does not issue by: the old one once trust in it is taken away (IssueNew),
+	// the new one when a rotation is taken back (IssueOld).
 	EndBridges(ctx context.Context, r ledger.Rotation) error
-	// LeftBelow counts the certificates in force that the old CA has signed: LeafSigned of
-	// devices, Others of anything else (servers, officers, CAs of its own making).
+	// LeftBelow counts the certificates in force that the CA named Old has signed. A
+	// rollback asks it with Old and New exchanged.
 	LeftBelow(ctx context.Context, r ledger.Rotation) (Left, error)
 	// Revoke revokes the certificate of the old CA's own (where another has signed it).
 	Revoke(ctx context.Context, r ledger.Rotation, reason ledger.Reason, actor string) error
@@ -68,17 +70,20 @@ type Authorities interface {
 
 // Findings are what Examine says.
 type Findings struct {
-	Changes []reconcile.Change // ours: keys, certificates, what EST gives out
-	Refused []string           // why it cannot begin; empty if it can
-	Warned  []string           // what an officer should know
+	// Changes are ours: keys, certificates, what EST gives out. Under which state the plan
+	// lists one is said by its Kind; see stateOf.
+	Changes []reconcile.Change
+	Refused []string // why it cannot begin; empty if it can
+	Warned  []string // what an officer should know
 	// Affected are the issuing CAs whose devices have to move.
 	Affected []string
 }
 
-// Left is what still stands under the old CA.
+// Left is what still stands under the old CA, in certificates.
 type Left struct {
-	Devices, Others int
-	LastExpiry      time.Time
+	Devices    int       // of devices
+	Others     int       // of anything else: servers, officers, CAs
+	LastExpiry time.Time // of all of them; zero if there are none
 }
 
 // Stage is how far a cloud target is taken.
@@ -107,7 +112,8 @@ type Cloud interface {
 	// rotation is about: an error says so where the target has drifted.
 	Advance(ctx context.Context, r ledger.Rotation, stage Stage) (reconcile.Plan, error)
 	// Remaining counts, by the cloud's own list, the devices that come in by the old CA
-	// only and are not out of service there; the text says how it was counted.
+	// only, were not waived and are not out of service there; the text says how it was
+	// counted. An error where that list and the ledger do not agree.
 	Remaining(ctx context.Context, r ledger.Rotation) (n int, text string, err error)
 }
 
@@ -124,6 +130,8 @@ type Waiting struct {
 	// Ceremony is the file for package ca/ceremony; Name is what to call it.
 	Name     string
 	Ceremony []byte
+	// Inputs are the files that it names, public all, to be put beside it.
+	Inputs map[string][]byte
 }
 
 func (w *Waiting) Error() string { return w.What }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -130,10 +131,12 @@ install.`,
 func newCACRL(a *app) *cobra.Command {
 	var publish bool
 	var out, file string
+	var shard int
 	c := a.command("crl NAME [flags]", "Write the latest CRL of an authority, sign or import the next",
 		`Crl writes the latest certificate revocation list. With --publish the next one
 is signed first, with what has been revoked until now; the server does so by
-itself within a minute of a revocation.
+itself within a minute of a revocation. Where crl.shards divides the CRL of an
+authority, --publish signs all of its parts, and --shard names one.
 
 With --import it takes the CRL of an authority whose key is elsewhere, as of a
 root whose CRLs come from ceremonies, checks it, and serves it like its own.
@@ -146,8 +149,12 @@ nothing any more.`,
 			}
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				get := client.CRL
+				ofShard := client.ShardCRL
 				if publish {
-					get = client.PublishCRL
+					get, ofShard = client.PublishCRL, client.PublishShardCRL
+				}
+				if c.Flags().Changed("shard") {
+					get = func(ctx context.Context, name string) (admin.CRL, error) { return ofShard(ctx, name, shard) }
 				}
 				crl, err := get(c.Context(), args[0])
 				if err != nil {
@@ -156,14 +163,24 @@ nothing any more.`,
 				if a.json {
 					return a.printJSON(crl)
 				}
-				a.say("CRL %d of %s, next update %s", crl.Number, crl.Issuer, date(crl.NextUpdate))
+				a.say("CRL %d of %s, next update %s", crl.Number, crlText(crl), date(crl.NextUpdate))
 				return a.writeOut(out, []byte(crl.Content))
 			})
 		})
 	c.Flags().BoolVar(&publish, "publish", false, "sign the next CRL now")
+	c.Flags().IntVar(&shard, "shard", 0, "`number` of a part of the CRL, from 1; 0 for the full one")
 	c.Flags().StringVar(&file, "import", "", "`file` with the CRL of an authority whose key is elsewhere, PEM or DER")
 	c.Flags().StringVar(&out, "out", "", "`file` to write (default standard output)")
 	c.MarkFlagsMutuallyExclusive("publish", "import")
 	c.MarkFlagsMutuallyExclusive("out", "import")
+	c.MarkFlagsMutuallyExclusive("shard", "import")
 	return c
+}
+
+// crlText names a CRL.
+func crlText(crl admin.CRL) string {
+	if crl.Shard == 0 {
+		return crl.Issuer
+	}
+	return fmt.Sprintf("%s, shard %d", crl.Issuer, crl.Shard)
 }

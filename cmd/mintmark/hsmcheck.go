@@ -11,14 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mintmark/admin"
 	"mintmark/internal/config"
 	"mintmark/internal/keystore"
 	"mintmark/internal/keystore/token/wire"
 	"mintmark/internal/keystore/tokencheck"
 )
-
-// maxPINFile bounds a file with a PIN, in bytes.
-const maxPINFile = 4096
 
 func newHSMCheck(a *app) *cobra.Command {
 	var pinFile, algorithm string
@@ -60,11 +58,14 @@ typed without echo, or one line of standard input, or in a file.`,
 				source = pinFile
 			}
 			if source != "" {
-				cfg.PIN, err = keystore.SecretFile(source, maxPINFile)
+				cfg.PIN, err = keystore.SecretFile(source, admin.MaxPIN)
 			} else {
 				cfg.PIN, err = a.readHidden("PIN of the token")
 			}
 			defer func() { clear(cfg.PIN) }()
+			if err == nil && len(cfg.PIN) > admin.MaxPIN {
+				err = fmt.Errorf("it is longer than %d bytes", admin.MaxPIN)
+			}
 			if err != nil {
 				return fmt.Errorf("the PIN: %w", err)
 			}

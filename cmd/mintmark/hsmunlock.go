@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -37,6 +38,9 @@ locks it, and takes an officer.`,
 				}
 				leg, err := legOf(list, args[0], u.Spare)
 				if err != nil {
+					return err
+				}
+				if err := a.anotherPerson(c.Context(), client, leg); err != nil {
 					return err
 				}
 				if u.PIN, err = a.askPIN(args[0], pinFile, leg); err != nil {
@@ -79,6 +83,21 @@ func legOf(list []admin.HSMToken, name string, spare bool) (admin.HSMLeg, error)
 		return admin.HSMLeg{}, fmt.Errorf("token %q has no spare", name)
 	}
 	return list[i].Legs[j], nil
+}
+
+// anotherPerson refuses who has typed a part of the PIN already, before they type another.
+func (a *app) anotherPerson(ctx context.Context, client *admin.Client, leg admin.HSMLeg) error {
+	if len(leg.PartsBy) == 0 {
+		return nil
+	}
+	status, err := client.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(leg.PartsBy, status.Actor) {
+		return fmt.Errorf("%s has typed a part of the PIN already: log in as the other person (docs/roles.md); sudo is the same person", printable(status.Actor))
+	}
+	return nil
 }
 
 // askPIN returns the PIN, or one's part of it, for a token that waits for one; nothing

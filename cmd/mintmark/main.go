@@ -67,7 +67,7 @@ func usagef(format string, args ...any) error {
 }
 
 // exitCode is 2 for a wrong command line, 3 for what waits for a person (a second
-// officer, an approval of the EST server, or proofs of possession made at the CA), 4 for a prediction that depends on what
+// officer, an approval of the EST server, proofs of possession made at the CA, or the gate of a rotation), 4 for a prediction that depends on what
 // is not documented, and 1 for everything else.
 func exitCode(err error) int {
 	var usage *usageError
@@ -76,7 +76,7 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &usage):
 		return 2
-	case errors.As(err, &proposed), errors.As(err, &pending), errors.Is(err, errLacksProofs):
+	case errors.As(err, &proposed), errors.As(err, &pending), errors.Is(err, errLacksProofs), errors.Is(err, errRotationBlocked):
 		return 3
 	case errors.Is(err, errUndocumented):
 		return 4

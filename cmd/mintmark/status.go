@@ -42,6 +42,9 @@ func newStatus(a *app) *cobra.Command {
 				for _, name := range slices.Sorted(maps.Keys(s.UnlistedRevocations)) {
 					t.field("not on the CRL of "+name, fmt.Sprint(s.UnlistedRevocations[name]))
 				}
+				for _, p := range s.CRLPlaces {
+					t.field("crl place "+p.Name, placeWords(p))
+				}
 				if s.PendingEnrollments > 0 {
 					t.field("requests that wait", waitingWords(s))
 				}
@@ -54,6 +57,21 @@ func newStatus(a *app) *cobra.Command {
 				return t.flush()
 			})
 		})
+}
+
+// placeWords says whether a place has the latest CRLs.
+func placeWords(p admin.CRLPlace) string {
+	words := "not looked at since the start"
+	if p.Complete != nil {
+		words = "complete on " + date(*p.Complete)
+	}
+	if p.Behind > 0 {
+		words = fmt.Sprintf("%d files behind, %s", p.Behind, words)
+	}
+	for _, problem := range p.Problems {
+		words += "; " + printable(problem)
+	}
+	return words
 }
 
 // waitingWords counts what waits for a person, in all and by cause.

@@ -39,8 +39,24 @@ const (
 	// trusts both.
 	AuthorityRollover Operation = "authority.rollover"
 	CRLPublish        Operation = "crl.publish"
-	CertificateRead   Operation = "certificate.read"
-	CertificateIssue  Operation = "certificate.issue"
+	// The rotation of a CA. None of these takes two persons by way of a proposal: the
+	// signatures of as many officers as its plan asks for, two at least, stand in the
+	// rotation itself, over the hash of the plan and for each gate on its own, and nothing
+	// moves through a gate without them. Stopping is for one: it must be quick, and takes
+	// no CA away from a device.
+	RotationRead     Operation = "rotation.read"
+	RotationPlan     Operation = "rotation.plan"
+	RotationSign     Operation = "rotation.sign"
+	RotationRun      Operation = "rotation.run"      // and what a ceremony brings
+	RotationRollback Operation = "rotation.rollback" // and pause and resume
+	// RotationWaive takes devices out of the gates, which then count them as if they had
+	// followed: a list that officers would have to read before they sign for a gate is
+	// signed by two of them here.
+	RotationWaive Operation = "rotation.waive"
+	// RotationReport says for another system which devices have the new anchors.
+	RotationReport   Operation = "rotation.report"
+	CertificateRead  Operation = "certificate.read"
+	CertificateIssue Operation = "certificate.issue"
 	// ServerIssue is apart: who holds the certificate of a server under the
 	// devices' trust anchor can pose as this server, to devices and to officers.
 	ServerIssue Operation = "certificate.issue-server"
@@ -115,6 +131,13 @@ var Table = []Rule{
 	{AuthorityCreate, "create, request, import or destroy a CA", []Role{Officer}, true},
 	{AuthorityRevoke, "revoke the certificate of a CA", []Role{Officer}, true},
 	{AuthorityRollover, "begin or end the rollover from one root to another", []Role{Officer}, true},
+	{RotationRead, "see rotations of CAs, their plans and journals", []Role{Operator, Officer, Auditor}, false},
+	{RotationPlan, "plan a rotation", []Role{Officer}, false},
+	{RotationSign, "sign for a gate of a rotation", []Role{Officer}, false},
+	{RotationRun, "move a rotation as far as its gates allow, and bring what a ceremony made", []Role{Officer}, false},
+	{RotationRollback, "pause, resume or roll back a rotation", []Role{Officer}, false},
+	{RotationWaive, "take devices out of the gates of a rotation", []Role{Officer}, true},
+	{RotationReport, "report which devices have the new anchors of a rotation", []Role{Officer}, false},
 	{CRLPublish, "sign a CRL now, or import one that was signed elsewhere", []Role{Operator, Officer}, false},
 	{CertificateRead, "find certificates", []Role{Operator, Officer, Auditor, Station}, false},
 	{CertificateIssue, "issue a device certificate from a CSR", []Role{Operator, Station}, false},

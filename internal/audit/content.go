@@ -48,10 +48,12 @@ type importedContent struct {
 	RevokedAt     time.Time      `json:"revoked_at,omitzero"`
 	Reason        ledger.Reason  `json:"reason,omitempty"`
 	RevokedBy     string         `json:"revoked_by,omitempty"`
+	Shard         int            `json:"shard,omitempty"`
 }
 
 type crlContent struct {
 	Issuer     string    `json:"issuer"`
+	Shard      int       `json:"shard,omitempty"`
 	Number     int64     `json:"number"`
 	ThisUpdate time.Time `json:"this_update"`
 	NextUpdate time.Time `json:"next_update"`
@@ -177,10 +179,11 @@ func contentOf(e *ledger.Event) any {
 			Order: c.Order, Subject: c.Subject, RequesterKind: c.Requester.Kind, Requester: c.Requester.Name, Address: c.Requester.Address,
 			Key: c.Key, NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(), State: c.State, DER: c.DER,
 			IntentAt: c.IntentAt.UTC(), IssuedAt: c.IssuedAt.UTC(), RevokedAt: c.RevokedAt.UTC(), Reason: c.Reason, RevokedBy: c.RevokedBy,
+			Shard: c.Shard,
 		}
 	case e.Kind == ledger.EventCRL && e.CRL != nil:
 		c := e.CRL
-		return &crlContent{Issuer: c.Issuer, Number: c.Number, ThisUpdate: c.ThisUpdate.UTC(), NextUpdate: c.NextUpdate.UTC(), SHA256: c.SHA256}
+		return &crlContent{Issuer: c.Issuer, Shard: c.Shard, Number: c.Number, ThisUpdate: c.ThisUpdate.UTC(), NextUpdate: c.NextUpdate.UTC(), SHA256: c.SHA256}
 	case isImport(e.Kind) && e.Import != nil:
 		i := e.Import
 		return &importContent{
@@ -218,6 +221,10 @@ func contentOf(e *ledger.Event) any {
 		content := rolloverContent(*e.Rollover)
 		content.At, content.EndedAt = content.At.UTC(), content.EndedAt.UTC()
 		return &content
+	case e.Kind == ledger.EventRotation && e.Rotation != nil:
+		return rotationToContent(e.Rotation)
+	case e.Kind == ledger.EventAnchors && e.Anchors != nil && len(e.Anchors.Notes) > 0:
+		return anchorsToContent(e.Anchors)
 	}
 	return nil
 }
@@ -252,13 +259,14 @@ func parseContent(e *ledger.Event, text json.RawMessage) error {
 			Order: c.Order, Subject: c.Subject, Requester: ledger.Requester{Kind: c.RequesterKind, Name: c.Requester, Address: c.Address},
 			Key: c.Key, NotBefore: c.NotBefore, NotAfter: c.NotAfter, State: c.State, DER: c.DER,
 			IntentAt: c.IntentAt, IssuedAt: c.IssuedAt, RevokedAt: c.RevokedAt, Reason: c.Reason, RevokedBy: c.RevokedBy,
+			Shard: c.Shard,
 		}
 	case e.Kind == ledger.EventCRL:
 		var c crlContent
 		if err := decodeContent(text, &c); err != nil {
 			return err
 		}
-		e.CRL = &ledger.CRLIssued{Issuer: c.Issuer, Number: c.Number, ThisUpdate: c.ThisUpdate, NextUpdate: c.NextUpdate, SHA256: c.SHA256}
+		e.CRL = &ledger.CRLIssued{Issuer: c.Issuer, Shard: c.Shard, Number: c.Number, ThisUpdate: c.ThisUpdate, NextUpdate: c.NextUpdate, SHA256: c.SHA256}
 	case isImport(e.Kind):
 		var c importContent
 		if err := decodeContent(text, &c); err != nil {
@@ -326,6 +334,21 @@ func parseContent(e *ledger.Event, text json.RawMessage) error {
 		}
 		r := ledger.Rollover(c)
 		e.Rollover = &r
+	case e.Kind == ledger.EventRotation:
+		var c rotationContent
+		if err := decodeContent(text, &c); err != nil {
+			return err
+		}
+		e.Rotation = c.change()
+	case e.Kind == ledger.EventAnchors:
+		var c anchorsContent
+		if err := decodeContent(text, &c); err != nil {
+			return err
+		}
+		if len(c.Notes) == 0 {
+			return errors.New("record lacks its notes")
+		}
+		e.Anchors = c.anchors()
 	default:
 		return fmt.Errorf("record kind %q is not known", e.Kind)
 	}

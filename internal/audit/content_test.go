@@ -22,9 +22,9 @@ func coldEvents() []ledger.Event {
 			Serial: "0c", Issuer: "old", Profile: "gateway", Label: "line", Purpose: ledger.ForDevice, Device: "dev-1", Order: "WO-1",
 			Subject: "CN=dev-1", Requester: ledger.Requester{Kind: "admin", Name: "anna", Address: netip.MustParseAddr("10.0.0.7")},
 			Key: [32]byte{7}, NotBefore: at, NotAfter: at.Add(time.Hour), State: ledger.Revoked, DER: []byte{0x30, 0},
-			IntentAt: at, IssuedAt: at, RevokedAt: at, Reason: ledger.Superseded, RevokedBy: "otto",
+			IntentAt: at, IssuedAt: at, RevokedAt: at, Reason: ledger.Superseded, RevokedBy: "otto", Shard: 3,
 		}},
-		{Kind: ledger.EventCRL, At: at, CRL: &ledger.CRLIssued{Issuer: "line-a", Number: 1 << 40, ThisUpdate: at, NextUpdate: at, SHA256: [32]byte{9}}},
+		{Kind: ledger.EventCRL, At: at, CRL: &ledger.CRLIssued{Issuer: "line-a", Shard: 15, Number: 1 << 40, ThisUpdate: at, NextUpdate: at, SHA256: [32]byte{9}}},
 		{Kind: ledger.EventImport, At: at, Import: list},
 		{Kind: ledger.EventListing, At: at, Listing: &ledger.Listings{Import: "im-1", Rows: []ledger.Listing{
 			{Row: 1, Device: "dev-1", Order: "WO-1", Product: "gw", Key: [32]byte{1}, Fields: map[string]string{"mac": "00:11", "batch": "\u2028\x01"}},
@@ -61,6 +61,19 @@ func coldEvents() []ledger.Event {
 		{Kind: ledger.EventRollover, At: at, Rollover: &ledger.Rollover{
 			Old: "root", New: "root-2", OldWithNew: []byte{0x30, 2}, NewWithOld: []byte{0x30, 3}, At: at, Actor: "anna", EndedAt: at, EndedBy: "otto",
 		}},
+		{Kind: ledger.EventRotation, At: at, Rotation: &ledger.RotationChange{
+			Rotation: ledger.Rotation{
+				ID: "r-1", Kind: ledger.RotateRoot, Old: "root", New: "root-2", Emergency: true, Plan: []byte(`{"version":1}`), State: "CANARY", Since: at, Paused: "line stands <still>",
+				Issue: ledger.IssueCanary, Canary: ledger.Canary{Labels: []string{"line", "lab"}, Percent: 5}, Twins: []ledger.Twin{{Authority: "line-a", DER: []byte{0x30, 4}}}, Kept: true,
+				Signatures: []ledger.GateSignature{{Gate: "APPROVED", Officer: "anna", Signature: []byte{1}, At: at}, {Gate: "APPROVED", Officer: "otto", Signature: []byte{2}, At: at}},
+				At:         at, Actor: "anna", Version: 12,
+			},
+			Entry: ledger.RotationEntry{Number: 12, At: at, Actor: "system", State: "CANARY", Step: "aws/line-a register", Event: "done", Text: "as \"seen\""},
+			Over:  true,
+		}},
+		{Kind: ledger.EventAnchors, At: at, Anchors: &ledger.AnchorNotes{Rotation: "r-1", Notes: []ledger.AnchorNote{
+			{Device: "dev-1", Trusts: at, How: "fetched", Chains: at, Waived: at, WaivedBy: "anna", Why: "in the warehouse"}, {Device: "dev-2", Chains: at},
+		}}},
 	}
 }
 
@@ -230,8 +243,8 @@ func TestFormat2(t *testing.T) {
 	if i := all[0].Events[0].Intent; i == nil || i.Enrollment != "" || i.Secret != [32]byte{} || i.Order != "WO-7" {
 		t.Errorf("read from format 2: %+v", i)
 	}
-	if i := all[len(all)-1].Events[0].Intent; i == nil || i.Enrollment == "" || i.Secret == [32]byte{} {
-		t.Errorf("read from format 3: %+v", i)
+	if i := all[len(all)-1].Events[0].Intent; i == nil || i.Enrollment == "" || i.Secret == [32]byte{} || i.Shard == 0 {
+		t.Errorf("read from this format: %+v", i)
 	}
 	for _, name := range []string{"issuance-0000000000000001.ndjson", "issuance-0000000000000007.ndjson"} {
 		was, _ := os.ReadFile(filepath.Join("testdata/format2", name))
@@ -239,6 +252,41 @@ func TestFormat2(t *testing.T) {
 		if err != nil || len(was) == 0 || !bytes.Equal(is, was) {
 			t.Errorf("%s was changed: %v", name, err)
 		}
+	}
+}
+
+// testdata/format3 was written before rotations and shards were recorded. What it does
+// not have is nothing, and it goes on in a new file.
+func TestFormat3(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("testdata/format3")); err != nil {
+		t.Fatal(err)
+	}
+	old, err := Verify(dir)
+	if err != nil || old.Batches != 3 || old.Aborted != 1 || old.Heads != 1 || old.Files != 1 {
+		t.Fatalf("verify: %+v, %v", old, err)
+	}
+	l := open(t, dir, Config{})
+	appendAll(t, l, coldEvents(), events())
+	if report, err := Verify(dir); err != nil || report.Batches != 5 || report.Files != 2 {
+		t.Fatalf("verify: %+v, %v", report, err)
+	}
+	all := collect(t, l, ledger.Head{})
+	if i := all[0].Events[0].Intent; i == nil || i.Enrollment == "" || i.Shard != 0 {
+		t.Errorf("read from format 3: %+v", i)
+	}
+	for _, e := range all[1].Events {
+		if e.CRL != nil && (e.CRL.Shard != 0 || e.CRL.Number == 0) || e.Imported != nil && e.Imported.Shard != 0 {
+			t.Errorf("read from format 3: %+v", e)
+		}
+	}
+	if i := all[len(all)-1].Events[0].Intent; i == nil || i.Shard != 7 {
+		t.Errorf("read from format 4: %+v", i)
+	}
+	was, _ := os.ReadFile("testdata/format3/issuance-0000000000000001.ndjson")
+	is, err := os.ReadFile(filepath.Join(dir, "issuance-0000000000000001.ndjson"))
+	if err != nil || len(was) == 0 || !bytes.Equal(is, was) {
+		t.Errorf("the old file was changed: %v", err)
 	}
 }
 
@@ -252,7 +300,7 @@ func TestKindsOfFormats(t *testing.T) {
 		}
 		for in := 1; in <= format; in++ {
 			_, err := parseRecord(body, in)
-			if known := in >= since(e.Kind); known != (err == nil) {
+			if known := in >= since(e.Kind) && (in > 3 || !sharded(&e)); known != (err == nil) {
 				t.Errorf("%s in format %d: %v", e.Kind, in, err)
 			}
 			if _, werr := appendBody(nil, &record{format: in, batch: 2, of: 1, kind: e.Kind, at: at, event: e}); (werr == nil) != (err == nil) {
@@ -268,15 +316,18 @@ func TestKindsOfFormats(t *testing.T) {
 	if _, err := parseRecord(body, 2); err == nil {
 		t.Error("an intent of format 2 takes an approval")
 	}
+	if _, err := parseRecord(body, 3); err == nil {
+		t.Error("an intent of format 3 is of a shard")
+	}
 	plain := intent("0a")
-	plain.Intent.Enrollment, plain.Intent.Secret = "", [32]byte{}
+	plain.Intent.Enrollment, plain.Intent.Secret, plain.Intent.Shard = "", [32]byte{}, 0
 	if body, err = appendBody(nil, &record{format: format, batch: 2, of: 1, kind: plain.Kind, at: at, event: plain}); err != nil {
 		t.Fatal(err)
 	}
-	if bytes.Contains(body, []byte(`"enrollment"`)) || bytes.Contains(body, []byte(`"secret"`)) {
+	if bytes.Contains(body, []byte(`"enrollment"`)) || bytes.Contains(body, []byte(`"secret"`)) || bytes.Contains(body, []byte(`"shard"`)) {
 		t.Errorf("an intent that takes nothing: %s", body)
 	}
-	for _, more := range []string{`,"enrollment":""`, `,"secret":""`, `,"secret":"` + strings.Repeat("00", 32) + `"`, `,"secret":"05","enrollment":"x"`} {
+	for _, more := range []string{`,"enrollment":""`, `,"secret":""`, `,"secret":"` + strings.Repeat("00", 32) + `"`, `,"secret":"05","enrollment":"x"`, `,"shard":0`, `,"shard":"1"`} {
 		if _, err := parseRecord(append(bytes.Clone(body), more...), format); err == nil {
 			t.Errorf("accepted with %s", more)
 		}
@@ -308,4 +359,41 @@ func FuzzContent(f *testing.F) {
 			t.Fatalf("%q became %q, %v", once, twice, err)
 		}
 	})
+}
+
+// What a rotation holds is written field by field, too.
+func TestEveryFieldOfARotationIsWritten(t *testing.T) {
+	body := func(c ledger.RotationChange) string {
+		t.Helper()
+		b, err := appendBody(nil, &record{format: format, batch: 1, of: 1, kind: ledger.EventRotation, at: at, event: ledger.Event{Kind: ledger.EventRotation, At: at, Rotation: &c}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	for _, e := range coldEvents() {
+		if e.Rotation == nil {
+			continue
+		}
+		full := body(*e.Rotation)
+		check := func(of string, v reflect.Value) {
+			t.Helper()
+			for i := range v.NumField() {
+				saved := reflect.New(v.Field(i).Type()).Elem()
+				saved.Set(v.Field(i))
+				v.Field(i).SetZero()
+				if saved.IsZero() || body(*e.Rotation) == full {
+					t.Errorf("%s: field %s is not written", of, v.Type().Field(i).Name)
+				}
+				v.Field(i).Set(saved)
+			}
+		}
+		check("rotation", reflect.ValueOf(&e.Rotation.Rotation).Elem())
+		check("canary", reflect.ValueOf(&e.Rotation.Rotation.Canary).Elem())
+		check("twin", reflect.ValueOf(&e.Rotation.Rotation.Twins[0]).Elem())
+		check("signature", reflect.ValueOf(&e.Rotation.Rotation.Signatures[0]).Elem())
+		check("entry", reflect.ValueOf(&e.Rotation.Entry).Elem())
+		return
+	}
+	t.Error("no rotation is among the events")
 }

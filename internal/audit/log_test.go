@@ -25,7 +25,7 @@ func intent(serial ledger.Serial) ledger.Event {
 		Requester: ledger.Requester{Kind: "password", Name: "station-2", Address: netip.MustParseAddr("fe80::1%eth\"0")},
 		Key:       [32]byte{1, 2, 255}, TBS: bytes.Repeat([]byte{0x30, 0x82}, 300),
 		NotBefore: at, NotAfter: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), At: at,
-		Repeat: 10 * time.Minute, SecondKey: true, Enrollment: "0644aef", Secret: [32]byte{5},
+		Repeat: 10 * time.Minute, SecondKey: true, Enrollment: "0644aef", Secret: [32]byte{5}, Shard: 7,
 	}}
 }
 

@@ -52,6 +52,7 @@ type wire struct {
 	SecondKey     bool          `json:"second_key"`
 	Enrollment    string        `json:"enrollment"`
 	Secret        string        `json:"secret"`
+	Shard         int           `json:"shard"`
 
 	DER         []byte    `json:"der"`
 	Reason      int       `json:"reason"`
@@ -231,6 +232,7 @@ func (w *wire) intent() (*ledger.Intent, error) {
 		SecondKey: w.SecondKey,
 
 		Enrollment: w.Enrollment,
+		Shard:      w.Shard,
 	}
 	if w.Secret != "" {
 		if err := unhex(i.Secret[:], w.Secret); err != nil {

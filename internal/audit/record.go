@@ -23,9 +23,9 @@ const (
 
 // format is the version of the line format, written into each file's first
 // record. Files of earlier formats are read as they are: 1 has fewer kinds and no
-// work orders, 2 has no approvals, one-time secrets and rollovers. A log that
-// ends in one of them goes on in a new file.
-const format = 3
+// work orders, 2 has no approvals, one-time secrets and rollovers, 3 no rotations and
+// shards of CRLs. A log that ends in one of them goes on in a new file.
+const format = 4
 
 // since is the first format that has a kind of event whose fields are one
 // content.
@@ -33,6 +33,8 @@ func since(kind string) int {
 	switch kind {
 	case ledger.EventEnrollment, ledger.EventSecrets, ledger.EventRollover:
 		return 3
+	case ledger.EventRotation, ledger.EventAnchors:
+		return 4
 	}
 	return 2
 }
@@ -157,6 +159,8 @@ func appendEvent(b []byte, e *ledger.Event, format int) ([]byte, error) {
 		return appendText(b, "actor", e.Revocation.Actor), nil
 	case e.Kind == ledger.EventAuthority && e.Authority != nil:
 		return appendAuthority(b, e.Authority), writable(e.Authority.CreatedAt)
+	case format < 4 && sharded(e):
+		return b, fmt.Errorf("format %d has no shards", format)
 	case format >= since(e.Kind):
 		return appendContent(b, e)
 	}
@@ -202,6 +206,10 @@ func appendIntent(b []byte, i *ledger.Intent, format int) []byte {
 	}
 	if format > 2 && i.Secret != [32]byte{} {
 		b = appendHex(b, "secret", i.Secret[:])
+	}
+	if format > 3 && i.Shard != 0 {
+		b = append(b, `,"shard":`...)
+		b = strconv.AppendInt(b, int64(i.Shard), 10)
 	}
 	return b
 }

@@ -50,9 +50,7 @@ func (c *Config) check() error {
 			bad(fmt.Sprintf("tls.names[%d]", i), "%q is neither a DNS name nor an IP address", n)
 		}
 	}
-	if c.CRL.Period <= 0 || c.CRL.Lifetime < 2*c.CRL.Period {
-		bad("crl.lifetime", "%s is less than twice crl.period (%s): one missed CRL would stop relying parties", DurationText(c.CRL.Lifetime), DurationText(c.CRL.Period))
-	}
+	c.checkCRL(bad)
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		bad("log.format", "%q is neither text nor json", c.Log.Format)
 	}
@@ -65,6 +63,7 @@ func (c *Config) check() error {
 	if p, ok := c.Profiles[c.TLS.Profile]; c.TLS.Profile != "" && (!ok || p.Preset != "server") {
 		bad("tls.profile", "%q is not a profile with preset server", c.TLS.Profile)
 	}
+	c.checkOCSP(bad)
 	c.checkLabels(bad)
 	c.checkLimits(bad)
 	c.checkAWS(bad)

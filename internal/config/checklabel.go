@@ -210,7 +210,7 @@ func checkAnswers(l Label, bad report) {
 	}{
 		{".proof_of_possession", l.ProofOfPossession, []string{"off", "optional", "required"}},
 		{".second_key", l.SecondKey, []string{"refuse", "hold", "allow"}},
-		{".cacerts", l.CACerts, []string{"full", "active", "path"}},
+		{".cacerts", l.CACerts, []string{"full", "both", "active", "new", "old", "path"}},
 	} {
 		if !slices.Contains(choice.of, choice.value) {
 			bad(choice.field, "%q is none of %s", choice.value, strings.Join(choice.of, ", "))

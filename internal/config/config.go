@@ -51,6 +51,7 @@ type Config struct {
 	Labels   []Label                         `yaml:"labels"`
 	Orders   Orders                          `yaml:"orders"`
 	CRL      CRL                             `yaml:"crl"`
+	OCSP     OCSP                            `yaml:"ocsp"`
 	AWS      AWS                             `yaml:"aws"`
 	Azure    Azure                           `yaml:"azure"`
 	Database Database                        `yaml:"database"`
@@ -173,15 +174,6 @@ type TPM struct {
 	Device string `yaml:"device"`
 }
 
-// CRL is the schedule of the certificate revocation lists.
-type CRL struct {
-	// Period is how often a CRL is issued when nothing is revoked.
-	Period time.Duration `yaml:"period"`
-	// Lifetime is from thisUpdate to nextUpdate: at least twice the period, so
-	// that one missed issue does no harm.
-	Lifetime time.Duration `yaml:"lifetime"`
-}
-
 // Log says how to log to standard error.
 type Log struct {
 	Format string `yaml:"format"` // text or json
@@ -221,6 +213,7 @@ func Parse(data []byte) (*Config, error) {
 		Server:   "mintmark",
 		Listen:   Listen{EST: ":8443", HTTP: ":8080", Metrics: "127.0.0.1:9464"},
 		CRL:      CRL{Period: 24 * time.Hour, Lifetime: 7 * 24 * time.Hour},
+		OCSP:     defaultOCSP(),
 		Database: Database{MaxConnections: 8},
 		Access:   Access{ApprovalTTL: 72 * time.Hour, RevokeLimit: 10},
 		Audit:    Audit{Interval: 10 * time.Minute},

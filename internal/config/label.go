@@ -49,7 +49,7 @@ type Label struct {
 	SecondKey string `yaml:"second_key"`
 	// ChangeNames honours ChangeSubjectName of clients with a maker's certificate.
 	ChangeNames bool `yaml:"change_names"`
-	// CACerts is full, active or path.
+	// CACerts is full, both, active, new, old or path.
 	CACerts string  `yaml:"cacerts"`
 	Keygen  *Keygen `yaml:"keygen"`
 

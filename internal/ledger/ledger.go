@@ -127,6 +127,10 @@ type Revocations interface {
 	// LatestCRL returns ErrNotFound if the issuer's shard has none yet.
 	LatestCRL(ctx context.Context, issuer string, shard int) (CRL, error)
 
+	// CRLs lists every CRL that there is, without its DER, and every one of which only a
+	// number was taken or a revocation is due, with number zero.
+	CRLs(ctx context.Context) ([]CRL, error)
+
 	// RevocationsSince counts, per issuer and shard, the revocations and voidings that
 	// the stored CRL does not show.
 	RevocationsSince(ctx context.Context) (map[CRLName]int, error)
@@ -134,7 +138,10 @@ type Revocations interface {
 	// ChangedSince lists serials that were revoked, or voided, after a position, in the
 	// order in which they were committed, and the position after them; an empty position
 	// lists none and says where the ledger stands. It is for who keeps answers about
-	// certificates: what it lists is to be looked up again.
+	// certificates: what it lists is to be looked up again. At most 1000 are listed, 100
+	// if limit is 0; none and the same position if nothing has changed. ErrStale for a position
+	// that the ledger has not reached, as after a restore: everything is to be looked up again,
+	// from an empty position on.
 	ChangedSince(ctx context.Context, position string, limit int) (serials []Serial, next string, err error)
 }
 
@@ -167,7 +174,8 @@ type Outbox interface {
 	Done(ctx context.Context, ids []int64) error
 	// Retry postpones a task and records why.
 	Retry(ctx context.Context, id int64, at time.Time, cause string) error
-	// Tasks lists the undelivered tasks of a key, whatever their kind.
+	// Tasks lists the undelivered tasks of a key, whatever their kind: at most 1000, the
+	// oldest first.
 	Tasks(ctx context.Context, key string) ([]Task, error)
 	// Backlog counts undelivered tasks by kind.
 	Backlog(ctx context.Context) (map[string]int, error)

@@ -159,13 +159,23 @@ type Selector struct {
 	Serial    Serial
 	Device    string   // all valid certificates of the device
 	Order     string   // all valid certificates under the work order, its claims included
-	Issuer    string   // all valid certificates that the authority has signed, but those of CAs and its own
+	Issuer    string   // all valid certificates that the authority has signed, but those of CAs and its own (OCSP)
 	Key       [32]byte // all valid certificates of the public key, by the SHA-256 of its SubjectPublicKeyInfo
 	Requester string   // all valid certificates that the requester of that name asked for
+	// RequesterKind restricts Requester to one way in which requesters are authenticated
+	// (Requester.Kind): a station and a work order may have the same name. Empty for any.
+	RequesterKind string
 	// Superseded leaves out, of what Issuer selects, every certificate of a device that has
-	// no newer one in force by another issuer: what is revoked then cuts nobody off.
+	// no newer one of the same purpose in force by another issuer: what is revoked then cuts
+	// nobody off.
 	Superseded bool
-	Most       int // how many may be revoked at once; 0 for any number
+	Most       int // how many may be revoked at once; 0 for any number. Limit and After do not change what is counted.
+	// Limit is how many are revoked in this call, in the order of serial numbers, which
+	// is that of issuance to within seconds; 0 for all. Whoever revokes thousands does so
+	// in calls of some hundreds, for issuance waits while one runs: each call names the last
+	// serial number of the one before in After, until one returns none.
+	Limit int
+	After Serial
 }
 
 // Reason is a CRLReason of RFC 5280, Section 5.3.1.

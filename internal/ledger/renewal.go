@@ -35,8 +35,10 @@ type Renewals interface {
 	// RenewalCurve counts the newest valid certificate of each device. It reads all of
 	// them: for reports, not for every request.
 	RenewalCurve(ctx context.Context, query RenewalQuery) ([]RenewalBucket, Overdue, error)
-	// OverdueDevices lists devices past a percentage (80, 90 or 100) of the life of their
-	// newest certificate, by name, after the given one.
+	// OverdueDevices lists the newest certificates of devices past a percentage (80, 90 or
+	// 100) of its life, by name, after the given one: at 80 those past 90 and those that
+	// expired within the last year, too. It reads all devices until it has as many: at most
+	// 1000, 100 if limit is 0.
 	OverdueDevices(ctx context.Context, now time.Time, percent int, after string, limit int) ([]Certificate, error)
 	// RefusalsByRule counts the refusals since a time by their rule.
 	RefusalsByRule(ctx context.Context, since time.Time) (map[string]int, error)

@@ -125,11 +125,14 @@ const (
 	AnchorLeft    AnchorClass = "left"    // heard of lately, and without the new anchors
 )
 
-// AnchorDevice is one device in a rotation.
+// AnchorDevice is one device in a rotation. Its newest certificate is that of the CAs in
+// the query; those of others say nothing. A gateway that has a certificate of its own beside its
+// CA certificate has moved once both have: the one that has not stands for it.
 type AnchorDevice struct {
 	AnchorNote
 	Class    AnchorClass
 	Issuer   string    // of its newest certificate
+	Label    string    // EST label of its newest certificate; empty for none
 	NotAfter time.Time // of its newest certificate
 	LastSeen time.Time // the last certificate or note
 }
@@ -154,13 +157,16 @@ type Rotations interface {
 	// PutRotation inserts a rotation (Version 1), or replaces one whose stored version is
 	// one less, and appends the entry to its journal in the same transaction. ErrStale if
 	// the version is another; ErrTaken if a rotation that is not over stands in the way:
-	// only one may run at a time, unless over says that this one runs no more.
+	// only one may run at a time, unless over says that this one runs no more. Kind, Old,
+	// New, Plan and At never change. Paused is cut to 4000 bytes, the entry's text to 16000.
 	PutRotation(ctx context.Context, rotation Rotation, entry RotationEntry, over bool) error
 	// Rotations lists all, in the order in which they began.
 	Rotations(ctx context.Context) ([]Rotation, error)
 	// RotationJournal lists entries after a number, the oldest first.
 	RotationJournal(ctx context.Context, id string, after int64, limit int) ([]RotationEntry, error)
-	// NoteAnchors adds to what is known of devices: a time that is set already stays.
+	// NoteAnchors adds to what is known of devices: a time that is set already stays, with
+	// what was said of it. Any number of notes, of which each thousand is one transaction;
+	// what was noted before costs no write. ErrNotFound for an unknown rotation.
 	NoteAnchors(ctx context.Context, rotation string, notes []AnchorNote) error
 	// Anchors lists devices by name.
 	Anchors(ctx context.Context, query AnchorQuery) (devices []AnchorDevice, next string, err error)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"time"
 
 	"mintmark/admin/adminhttp"
@@ -16,7 +17,7 @@ import (
 // awsTargets are the AWS accounts and regions of the configuration.
 type awsTargets struct {
 	s         *Server
-	list      []awsreg.Target
+	list      []awsreg.Target // as configured: what they are now is targets
 	registrar *awsreg.Registrar
 	by        map[string]*delivery    // by name of the target
 	left      map[string]*outstanding // what only AWS IoT is still to be told, by name of the target
@@ -38,7 +39,7 @@ func newAWSTargets(s *Server) (*awsTargets, error) {
 				// As much as keeps the account's quotas busy; the registrar bounds each call.
 				Batch: awsreg.BatchSize, Timeout: 5 * time.Minute,
 				Deliver: func(ctx context.Context, tasks []ledger.Task) []error {
-					errs := t.registrar.Deliver(ctx, target, tasks)
+					errs := t.registrar.Deliver(ctx, t.as(target), tasks)
 					left.note(tasks, errs)
 					return errs
 				},
@@ -53,26 +54,61 @@ func newAWSTargets(s *Server) (*awsTargets, error) {
 }
 
 // issuer is what awsreg must know of an issuing CA: its certificate, and the
-// subject attributes that every certificate under it has.
+// subject attributes that every certificate under it has. NAME@ROOT is the certificate
+// of an authority under another root than the one that it goes by.
 func (t *awsTargets) issuer(_ context.Context, name string) (awsreg.Issuer, error) {
-	authority, err := t.s.ra.Authority(name)
+	certificate, err := t.s.certificateOf(name)
 	if err != nil {
 		return awsreg.Issuer{}, err
 	}
+	_, like := t.now()
+	configured := origin(like, name)
 	var subject []string
 	for _, c := range t.s.config.AWS.Targets {
 		for _, a := range c.CAs {
-			if a.Issuer == name && a.JITP != nil {
+			if a.Issuer == configured && a.JITP != nil {
 				for _, attribute := range t.s.ra.Profiles[a.JITP.Profile].AlwaysInSubject() {
 					if n, ok := awsName[attribute]; ok {
 						subject = append(subject, n)
 					}
 				}
-				return awsreg.Issuer{Name: name, Certificate: authority.Certificate(), Subject: subject}, nil
+				return awsreg.Issuer{Name: name, Certificate: certificate, Subject: subject}, nil
 			}
 		}
 	}
-	return awsreg.Issuer{Name: name, Certificate: authority.Certificate()}, nil
+	return awsreg.Issuer{Name: name, Certificate: certificate}, nil
+}
+
+// now are the targets as running rotations change them, and of CAs that are not configured
+// the name of the one whose settings they have. No I/O.
+func (t *awsTargets) now() (list []awsreg.Target, like map[string]string) {
+	at := moments(t.s.ra.KnownRotations(), nil)
+	if len(at) == 0 {
+		return t.list, nil
+	}
+	like = make(map[string]string)
+	h := t.s.hierarchy()
+	for _, target := range t.list {
+		changed, of := awsAt(target, at, h)
+		list = append(list, changed)
+		maps.Copy(like, of)
+	}
+	return list, like
+}
+
+// targets are the targets as running rotations change them.
+func (t *awsTargets) targets() []awsreg.Target {
+	list, _ := t.now()
+	return list
+}
+
+// as is a configured target as running rotations change it.
+func (t *awsTargets) as(configured awsreg.Target) awsreg.Target {
+	target, err := t.find(configured.Name)
+	if err != nil {
+		return configured // which is no target of ours
+	}
+	return target
 }
 
 // check refuses to start with a target that names an authority which is not
@@ -103,8 +139,9 @@ func (t *awsTargets) Place(name string) (account, region string) {
 	return target.AccountID, target.Region
 }
 
+// find is a target as running rotations change it.
 func (t *awsTargets) find(name string) (awsreg.Target, error) {
-	for _, target := range t.list {
+	for _, target := range t.targets() {
 		if target.Name == name {
 			return target, nil
 		}
@@ -138,6 +175,11 @@ func (t *awsTargets) Apply(ctx context.Context, name string, agreed reconcile.Ag
 	if err != nil {
 		return reconcile.Plan{}, err
 	}
+	return t.applyTarget(ctx, target, agreed, progress)
+}
+
+func (t *awsTargets) applyTarget(ctx context.Context, target awsreg.Target, agreed reconcile.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
+	name := target.Name
 	plan, err := t.registrar.ApplyAgreed(ctx, target, agreed, progress)
 	for _, change := range plan.Changes {
 		if change.Mutates() {

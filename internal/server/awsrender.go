@@ -17,14 +17,14 @@ func (t *awsTargets) Render(name string, code render.Code) ([]render.File, error
 	}
 	in := render.Input{Target: target, Code: code}
 	for _, ca := range target.CAs {
-		if ca.Use != awsreg.UseJITR || ca.State != "" && ca.State != awsreg.StateActive {
+		if ca.Use != awsreg.UseJITR || ca.State == awsreg.StateInactive || ca.State == awsreg.StateDeleted {
 			continue
 		}
-		authority, err := t.s.ra.Authority(ca.Issuer)
+		certificate, err := t.s.certificateOf(ca.Issuer)
 		if err != nil {
 			return nil, err
 		}
-		in.CAs = append(in.CAs, awsreg.CertificateID(authority.Certificate().Raw))
+		in.CAs = append(in.CAs, awsreg.CertificateID(certificate.Raw))
 	}
 	anchor, err := os.ReadFile(t.s.config.Path("root.pem"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {

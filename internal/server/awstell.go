@@ -62,6 +62,7 @@ func (t *awsTargets) keepCurrent(ctx context.Context, target awsreg.Target) {
 		asOf := t.s.ra.Now()
 		var current bool
 		var err error
+		target := t.as(target)
 		if d.stale.Swap(false) || !again.IsZero() && !asOf.Before(again) {
 			again = time.Time{}
 			var told int

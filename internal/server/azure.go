@@ -21,7 +21,7 @@ const maxCloudSecret = 64 << 10
 // azureTargets are the Device Provisioning Services of the configuration.
 type azureTargets struct {
 	s         *Server
-	list      []dpsreg.Target
+	list      []dpsreg.Target   // as configured: what they are now is targets
 	registrar *dpsreg.Registrar // of CAs and groups
 	devices   *dpsreg.Devices
 	by        map[string]*delivery // by name of the target
@@ -42,7 +42,9 @@ func newAzureTargets(s *Server) (*azureTargets, error) {
 				Ledger: s.ledger, Kind: kind, Now: s.ra.Now, Logger: s.log,
 				// Devices keeps to the service's quota and bounds each delivery.
 				Batch: dpsreg.BatchSize, Timeout: 10 * time.Minute,
-				Deliver: func(ctx context.Context, tasks []ledger.Task) []error { return t.devices.Deliver(ctx, target, tasks) },
+				Deliver: func(ctx context.Context, tasks []ledger.Task) []error {
+					return t.devices.Deliver(ctx, t.as(target), tasks)
+				},
 			}))
 		}
 	}
@@ -128,7 +130,7 @@ func (t *azureTargets) names() []string {
 // Places lists the targets with where they are.
 func (t *azureTargets) Places() []admin.AzurePlace {
 	places := []admin.AzurePlace{}
-	for _, target := range t.list {
+	for _, target := range t.targets() {
 		place := admin.AzurePlace{
 			Target: target.Name, SubscriptionID: target.SubscriptionID, ResourceGroup: target.ResourceGroup, Service: target.Service,
 			IDScope: target.IDScope, Labels: []string{},
@@ -146,8 +148,32 @@ func (t *azureTargets) Places() []admin.AzurePlace {
 	return places
 }
 
-func (t *azureTargets) find(name string) (dpsreg.Target, error) {
+// targets are the targets as running rotations change them. No I/O.
+func (t *azureTargets) targets() []dpsreg.Target {
+	at := moments(t.s.ra.KnownRotations(), nil)
+	if len(at) == 0 {
+		return t.list
+	}
+	h := t.s.hierarchy()
+	var list []dpsreg.Target
 	for _, target := range t.list {
+		list = append(list, azureAt(target, at, h))
+	}
+	return list
+}
+
+// as is a configured target as running rotations change it.
+func (t *azureTargets) as(configured dpsreg.Target) dpsreg.Target {
+	target, err := t.find(configured.Name)
+	if err != nil {
+		return configured // which is no target of ours
+	}
+	return target
+}
+
+// find is a target as running rotations change it.
+func (t *azureTargets) find(name string) (dpsreg.Target, error) {
+	for _, target := range t.targets() {
 		if target.Name == name {
 			return target, nil
 		}
@@ -170,6 +196,11 @@ func (t *azureTargets) Apply(ctx context.Context, name string, agreed reconcile.
 	if err != nil {
 		return reconcile.Plan{}, err
 	}
+	return t.applyTarget(ctx, target, agreed, progress)
+}
+
+func (t *azureTargets) applyTarget(ctx context.Context, target dpsreg.Target, agreed reconcile.Agreed, progress func(reconcile.Change)) (reconcile.Plan, error) {
+	name := target.Name
 	plan, err := t.registrar.Apply(ctx, target, agreed, progress)
 	if slices.ContainsFunc(plan.Changes, func(c reconcile.Change) bool { return c.Action == reconcile.Create }) {
 		// A new group lets in what was blocked before it was there.

@@ -57,7 +57,7 @@ func (t *azureTargets) keepTold(ctx context.Context, target dpsreg.Target) {
 	for {
 		again.Stop()
 		if d.stale.Swap(false) {
-			told, err := t.devices.TellAll(ctx, target)
+			told, err := t.devices.TellAll(ctx, t.as(target))
 			switch {
 			case ctx.Err() != nil:
 				return

@@ -11,7 +11,7 @@ import (
 
 // tasks says whom to tell of a certificate.
 func (s *Server) tasks(c ledger.Certificate) []ledger.Task {
-	return slices.Concat(awsreg.TasksFor(s.aws.list, c), s.azure.devices.TasksFor(s.azure.list, c))
+	return slices.Concat(awsreg.TasksFor(s.aws.targets(), c), s.azure.devices.TasksFor(s.azure.targets(), c))
 }
 
 // wakeClouds has what was recorded told without delay.

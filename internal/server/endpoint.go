@@ -76,7 +76,7 @@ func (s *Server) endpoints(enrollment http.Handler, own *ownTLS) (list []endpoin
 	monitoring.HandleFunc("GET /readyz", s.newReadiness().ServeHTTP)
 
 	address := s.addresses()
-	if err := open("http", address.http, &http.Server{Handler: s.crls.Handler()}); err != nil {
+	if err := open("http", address.http, &http.Server{Handler: s.public()}); err != nil {
 		return list, err
 	}
 	if err := open("metrics", address.metrics, &http.Server{Handler: monitoring}); err != nil {
@@ -97,7 +97,7 @@ func (s *Server) endpoints(enrollment http.Handler, own *ownTLS) (list []endpoin
 	limitTimes(local)
 	administrative(local)
 	list = append(list, endpoint{"", socket, local})
-	return list, open("est", address.est, &http.Server{Handler: enrollment, TLSConfig: est.TLSConfig(own.get)})
+	return list, open("est", address.est, &http.Server{Handler: enrollment, TLSConfig: est.TLSConfig(own.get), ConnContext: est.ConnContext})
 }
 
 // administrative lets a part of a device list come in, and answers take their

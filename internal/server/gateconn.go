@@ -161,7 +161,11 @@ func (g *gate) track(s *http.Server) {
 			c.become(idle)
 		}
 	}
+	before := s.ConnContext
 	s.ConnContext = func(ctx context.Context, n net.Conn) context.Context {
+		if before != nil {
+			ctx = before(ctx, n)
+		}
 		if c := unwrap(n); c != nil {
 			ctx = context.WithValue(ctx, gateKey{}, c)
 		}

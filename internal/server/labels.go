@@ -114,7 +114,8 @@ func or(value *int, fallback int) int {
 func (s *Server) orderLabels() map[string]adminhttp.Label {
 	list := s.aws.fleetLabels()
 	for _, l := range s.config.Labels {
-		list[l.Name] = adminhttp.Label{Profile: l.Profile, Issuer: l.Issuer, Orders: issuer.Rule(l.Authorize) == issuer.ByOrder, RegistrationAuthorities: l.RegistrationAuthorities}
+		list[l.Name] = adminhttp.Label{Profile: l.Profile, Issuer: l.Issuer, Orders: issuer.Rule(l.Authorize) == issuer.ByOrder, RegistrationAuthorities: l.RegistrationAuthorities,
+			OldPath: est.CACerts(l.CACerts) == est.CACertsOld}
 	}
 	return list
 }

@@ -19,7 +19,10 @@ import (
 // would hide that event from a rule on its rise.
 func TestMetrics(t *testing.T) {
 	dir := newState(t)
-	editConfig(t, dir, "profiles:\n", `aws:
+	editConfig(t, dir, "profiles:\n", `crl:
+  publish:
+    - dir: .
+aws:
   targets:
     - name: line-a
       account_id: "123456789012"

@@ -41,6 +41,7 @@ func risks(c *config.Config) []string {
 			risk("if the webhook says hold, IoT Edge takes the 202 for an error")
 		}
 	}
+	list = append(list, crlRisks(c)...)
 	list = append(list, awsRisks(c)...)
 	list = append(list, azureRisks(c)...)
 	for _, p := range c.Limits.Prefixes() {

@@ -42,9 +42,11 @@ func (s *Server) Serve(ctx context.Context) error {
 	if err := s.azure.check(); err != nil {
 		return err
 	}
-	own := newOwnTLS(s)
+	own, followers := newOwnTLS(s), newFollowers(s)
+	s.register(followers.collectors()...)
 	handler, err := est.NewHandler(est.Config{
 		Authority: s.ra, Labels: labels, Logger: s.log, Now: s.ra.Now, Signer: own.signer, Stations: s.config.Limits.Prefixes(),
+		Paths: s.ra, Seen: followers.see,
 	})
 	if err != nil {
 		return err
@@ -81,7 +83,7 @@ func (s *Server) Serve(ctx context.Context) error {
 
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var wait sync.WaitGroup
-	for _, job := range []func(context.Context){own.keep, s.runCRLs, s.aws.run, s.azure.run} {
+	for _, job := range []func(context.Context){own.keep, followers.run, s.runCRLs, s.runOCSP, s.crls.RunPlaces, s.aws.run, s.azure.run, s.keepFollowing} {
 		wait.Go(func() { job(work) })
 	}
 	// Last to end, so that the last head covers what the others did.

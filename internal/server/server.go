@@ -22,6 +22,7 @@ import (
 
 	"mintmark/admin/adminhttp"
 	"mintmark/ca/revocation"
+	"mintmark/ca/revocation/ocsp"
 	"mintmark/internal/access"
 	"mintmark/internal/audit"
 	"mintmark/internal/config"
@@ -56,20 +57,22 @@ type Options struct {
 
 // Server is an opened state directory.
 type Server struct {
-	config   *config.Config
-	options  Options
-	log      *slog.Logger
-	lock     *os.File
-	issuance *audit.Log
-	ledger   ledger.Ledger
-	keys     *keystore.Store
-	ra       *issuer.RA
-	crls     *revocation.Publisher
-	aws      *awsTargets
-	azure    *azureTargets
-	registry *prometheus.Registry
-	poke     poke   // wakes the CRL job
-	unkeep   func() // stops keeping the epoch, and waits
+	config    *config.Config
+	options   Options
+	log       *slog.Logger
+	lock      *os.File
+	issuance  *audit.Log
+	ledger    ledger.Ledger
+	keys      *keystore.Store
+	ra        *issuer.RA
+	crls      *revocation.Publisher
+	ocsp      *ocsp.Responder // nil without ocsp.enabled
+	aws       *awsTargets
+	azure     *azureTargets
+	following following
+	registry  *prometheus.Registry
+	poke      poke   // wakes the CRL job
+	unkeep    func() // stops keeping the epoch, and waits
 }
 
 // Open takes the lock of the state directory and opens ledger, key store and
@@ -114,12 +117,13 @@ func (s *Server) open(ctx context.Context) (err error) {
 	}
 	s.ra, err = issuer.New(ctx, issuer.Config{
 		Ledger: s.ledger, Keys: s.keys, Server: s.config.Server, Profiles: profiles, Logger: s.log,
-		PublicURL: s.config.PublicURL, Tasks: s.tasks, Recorded: s.wakeClouds, Handover: s.handover(), Revoked: s.poke.Set, Step: s.options.Step,
+		PublicURL: s.config.PublicURL, FormerURLs: s.config.CRL.FormerURLs, Shards: s.config.CRL.Shards, Tasks: s.tasks, Recorded: s.wakeClouds, Handover: s.handover(), Revoked: s.revoked, Step: s.options.Step,
 		KeepRefusals: s.config.Refusals.Keep, ApprovalTTL: s.config.Approval.TTL, MostPending: s.config.Approval.Most,
 	})
 	if err != nil {
 		return err
 	}
+	s.ocsp = newOCSP(s)
 	if err := s.firstPrincipals(ctx); err != nil {
 		return err
 	}
@@ -133,10 +137,12 @@ func (s *Server) open(ctx context.Context) (err error) {
 	kept.Go(func() { s.ra.Keep(keeping) })
 	kept.Go(func() { s.ra.KeepRefusals(keeping) })
 	s.unkeep = func() { stop(); kept.Wait() }
-	s.crls = revocation.New(revocation.Config{
-		Ledger: s.ledger, Authorities: s.ra.Authorities, Period: s.config.CRL.Period, Lifetime: s.config.CRL.Lifetime,
-		Now: s.ra.Now, Logger: s.log,
-	})
+	if err := s.checkShards(); err != nil {
+		return err
+	}
+	if s.crls, err = s.newPublisher(ctx); err != nil {
+		return err
+	}
 	if s.aws, err = newAWSTargets(s); err != nil {
 		return err
 	}
@@ -147,10 +153,13 @@ func (s *Server) open(ctx context.Context) (err error) {
 	s.register(metrics.collectors()...)
 	s.register(s.ra.Metrics()...)
 	s.register(s.crls.Metrics()...)
+	if s.ocsp != nil {
+		s.register(s.ocsp.Metrics()...)
+	}
 	for _, t := range s.tokens() {
 		s.register(t.Metrics()...)
 	}
-	s.register(newStateCollector(s), newAWSCollector(s.aws), newAzureCollector(s.azure))
+	s.register(newStateCollector(s), newAWSCollector(s.aws), newAzureCollector(s.azure), newRotationCollector(s))
 	return nil
 }
 
@@ -181,7 +190,7 @@ func (s *Server) Admin() http.Handler { return s.admin(s.self) }
 
 func (s *Server) admin(actor func(*http.Request) (access.Principal, bool, error)) http.Handler {
 	return adminhttp.New(adminhttp.Config{
-		RA: s.ra, Ledger: s.ledger, AWS: s.aws, Azure: s.azure, Tokens: s.adminTokens, Outbox: clouds{s}, PublishCRL: s.publishCRL,
+		RA: s.ra, Ledger: s.ledger, AWS: s.aws, Azure: s.azure, Rotations: s.machine(), Tokens: s.adminTokens, Outbox: clouds{s}, PublishCRL: s.publishCRL, SignCRL: s.signCRL, CRLPlaces: s.crls.PlaceStates,
 		Actor: actor, Version: Version, Logger: s.log,
 		OfficerIssuer: s.config.Access.Issuer, OfficerProfile: s.config.Access.Profile,
 		ApprovalTTL: s.config.Access.ApprovalTTL, RevokeLimit: s.config.Access.RevokeLimit,
@@ -193,19 +202,6 @@ func (s *Server) admin(actor func(*http.Request) (access.Principal, bool, error)
 // register adds collectors under the product's prefix.
 func (s *Server) register(list ...prometheus.Collector) {
 	prometheus.WrapRegistererWithPrefix("mintmark_", s.registry).MustRegister(list...)
-}
-
-// publishCRL signs the next CRL of one authority now.
-func (s *Server) publishCRL(ctx context.Context, name string) error {
-	authority, err := s.ra.Authority(name)
-	if err != nil {
-		return err
-	}
-	fence, err := s.ledger.Acquire(ctx, crlJob, s.config.Server, s.ra.Now(), crlLease)
-	if err != nil {
-		return fmt.Errorf("taking the lease for CRLs: %w", err)
-	}
-	return s.crls.Publish(ctx, fence, authority)
 }
 
 // passphrase finds what opens encrypted key files.

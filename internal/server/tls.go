@@ -41,7 +41,7 @@ func newOwnTLS(s *Server) *ownTLS {
 // get is tls.Config.GetCertificate.
 func (o *ownTLS) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if c := o.current.Load(); c != nil {
-		return c, nil
+		return o.chained(c), nil
 	}
 	return nil, errors.New("the server has no certificate of its own yet")
 }
@@ -91,7 +91,7 @@ func (o *ownTLS) fits(ctx context.Context, leaf *x509.Certificate) bool {
 	if !slices.Equal(names, want) {
 		return false
 	}
-	authority, err := o.s.ra.Authority(o.s.config.TLS.Issuer)
+	authority, err := o.s.ra.Authority(o.serving())
 	if err != nil || leaf.CheckSignatureFrom(authority.Certificate()) != nil {
 		return false
 	}
@@ -169,11 +169,13 @@ func (o *ownTLS) store(c *tls.Certificate, key *ecdsa.PrivateKey) error {
 }
 
 // keep refreshes until ctx ends: every hour, more often for a certificate that
-// lives for hours only, and every few seconds while there is none.
+// lives for hours only, and every few seconds while there is none or another CA serves
+// than has issued it.
 func (o *ownTLS) keep(ctx context.Context) {
-	failed := false
+	const look = 2 * time.Second
+	failed, refreshed := false, time.Now()
 	for {
-		wait := 2 * time.Second
+		wait := look
 		if c := o.current.Load(); c != nil {
 			wait = min(time.Hour, c.Leaf.NotAfter.Sub(c.Leaf.NotBefore)/12)
 			if failed {
@@ -183,8 +185,12 @@ func (o *ownTLS) keep(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait):
+		case <-time.After(min(wait, look)):
 		}
+		if time.Since(refreshed) < wait && (failed || !o.replaced()) {
+			continue
+		}
+		refreshed = time.Now()
 		err := o.refresh(ctx)
 		if failed = err != nil; failed {
 			o.s.log.Error("renewing the server's own certificate", "error", err)

@@ -119,6 +119,7 @@ type authority struct {
 	holder   error                         // what Holder answers, if set
 	extra    []*x509.Certificate           // more anchors
 	between  *x509.Certificate             // an anchor between root and issuing CA
+	second   *x509.Certificate             // another issuing CA under the root
 	refused  []ledger.Refused              // what Refused was told
 
 	secrets   map[string]string // one-time secrets by device
@@ -177,6 +178,9 @@ func (a *authority) last(t testing.TB) issuer.Request {
 func (a *authority) Anchors(name string) []*x509.Certificate {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if name == "second" && a.second != nil {
+		return []*x509.Certificate{a.root.certificate, a.second}
+	}
 	if name != "issuing" {
 		return nil
 	}

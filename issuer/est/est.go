@@ -104,6 +104,11 @@ type Config struct {
 	// Signer returns the certificate and key that sign the private keys of
 	// serverkeygen: those of the TLS server. Must be set if a label has Keygen.
 	Signer func() (*tls.Certificate, error)
+	// Paths says which of two CAs is given out while one is replaced; nil if none ever is.
+	Paths Paths
+	// Seen is told of each exchange that succeeded with a client that has presented a
+	// certificate, after its answer was sent. It must not block. Nil for nobody.
+	Seen func(Seen)
 	// Stations are the addresses behind which a whole line may stand: limits per
 	// address do not hold for them, nor the lock after wrong passwords.
 	Stations []netip.Prefix
@@ -128,6 +133,8 @@ type Handler struct {
 	limits    limits
 	queues    bool // a request may have to wait for a person
 	signer    func() (*tls.Certificate, error)
+	paths     Paths
+	seen      func(Seen)
 	metrics   metrics
 	mux       *http.ServeMux
 }
@@ -160,6 +167,8 @@ func NewHandler(c Config) (*Handler, error) {
 		attempts:  newAttempts(),
 		limits:    newLimits(c.Stations),
 		signer:    c.Signer,
+		paths:     c.Paths,
+		seen:      c.Seen,
 		metrics:   newMetrics(),
 	}
 	for _, config := range c.Labels {

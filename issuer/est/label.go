@@ -134,22 +134,6 @@ const (
 	ProofRequired Proof = "required"
 )
 
-// CACerts is a flavour of cacerts.
-type CACerts string
-
-const (
-	// CACertsFull holds the active path and, while a rollover runs, what leads
-	// from one root to the other. The zero value does, too.
-	CACertsFull CACerts = "full"
-	// CACertsActive holds the active path only, for clients that take no second
-	// root.
-	CACertsActive CACerts = "active"
-	// CACertsPath holds the active path only and in its order, issuing CA first
-	// and root last, for clients that present what they got as their chain: not
-	// the order of a DER SET, which RFC 5652 does not demand here.
-	CACertsPath CACerts = "path"
-)
-
 // Keygen says how serverkeygen answers (RFC 7030, Section 4.4).
 type Keygen struct {
 	// Plain hands out a key that only TLS protects to a client that asks for no

@@ -152,10 +152,8 @@ func (l *label) checkCredentials() error {
 
 // checkAnswers checks what is answered, and how often.
 func (l *label) checkAnswers() error {
-	switch l.CACerts {
-	case "", CACertsFull, CACertsActive, CACertsPath:
-	default:
-		return fmt.Errorf("cacerts %q is none of full, active, path", l.CACerts)
+	if l.CACerts != "" && !slices.Contains(flavours, l.CACerts) {
+		return fmt.Errorf("cacerts %q is none of %v", l.CACerts, flavours)
 	}
 	if l.Retry < 0 {
 		return errors.New("retry is negative")

@@ -48,7 +48,8 @@ func (x *exchange) send(a response) {
 	x.w.WriteHeader(a.status)
 	if len(a.body) > 0 && x.r.Method != http.MethodHead {
 		// An error means that the client has gone: nobody is left to tell.
-		_, _ = x.w.Write(a.body)
+		_, err := x.w.Write(a.body)
+		x.unsent = err != nil
 	}
 	if a.secret {
 		clear(a.body)

@@ -35,6 +35,9 @@ type exchange struct {
 	csr    []byte // DER
 	unread error  // why there is none
 
+	given  []*x509.Certificate // by cacerts
+	unsent bool                // the answer could not be written: the client has gone
+
 	// For the record of a refusal, as far as they are known.
 	who    ledger.Requester // as authenticated, or as claimed
 	device string
@@ -99,6 +102,7 @@ func (h *Handler) serve(op operation) http.Handler {
 			f = h.refuse(x, err)
 		} else {
 			x.send(answer)
+			h.tell(x, answer)
 			f = &failure{status: answer.status}
 		}
 		h.record(x, f, h.now().Sub(start))

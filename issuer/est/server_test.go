@@ -3,6 +3,7 @@ package est
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/sha256"
 	"crypto/tls"
@@ -41,6 +42,7 @@ type fixture struct {
 	log       *logBuffer
 	clock     *clock
 	disabled  *string
+	context   func(context.Context, net.Conn) context.Context // of each connection; nil for as it is
 }
 
 // clock stands still until a test advances it.
@@ -161,7 +163,7 @@ func (f *fixture) serve(t testing.TB) {
 		t.Fatal(err)
 	}
 	server := &http.Server{
-		Handler:   f.handler,
+		Handler: f.handler, ConnContext: f.context,
 		TLSConfig: TLSConfig(func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate, nil }),
 		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo),
 	}

@@ -40,7 +40,11 @@ func TLSConfig(getCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, erro
 				nameless.ServerName = ""
 				hello = &nameless
 			}
-			return getCertificate(hello)
+			certificate, err := getCertificate(hello)
+			if err == nil {
+				showing(hello, certificate)
+			}
+			return certificate, err
 		},
 	}
 }

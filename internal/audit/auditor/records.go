@@ -2,6 +2,7 @@ package auditor
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"hash/maphash"
 
 	"mintmark/internal/audit"
@@ -57,6 +58,7 @@ type account struct {
 type crlKey struct {
 	log    int
 	issuer string
+	shard  int
 }
 
 var seed = maphash.MakeSeed()
@@ -96,9 +98,13 @@ func (v *verification) event(at place, server string, e *ledger.Event) {
 	case ledger.EventAuthority:
 		v.authority(at, e.Authority)
 	case ledger.EventCRL:
-		key := crlKey{at.log, e.CRL.Issuer}
+		key := crlKey{at.log, e.CRL.Issuer, e.CRL.Shard}
 		if last := v.crls[key]; e.CRL.Number <= last {
-			v.find(at.file, at.line, "CRL %d of %q follows CRL %d: numbers must rise", e.CRL.Number, e.CRL.Issuer, last)
+			of := fmt.Sprintf("%q", e.CRL.Issuer)
+			if e.CRL.Shard > 0 {
+				of = fmt.Sprintf("shard %d of %s", e.CRL.Shard, of)
+			}
+			v.find(at.file, at.line, "CRL %d of %s follows CRL %d: numbers must rise", e.CRL.Number, of, last)
 		}
 		v.crls[key] = e.CRL.Number
 	case ledger.EventOrder:
@@ -116,6 +122,10 @@ func (v *verification) event(at place, server string, e *ledger.Event) {
 		if len(v.rollovers) < maxWaiting {
 			v.rollovers = append(v.rollovers, lateRollover{at, *e.Rollover})
 		}
+	case ledger.EventRotation:
+		v.rotation(at, e.Rotation)
+	case ledger.EventAnchors:
+		v.anchors(at, e.Anchors)
 	}
 }
 

@@ -160,6 +160,7 @@ type verification struct {
 	secrets     map[uint64]*oneTime // by the short form of device and secret
 	current     map[uint64]uint64   // the secret that a device has, both in their short form
 	rollovers   []lateRollover
+	rotations   map[string]*history
 }
 
 func newVerification(c Config) *verification {
@@ -167,6 +168,7 @@ func newVerification(c Config) *verification {
 		Config: c, open: map[string]*openIntent{}, known: map[uint64]fate{}, authorities: map[string]*authority{},
 		orders: map[string]*account{}, people: newPeople(), crls: map[crlKey]int64{},
 		enrollments: map[string]*entry{}, secrets: map[uint64]*oneTime{}, current: map[uint64]uint64{},
+		rotations: map[string]*history{},
 	}
 	v.report.Kinds = map[string]int64{}
 	for _, dir := range c.Logs {
@@ -191,6 +193,7 @@ func (v *verification) end() {
 	v.settleApprovals()
 	v.settleTaken()
 	v.settleRollovers()
+	v.settleRotations()
 	found, count := v.pool.finish()
 	for _, f := range found {
 		v.find(f.file, f.line, "%s", f.text)

@@ -24,8 +24,9 @@ type LegStatus struct {
 	Detail   string   // the last failure in words; never a secret
 	Problems []string // of single keys: one that is not there, hangs or has attributes to know of
 	Token    wire.Token
-	Parts    int // of the PIN that were typed, and
-	Needed   int // are needed, while it waits for operators
+	Parts    int      // of the PIN that were typed, and
+	Needed   int      // are needed, while it waits for operators
+	By       []string // who has typed them
 	Reopens  map[string]int
 }
 
@@ -67,6 +68,7 @@ func (l *leg) status() LegStatus {
 	if l.src.PIN == nil && !l.src.Pad && (l.state == Locked || l.state == Refused) {
 		s.Needed = l.src.Parts
 		s.Parts = l.parts.count()
+		s.By = slices.Clone(l.parts.by)
 	}
 	for k, lk := range l.keys {
 		name := keyHash(k)

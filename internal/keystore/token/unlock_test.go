@@ -52,7 +52,7 @@ func TestUnlock(t *testing.T) {
 	unlock("", first, "nobody")
 	unlock("alice", "", "empty")
 	unlock("alice", strings.Repeat("1", maxPIN+1), "longer than")
-	if s := unlock("alice", first, ""); s.Legs[0].Parts != 1 || s.Legs[0].Needed != 2 || s.Legs[0].State != Locked {
+	if s := unlock("alice", first, ""); s.Legs[0].Parts != 1 || s.Legs[0].Needed != 2 || s.Legs[0].State != Locked || len(s.Legs[0].By) != 1 || s.Legs[0].By[0] != "alice" {
 		t.Errorf("after one of two: %+v", s.Legs[0])
 	}
 	unlock("alice", second, "another person")
@@ -73,8 +73,8 @@ func TestUnlock(t *testing.T) {
 	token.legs[0].mu.Lock()
 	token.legs[0].nextTyped = time.Time{}
 	token.legs[0].mu.Unlock()
-	if s := token.Status().Legs[0]; s.Parts != 0 {
-		t.Errorf("%d parts are left", s.Parts)
+	if s := token.Status().Legs[0]; s.Parts != 0 || len(s.By) != 0 {
+		t.Errorf("%d parts are left, of %q", s.Parts, s.By)
 	}
 	unlock("bob", first, "")
 	if s := unlock("alice", second, ""); s.Legs[0].State != Ready {

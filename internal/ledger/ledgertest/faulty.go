@@ -189,3 +189,11 @@ func (f *Faulty) Propose(ctx context.Context, approval ledger.Approval) error {
 func (f *Faulty) MoveApproval(ctx context.Context, from ledger.ApprovalState, next ledger.Approval, now time.Time) error {
 	return f.inject("MoveApproval", func() error { return f.Ledger.MoveApproval(ctx, from, next, now) })
 }
+
+func (f *Faulty) PutRotation(ctx context.Context, rotation ledger.Rotation, entry ledger.RotationEntry, over bool) error {
+	return f.inject("PutRotation", func() error { return f.Ledger.PutRotation(ctx, rotation, entry, over) })
+}
+
+func (f *Faulty) NoteAnchors(ctx context.Context, rotation string, notes []ledger.AnchorNote) error {
+	return f.inject("NoteAnchors", func() error { return f.Ledger.NoteAnchors(ctx, rotation, notes) })
+}

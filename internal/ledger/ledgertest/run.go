@@ -30,7 +30,13 @@ func Run(t *testing.T, open func(t testing.TB) ledger.Ledger) {
 		{"epochs", epochChecks},
 		{"certificates", certificateChecks},
 		{"revocations", revocationChecks},
+		{"selectors", selectorChecks},
 		{"crls", crlChecks},
+		{"shards", shardChecks},
+		{"changes", changeChecks},
+		{"rotations", rotationChecks},
+		{"anchors", anchorChecks},
+		{"renewals", renewalChecks},
 		{"admission", admissionChecks},
 		{"devices", deviceChecks},
 		{"imports", importChecks},
@@ -199,6 +205,14 @@ func (b *bench) state(serial ledger.Serial, want ledger.State) ledger.Certificat
 		b.t.Fatalf("%s is %s, want %s", serial, c.State, want)
 	}
 	return c
+}
+
+// revoke revokes what a selector names and returns how many that were.
+func (b *bench) revoke(s ledger.Selector) []ledger.Serial {
+	b.t.Helper()
+	changed, err := b.Revoke(b.ctx, s, ledger.Superseded, "officer", b.now, nil)
+	b.ok(err)
+	return changed
 }
 
 func (b *bench) fence(job string) ledger.Fence {

@@ -18,8 +18,8 @@ const maxDER = 1 << 20
 
 const (
 	sqlInsertIntent = `INSERT INTO certificates (serial, issuer, profile, label, purpose, device, subject, requester_kind, requester, address,
-	spki, not_before, not_after, state, intent_at, epoch_server, epoch_number, tbs, order_id)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'open', $14, $15, $16, $17, $18)
+	spki, not_before, not_after, state, intent_at, epoch_server, epoch_number, tbs, order_id, shard)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'open', $14, $15, $16, $17, $18, $19)
 	ON CONFLICT (serial) DO NOTHING`
 
 	// Whether the epoch of an intent is in force at $2.
@@ -138,6 +138,9 @@ func checkIntent(i *ledger.Intent) ([]byte, error) {
 	case len(i.TBS) == 0 || len(i.TBS) > maxDER:
 		return nil, fmt.Errorf("intent to sign %d bytes", len(i.TBS))
 	}
+	if err := checkShard(i.Shard); err != nil {
+		return nil, fmt.Errorf("intent: %w", err)
+	}
 	return serial, nil
 }
 
@@ -176,7 +179,7 @@ func (t *tx) begin(i *ledger.Intent, serial []byte) (refusal, err error) {
 		address = i.Requester.Address.String()
 	}
 	n, err := t.exec(sqlInsertIntent, serial, i.Issuer, i.Profile, i.Label, string(i.Purpose), i.Device, clean(i.Subject), i.Requester.Kind, i.Requester.Name, address,
-		i.Key[:], micros(i.NotBefore), micros(i.NotAfter), micros(i.At), i.Epoch.Server, i.Epoch.Number, i.TBS, i.Order)
+		i.Key[:], micros(i.NotBefore), micros(i.NotAfter), micros(i.At), i.Epoch.Server, i.Epoch.Number, i.TBS, i.Order, i.Shard)
 	if err != nil {
 		return nil, err
 	}

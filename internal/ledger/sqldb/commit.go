@@ -167,6 +167,9 @@ func (s *Store) seal(t *tx) error {
 		return t.failed
 	}
 	mark := s.mark
+	if err := t.listChanges(); err != nil {
+		return err
+	}
 	if len(t.events) > 0 {
 		head, err := s.cfg.Log.Append(t.events)
 		if err != nil {

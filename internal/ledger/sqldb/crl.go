@@ -6,57 +6,106 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"mintmark/internal/ledger"
 )
 
 const (
-	sqlTakeNumber = `INSERT INTO crls (issuer, taken_number) VALUES ($1, $2)
-	ON CONFLICT (issuer) DO UPDATE SET taken_number = excluded.taken_number, taken = crls.changes`
-	sqlNumbers = `SELECT taken_number, number FROM crls WHERE issuer = $1`
+	sqlTakeNumber = `INSERT INTO crls (issuer, shard, taken_number) VALUES ($1, $2, $3)
+	ON CONFLICT (issuer, shard) DO UPDATE SET taken_number = excluded.taken_number, taken = crls.changes`
+	sqlNumbers = `SELECT taken_number, number FROM crls WHERE issuer = $1 AND shard = $2`
 
+	// Unsorted: the index has them in another order, and the caller sorts faster.
 	sqlEntries = `SELECT serial, revoked_at, reason FROM certificates
-	WHERE issuer = $1 AND state IN ('revoked', 'void') AND not_after >= $2 ORDER BY serial`
+	WHERE issuer = $1 AND shard = $2 AND state IN ('revoked', 'void') AND not_after >= $3`
 
-	sqlPutCRL = `INSERT INTO crls (issuer, number, this_update, next_update, der) VALUES ($1, $2, $3, $4, $5)
-	ON CONFLICT (issuer) DO UPDATE SET number = excluded.number, this_update = excluded.this_update, next_update = excluded.next_update,
+	sqlPutCRL = `INSERT INTO crls (issuer, shard, number, this_update, next_update, der) VALUES ($1, $2, $3, $4, $5, $6)
+	ON CONFLICT (issuer, shard) DO UPDATE SET number = excluded.number, this_update = excluded.this_update, next_update = excluded.next_update,
 	der = excluded.der, shown = CASE WHEN crls.taken_number = excluded.number THEN crls.taken ELSE crls.shown END`
 
-	sqlLatestCRL = `SELECT number, this_update, next_update, der FROM crls WHERE issuer = $1 AND number > 0`
-	sqlUnshown   = `SELECT issuer, changes - shown FROM crls WHERE changes > shown`
+	sqlLatestCRL = `SELECT number, this_update, next_update, der FROM crls WHERE issuer = $1 AND shard = $2 AND number > 0`
+	sqlUnshown   = `SELECT issuer, shard, changes - shown FROM crls WHERE changes > shown`
 )
 
-// NextCRL implements ledger.Revocations.
+// maxShard bounds the shards of an issuer.
+const maxShard = 1<<16 - 1
+
+func checkShard(shard int) error {
+	if shard < 0 || shard > maxShard {
+		return fmt.Errorf("shard %d is not between 0 and %d", shard, maxShard)
+	}
+	return nil
+}
+
+// crlLocks are the names that a change of a CRL locks.
+func crlLocks(fence ledger.Fence, issuer string, shard int) []string {
+	name := "crl:" + issuer
+	if shard > 0 {
+		name = fmt.Sprintf("%s:%d", name, shard)
+	}
+	return []string{"job:" + fence.Job, name}
+}
+
+// NextCRL implements ledger.Revocations. The number is taken in a transaction of its
+// own; what the CRL must hold is read after that, and holds nobody up: whatever the
+// number counts was committed before it, and what comes in between is listed and
+// counted again.
 func (s *Store) NextCRL(ctx context.Context, fence ledger.Fence, issuer string, shard int, now time.Time, period time.Duration) (ledger.CRLWork, error) {
 	var work ledger.CRLWork
-	o := &op{items: 1, locks: []string{"job:" + fence.Job, "crl:" + issuer}}
+	if err := errors.Join(checkShard(shard), checkNames(issuer)); err != nil {
+		return work, fmt.Errorf("taking CRL number: %w", err)
+	}
+	o := &op{items: 1, locks: crlLocks(fence, issuer, shard)}
 	o.run = func(t *tx) error {
 		if err := t.fenced(fence, now); err != nil {
 			return err
 		}
 		var taken, stored int64
-		if err := t.query(sqlNumbers, scanInto(&taken, &stored), issuer); err != nil {
+		if err := t.query(sqlNumbers, scanInto(&taken, &stored), issuer, shard); err != nil {
 			return err
 		}
 		work = ledger.CRLWork{Number: max(taken+1, stored+1, now.Unix())}
-		if _, err := t.exec(sqlTakeNumber, issuer, work.Number); err != nil {
-			return err
-		}
-		return t.query(sqlEntries, func(rows *sql.Rows) error {
-			var serial []byte
-			var at int64
-			var entry ledger.CRLEntry
-			err := rows.Scan(&serial, &at, &entry.Reason)
-			entry.Serial, entry.At = serialOf(serial), fromMicros(at)
-			work.Entries = append(work.Entries, entry)
-			return err
-		}, issuer, micros(now.Add(-period)))
+		_, err := t.exec(sqlTakeNumber, issuer, shard, work.Number)
+		return err
 	}
 	if err := s.write(ctx, o); err != nil {
 		return ledger.CRLWork{}, fmt.Errorf("taking CRL number: %w", err)
 	}
+	var err error
+	if work.Entries, err = s.entries(ctx, issuer, shard, now.Add(-period)); err != nil {
+		return ledger.CRLWork{}, err
+	}
 	return work, nil
+}
+
+// entries lists what is revoked or void and has not expired before a time, by serial
+// number.
+func (s *Store) entries(ctx context.Context, issuer string, shard int, since time.Time) ([]ledger.CRLEntry, error) {
+	var serial sql.RawBytes
+	var at int64
+	rows, err := s.readers.QueryContext(ctx, sqlEntries, issuer, shard, micros(since))
+	if err != nil {
+		return nil, fmt.Errorf("listing entries of a CRL: %w", err)
+	}
+	defer rows.Close()
+	var all []ledger.CRLEntry
+	for rows.Next() {
+		var entry ledger.CRLEntry
+		if err := rows.Scan(&serial, &at, &entry.Reason); err != nil {
+			return nil, fmt.Errorf("listing entries of a CRL: %w", err)
+		}
+		entry.Serial, entry.At = serialOf(serial), fromMicros(at)
+		all = append(all, entry)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("listing entries of a CRL: %w", err)
+	}
+	// In the order of bytes, which is not that of lengths.
+	slices.SortFunc(all, func(a, b ledger.CRLEntry) int { return strings.Compare(string(a.Serial), string(b.Serial)) })
+	return all, nil
 }
 
 // PutCRL implements ledger.Revocations. The fence holds as long as nobody else
@@ -65,23 +114,26 @@ func (s *Store) PutCRL(ctx context.Context, fence ledger.Fence, crl ledger.CRL) 
 	if crl.Number <= 0 || len(crl.DER) == 0 {
 		return fmt.Errorf("storing CRL: it has number %d and %d bytes", crl.Number, len(crl.DER))
 	}
-	o := &op{items: 1, locks: []string{"job:" + fence.Job, "crl:" + crl.Issuer}}
+	if err := errors.Join(checkShard(crl.Shard), checkNames(crl.Issuer)); err != nil {
+		return fmt.Errorf("storing CRL: %w", err)
+	}
+	o := &op{items: 1, locks: crlLocks(fence, crl.Issuer, crl.Shard)}
 	o.run = func(t *tx) error {
 		if err := t.fenced(fence, time.Time{}); err != nil {
 			return err
 		}
 		var taken, stored int64
-		if err := t.query(sqlNumbers, scanInto(&taken, &stored), crl.Issuer); err != nil {
+		if err := t.query(sqlNumbers, scanInto(&taken, &stored), crl.Issuer, crl.Shard); err != nil {
 			return err
 		}
 		if crl.Number <= stored {
 			return fmt.Errorf("number %d, stored %d: %w", crl.Number, stored, ledger.ErrOldCRL)
 		}
-		if _, err := t.exec(sqlPutCRL, crl.Issuer, crl.Number, micros(crl.ThisUpdate), micros(crl.NextUpdate), crl.DER); err != nil {
+		if _, err := t.exec(sqlPutCRL, crl.Issuer, crl.Shard, crl.Number, micros(crl.ThisUpdate), micros(crl.NextUpdate), crl.DER); err != nil {
 			return err
 		}
 		t.record(ledger.Event{Kind: ledger.EventCRL, At: s.cfg.Now(), CRL: &ledger.CRLIssued{
-			Issuer: crl.Issuer, Number: crl.Number, ThisUpdate: crl.ThisUpdate, NextUpdate: crl.NextUpdate, SHA256: sha256.Sum256(crl.DER),
+			Issuer: crl.Issuer, Shard: crl.Shard, Number: crl.Number, ThisUpdate: crl.ThisUpdate, NextUpdate: crl.NextUpdate, SHA256: sha256.Sum256(crl.DER),
 		}})
 		return nil
 	}
@@ -93,9 +145,9 @@ func (s *Store) PutCRL(ctx context.Context, fence ledger.Fence, crl ledger.CRL) 
 
 // LatestCRL implements ledger.Revocations.
 func (s *Store) LatestCRL(ctx context.Context, issuer string, shard int) (ledger.CRL, error) {
-	crl := ledger.CRL{Issuer: issuer}
+	crl := ledger.CRL{Issuer: issuer, Shard: shard}
 	var thisUpdate, nextUpdate int64
-	err := s.readers.QueryRowContext(ctx, sqlLatestCRL, issuer).Scan(&crl.Number, &thisUpdate, &nextUpdate, &crl.DER)
+	err := s.readers.QueryRowContext(ctx, sqlLatestCRL, issuer, shard).Scan(&crl.Number, &thisUpdate, &nextUpdate, &crl.DER)
 	if err != nil {
 		return ledger.CRL{}, reading("CRL of "+issuer, err)
 	}
@@ -103,18 +155,25 @@ func (s *Store) LatestCRL(ctx context.Context, issuer string, shard int) (ledger
 	return crl, nil
 }
 
-// RevocationsSince implements ledger.Revocations. Issuers whose stored CRL
-// shows everything are left out.
+// RevocationsSince implements ledger.Revocations. Those whose stored CRL shows
+// everything are left out.
 func (s *Store) RevocationsSince(ctx context.Context) (map[ledger.CRLName]int, error) {
-	counts, err := s.counts(ctx, "counting revocations", sqlUnshown)
+	type unshown struct {
+		ledger.CRLName
+		n int
+	}
+	all, err := list(ctx, s, "counting revocations", func(row row) (u unshown, err error) {
+		err = row.Scan(&u.Issuer, &u.Shard, &u.n)
+		return u, err
+	}, sqlUnshown, nil)
 	if err != nil {
 		return nil, err
 	}
-	names := make(map[ledger.CRLName]int, len(counts))
-	for issuer, n := range counts {
-		names[ledger.CRLName{Issuer: issuer}] = n
+	counts := make(map[ledger.CRLName]int, len(all))
+	for _, u := range all {
+		counts[u.CRLName] = u.n
 	}
-	return names, nil
+	return counts, nil
 }
 
 // counts reads rows of a name and a number.

@@ -57,14 +57,20 @@ func TestImportCutAnywhere(t *testing.T) {
 			if c.devices > 1000 {
 				step = 30
 			}
+			// Every cut begins with a copy of this one.
+			staged := t.TempDir()
+			s, log := open(t, staged)
+			listNow(t, s, "before", 0, 5, "old")
+			if err := stageList(s, "list", 0, c.devices, "new"); err != nil {
+				t.Fatal(err)
+			}
+			s.Close()
+			log.Close()
 			cuts := 0
 			for n := 0; n < 200; n += step {
 				dir := t.TempDir()
+				copyFiles(t, dir, staged, "*")
 				s, log := open(t, dir)
-				listNow(t, s, "before", 0, 5, "old")
-				if err := stageList(s, "list", 0, c.devices, "new"); err != nil {
-					t.Fatal(err)
-				}
 				err := c.first(&cutContext{t.Context(), n}, s)
 				s.Close()
 				log.Close()

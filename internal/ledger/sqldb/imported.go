@@ -14,8 +14,8 @@ import (
 
 const (
 	sqlInsertImported = `INSERT INTO certificates (serial, issuer, profile, label, purpose, device, subject, requester_kind, requester, address,
-	spki, not_before, not_after, state, intent_at, issued_at, epoch_server, epoch_number, der, order_id)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, '', $10, $11, $12, 'valid', $13, $13, '', 0, $14, $15)
+	spki, not_before, not_after, state, intent_at, issued_at, epoch_server, epoch_number, der, order_id, shard)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, '', $10, $11, $12, 'valid', $13, $13, '', 0, $14, $15, $16)
 	ON CONFLICT (serial) DO NOTHING`
 
 	// Unlike a certificate that is being issued, an imported one may be older
@@ -88,14 +88,14 @@ func checkImported(c *ledger.Certificate) ([]byte, error) {
 	case c.NotBefore.IsZero() || c.NotAfter.Before(c.NotBefore):
 		return nil, fmt.Errorf("%s has no validity period", c.Serial)
 	}
-	return serial, nil
+	return serial, checkShard(c.Shard)
 }
 
 // importCertificate records one certificate or says why not; the second error
 // is the database's.
 func (t *tx) importCertificate(c *ledger.Certificate, serial []byte, now time.Time) (refusal, err error) {
 	n, err := t.exec(sqlInsertImported, serial, c.Issuer, c.Profile, c.Label, string(c.Purpose), c.Device, clean(c.Subject), c.Requester.Kind, c.Requester.Name,
-		c.Key[:], micros(c.NotBefore), micros(c.NotAfter), micros(c.IssuedAt), c.DER, c.Order)
+		c.Key[:], micros(c.NotBefore), micros(c.NotAfter), micros(c.IssuedAt), c.DER, c.Order, c.Shard)
 	if err != nil {
 		return nil, err
 	}

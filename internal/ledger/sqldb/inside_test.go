@@ -172,7 +172,6 @@ func TestQueriesUseIndexes(t *testing.T) {
 	check("last certificate of an order", sqlLastUnder, "certificates_order (order_id=?)", "wo-1")
 	check("refusals of an order, counted", sqlRefusedUnder, "refusals_order (order_id=?)", "wo-1")
 	check("giving a unit back", sqlReturnUnitOf, "SEARCH orders USING PRIMARY KEY (id=?)", []byte{1})
-	check("valid certificates of an order", sqlOrderValid, "certificates_order (order_id=?)", "wo-1")
 	check("devices of an import", sqlStagedDevices, "devices_import (import_id=?)", "i", 1)
 	check("devices to be indexed", sqlIndexNext, "devices_import (import_id=? AND id>?)", "i", "d", 1)
 	check("changes of an import", sqlChangedRows, "listings_import (import_id=? AND known=? AND device>?)", "i", "d", 1)
@@ -208,8 +207,8 @@ func TestQueriesUseIndexes(t *testing.T) {
 	check("secrets long over", sqlSweepSecrets, "device_secrets_over (expires_at<?)", 1)
 	check("who has taken something", sqlTaker, "sqlite_autoindex_certificates_1 (serial=?)", []byte{1}, 1)
 	check("lapsed intents", sqlLapsed, "certificates_state (state=?)", 1)
-	check("entries of a CRL", sqlEntries, "certificates_crl (issuer=? AND not_after>?)", "i", 1)
-	check("certificates of a device", sqlDeviceValid, "certificates_device (device=?)", "d")
+	check("entries of a CRL", sqlEntries, "USING COVERING INDEX certificates_shard (issuer=? AND shard=? AND not_after>?)", "i", 3, 1)
+	checkRotationPlans(check)
 	check("replacing a task", sqlDropTask, "outbox_key (kind=? AND task_key=?)", "k", "t")
 }
 

@@ -10,26 +10,25 @@ import (
 
 // Due implements ledger.Outbox.
 func (s *Store) Due(ctx context.Context, kind string, now time.Time, limit int) ([]ledger.Task, error) {
-	rows, err := s.readers.QueryContext(ctx, `SELECT id, kind, task_key, payload, due, attempts, last_err FROM outbox
-	WHERE kind = $1 AND due <= $2 ORDER BY due, id LIMIT $3`, kind, micros(now), limit)
-	if err != nil {
-		return nil, fmt.Errorf("listing due tasks: %w", err)
-	}
-	defer rows.Close()
-	var all []ledger.Task
-	for rows.Next() {
-		var task ledger.Task
-		var due int64
-		if err := rows.Scan(&task.ID, &task.Kind, &task.Key, &task.Payload, &due, &task.Attempts, &task.LastErr); err != nil {
-			return nil, fmt.Errorf("listing due tasks: %w", err)
-		}
-		task.Due = fromMicros(due)
-		all = append(all, task)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("listing due tasks: %w", err)
-	}
-	return all, nil
+	return list(ctx, s, "listing due tasks", scanTask, taskColumns+` WHERE kind = $1 AND due <= $2 ORDER BY due, id LIMIT $3`, []any{kind, micros(now), limit})
+}
+
+const (
+	taskColumns = `SELECT id, kind, task_key, payload, due, attempts, last_err FROM outbox`
+	sqlTasksOf  = taskColumns + ` WHERE task_key <> '' AND task_key = $1 ORDER BY id LIMIT 1000`
+)
+
+func scanTask(row row) (ledger.Task, error) {
+	var task ledger.Task
+	var due int64
+	err := row.Scan(&task.ID, &task.Kind, &task.Key, &task.Payload, &due, &task.Attempts, &task.LastErr)
+	task.Due = fromMicros(due)
+	return task, err
+}
+
+// Tasks implements ledger.Outbox: at most 1000, the oldest first.
+func (s *Store) Tasks(ctx context.Context, key string) ([]ledger.Task, error) {
+	return list(ctx, s, "listing tasks", scanTask, sqlTasksOf, []any{key})
 }
 
 // Done implements ledger.Outbox. Tasks that are gone are no error: they were

@@ -32,6 +32,8 @@ type random struct {
 	entries      []ledger.Enrollment
 	secrets      []ledger.DeviceSecret
 	imports      []string
+	rotations    []string
+	running      bool // the last rotation
 	n            int
 }
 
@@ -60,6 +62,7 @@ func (x *random) one(ctx context.Context) {
 		{"crl", 1, x.crl}, {"join", 1, x.join},
 		{"queue", 6, x.queue}, {"decide", 6, x.decide}, {"take approval", 10, x.takeApproval}, {"put secrets", 5, x.putSecrets},
 		{"drop secret", 1, x.dropSecret}, {"take secret", 10, x.takeSecret}, {"rollover", 2, x.rollover}, {"gateway", 3, x.gateway},
+		{"rotation", 3, x.rotation}, {"note", 2, x.note},
 	}
 	total := 0
 	for _, thing := range things {
@@ -96,6 +99,7 @@ func (x *random) begin(ctx context.Context) error {
 	i.SecondKey = true
 	i.Listed = x.r.IntN(8) == 0
 	i.Subject += x.text()
+	i.Shard = x.r.IntN(3)
 	if x.r.IntN(3) == 0 {
 		i.Order, _ = pick(x.r, x.orders)
 	}
@@ -350,11 +354,17 @@ func (x *random) crl(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	work, err := x.s.NextCRL(ctx, fence, "line-0", 0, x.now, time.Hour)
-	if err != nil {
-		return err
+	for _, shard := range []int{0, 1 + x.r.IntN(3)} {
+		work, err := x.s.NextCRL(ctx, fence, "line-0", shard, x.now, time.Hour)
+		if err != nil {
+			return err
+		}
+		crl := ledger.CRL{Issuer: "line-0", Shard: shard, Number: work.Number, ThisUpdate: x.now, NextUpdate: x.now.Add(time.Hour), DER: []byte{0x30}}
+		if err := x.s.PutCRL(ctx, fence, crl); err != nil {
+			return err
+		}
 	}
-	return x.s.PutCRL(ctx, fence, ledger.CRL{Issuer: "line-0", Number: work.Number, ThisUpdate: x.now, NextUpdate: x.now.Add(time.Hour), DER: []byte{0x30}})
+	return nil
 }
 
 func (x *random) join(ctx context.Context) (err error) {

@@ -92,7 +92,7 @@ func replayInto(ctx context.Context, d *dialect, dirs []string, progress func(re
 
 // unused refuses a database in which anything was ever recorded.
 func (w *writer) unused() error {
-	for _, table := range []string{"certificates", "authorities", "devices", "orders", "imports", "principals", "approvals", "enrollments", "device_secrets", "rollovers", "epochs", "crls"} {
+	for _, table := range []string{"certificates", "authorities", "devices", "orders", "imports", "principals", "approvals", "enrollments", "device_secrets", "rollovers", "epochs", "crls", "rotations", "anchors"} {
 		n := 0
 		if err := w.query(`SELECT count(*) FROM (SELECT 1 FROM `+table+` LIMIT 1) AS one`, scanInto(&n)); err != nil {
 			return err
@@ -161,7 +161,7 @@ func (r *replay) batch(log int, b *audit.Batch) error {
 			return err
 		}
 	}
-	r.events = r.events[:0] // what the ledger's own writes would log
+	r.events, r.unlisted = r.events[:0], r.unlisted[:0] // what the ledger's own writes would log and list
 	r.pending += len(b.Events)
 	if r.pending < replayAtOnce {
 		return nil
@@ -225,6 +225,9 @@ func anImport(id string) string           { return fmt.Sprintf("import %q", id) 
 func aPrincipal(name string) string       { return fmt.Sprintf("a change of principal %q", name) }
 func anApproval(id string) string         { return fmt.Sprintf("approval %q", id) }
 func anEnrollment(id string) string       { return fmt.Sprintf("enrollment %q", id) }
+func aRotation(id string, version int64) string {
+	return fmt.Sprintf("version %d of rotation %q", version, id)
+}
 func aSecret(d string, h [32]byte) string {
 	return fmt.Sprintf("one-time secret %x of device %q", h[:4], d)
 }
@@ -265,6 +268,8 @@ func (r *replay) makes(e *ledger.Event) ([]string, error) {
 		return []string{anApproval(e.Approval.ID)}, nil
 	case ledger.EventEnrollment:
 		return []string{anEnrollment(e.Enrollment.ID)}, nil
+	case ledger.EventRotation:
+		return []string{aRotation(e.Rotation.Rotation.ID, e.Rotation.Rotation.Version)}, nil
 	case ledger.EventSecrets:
 		var all []string
 		for _, d := range e.Secrets {

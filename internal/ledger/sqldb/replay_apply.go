@@ -43,8 +43,11 @@ func (r *replay) apply(e waitingEvent) (needs string, err error) {
 	case ledger.EventAuthority:
 		return "", r.putAuthority(e.Authority)
 	case ledger.EventCRL:
-		_, err := r.exec(`INSERT INTO crls (issuer, taken_number) VALUES ($1, $2) ON CONFLICT (issuer) DO UPDATE SET
-	taken_number = CASE WHEN crls.taken_number < excluded.taken_number THEN excluded.taken_number ELSE crls.taken_number END`, e.CRL.Issuer, e.CRL.Number)
+		if err := checkShard(e.CRL.Shard); err != nil {
+			return "", err
+		}
+		_, err := r.exec(`INSERT INTO crls (issuer, shard, taken_number) VALUES ($1, $2, $3) ON CONFLICT (issuer, shard) DO UPDATE SET
+	taken_number = CASE WHEN crls.taken_number < excluded.taken_number THEN excluded.taken_number ELSE crls.taken_number END`, e.CRL.Issuer, e.CRL.Shard, e.CRL.Number)
 		return "", err
 	case ledger.EventImport, ledger.EventListing, ledger.EventListed, ledger.EventUnlisted:
 		return r.importing(e.Event)
@@ -65,6 +68,10 @@ func (r *replay) apply(e waitingEvent) (needs string, err error) {
 			return "", err
 		}
 		return "", r.putRollover(e.Rollover, now)
+	case ledger.EventRotation:
+		return r.rotation(e.Rotation)
+	case ledger.EventAnchors:
+		return r.anchors(e.Anchors)
 	}
 	return "", errors.New("this kind is not known to the ledger")
 }
@@ -104,7 +111,7 @@ func (r *replay) intent(i *ledger.Intent) (string, error) {
 		address = i.Requester.Address.String()
 	}
 	n, err := r.exec(sqlInsertIntent, serial, i.Issuer, i.Profile, i.Label, string(i.Purpose), i.Device, clean(i.Subject), i.Requester.Kind, i.Requester.Name, address,
-		i.Key[:], micros(i.NotBefore), micros(i.NotAfter), micros(i.At), i.Epoch.Server, i.Epoch.Number, i.TBS, i.Order)
+		i.Key[:], micros(i.NotBefore), micros(i.NotAfter), micros(i.At), i.Epoch.Server, i.Epoch.Number, i.TBS, i.Order, i.Shard)
 	if err == nil && n == 0 {
 		err = fmt.Errorf("serial number %s is recorded already", i.Serial)
 	}
@@ -146,7 +153,7 @@ func (r *replay) revocation(e *ledger.Event) (string, error) {
 	if _, err := r.exec(sqlRevoke, serial, micros(e.At), int64(v.Reason), clean(v.Actor)); err != nil {
 		return "", err
 	}
-	if _, err := r.exec(sqlChanged, serial); err != nil {
+	if err := r.changed(serial); err != nil {
 		return "", err
 	}
 	if c.Device != "" {

@@ -2,8 +2,7 @@ package sqldb
 
 import (
 	"context"
-	"database/sql"
-	"errors"
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -11,11 +10,8 @@ import (
 )
 
 const (
-	sqlRevoke = `UPDATE certificates SET state = 'revoked', revoked_at = $2, reason = $3, revoked_by = $4 WHERE serial = $1 AND state = 'valid'`
-
-	sqlDeviceValid = `SELECT serial FROM certificates WHERE device = $1 AND device <> '' AND state = 'valid' ORDER BY serial`
-	sqlOrderValid  = `SELECT serial FROM certificates WHERE order_id = $1 AND order_id <> '' AND state = 'valid' ORDER BY serial`
-	sqlLockDevice  = `SELECT id FROM devices WHERE id = $1`
+	sqlRevoke     = `UPDATE certificates SET state = 'revoked', revoked_at = $2, reason = $3, revoked_by = $4 WHERE serial = $1 AND state = 'valid'`
+	sqlLockDevice = `SELECT id FROM devices WHERE id = $1`
 
 	sqlAskedFor = `SELECT serial FROM certificates WHERE requester = $1 AND requester_kind IN ('certificate', 'claim', 'ra') AND state = 'open'`
 
@@ -38,14 +34,14 @@ func (s *Store) Revoke(ctx context.Context, selector ledger.Selector, reason led
 	if selector.Order != "" {
 		o.locks = append(o.locks, "order:"+selector.Order)
 	}
+	if selector.Key != [32]byte{} {
+		o.locks = append(o.locks, "key:"+hex.EncodeToString(selector.Key[:]))
+	}
 	o.run = func(t *tx) error {
 		changed = nil
-		serials, err := t.selected(selector)
+		serials, err := t.selected(selector, now)
 		if err != nil {
 			return err
-		}
-		if selector.Most > 0 && len(serials) > selector.Most {
-			return &ledger.TooManyError{Count: len(serials), Most: selector.Most}
 		}
 		for _, serial := range serials {
 			c, err := t.certificate(serial)
@@ -70,63 +66,6 @@ func (s *Store) Revoke(ctx context.Context, selector ledger.Selector, reason led
 	return changed, nil
 }
 
-func checkSelector(selector ledger.Selector) error {
-	named := 0
-	for _, name := range []string{string(selector.Serial), selector.Device, selector.Order} {
-		if name != "" {
-			named++
-		}
-	}
-	switch {
-	case named != 1:
-		return errors.New("name either a serial number, a device or a work order")
-	case checkNames(selector.Device, selector.Order) != nil:
-		return fmt.Errorf("no device or work order can have that name: %w", ledger.ErrNotFound)
-	case selector.Most < 0:
-		return fmt.Errorf("at most %d certificates", selector.Most)
-	}
-	return nil
-}
-
-// selected finds the valid certificates that a selector names.
-func (t *tx) selected(selector ledger.Selector) (serials [][]byte, err error) {
-	text, name := sqlDeviceValid, selector.Device
-	switch {
-	case selector.Serial != "":
-		b, err := serialBytes(selector.Serial)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ledger.ErrNotFound, err)
-		}
-		c, err := t.certificateFor(b, t.forUpdate)
-		switch {
-		case err != nil:
-			return nil, err
-		case c.State == ledger.Open:
-			return nil, fmt.Errorf("%w: no certificate was recorded for %s yet", ledger.ErrNotFound, selector.Serial)
-		case c.State != ledger.Valid:
-			return nil, nil
-		}
-		return [][]byte{b}, nil
-	case selector.Order != "":
-		text, name = sqlOrderValid, selector.Order
-	}
-	err = t.query(text+t.forUpdate, func(rows *sql.Rows) error {
-		var serial []byte
-		err := rows.Scan(&serial)
-		serials = append(serials, serial)
-		return err
-	}, name)
-	if err != nil || len(serials) > 0 {
-		return serials, err
-	}
-	if selector.Order != "" {
-		_, err = t.order(name)
-	} else {
-		_, err = t.device(name)
-	}
-	return nil, err
-}
-
 // revoke revokes a valid certificate and changes c accordingly.
 func (t *tx) revoke(c *ledger.Certificate, reason ledger.Reason, actor string, now time.Time) error {
 	b, err := serialBytes(c.Serial)
@@ -136,7 +75,7 @@ func (t *tx) revoke(c *ledger.Certificate, reason ledger.Reason, actor string, n
 	if _, err := t.exec(sqlRevoke, b, micros(now), int64(reason), clean(actor)); err != nil {
 		return err
 	}
-	if _, err := t.exec(sqlChanged, b); err != nil {
+	if err := t.changed(b); err != nil {
 		return err
 	}
 	if c.Device != "" {

@@ -51,9 +51,12 @@ import (
 //   - Revoke and Revoke: the rows are read FOR UPDATE in the order of serial
 //     numbers; the second finds them revoked.
 //   - Acquire, NextCRL and PutCRL lock "job:NAME": a fence that was checked
-//     holds until the commit. They lock "crl:ISSUER", too.
-//   - NextCRL and Revoke or Void: both change the issuer's row of crls, and
-//     NextCRL lists after it has. What the list shows is what it counts.
+//     holds until the commit. They lock "crl:ISSUER" or "crl:ISSUER:SHARD", too.
+//   - NextCRL and Revoke or Void: both change the row of issuer and shard in crls, and
+//     NextCRL lists after it has committed. What it counts, the list shows.
+//   - Whatever revokes or voids numbers its lines in changes by a counter whose row it
+//     changes last of all, so that no two batches wait for each other there: see changes.go.
+//   - PutRotation locks "rotations", NoteAnchors "anchors:ID".
 //   - Tasks with the same key from two servers may both stay. The keys are
 //     those of one certificate, whose row both have changed, so that the second
 //     sees and replaces the first.

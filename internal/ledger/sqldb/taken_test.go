@@ -393,13 +393,13 @@ func TestTakingWaitsAndIsWaitedFor(t *testing.T) {
 }
 
 // A server of an earlier version is told to stay away: it would not give back
-// what a void intent has taken.
-func TestSchema3IsNeeded(t *testing.T) {
+// what a void intent has taken, and would issue from a CA that was replaced.
+func TestSchema4IsNeeded(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := open(t, dir)
 	s.Close()
 	var needed string
-	if err := openFile(t, filepath.Join(dir, "ledger.db")).QueryRow(`SELECT value FROM meta WHERE name = 'schema_min'`).Scan(&needed); err != nil || needed != "3" {
+	if err := openFile(t, filepath.Join(dir, "ledger.db")).QueryRow(`SELECT value FROM meta WHERE name = 'schema_min'`).Scan(&needed); err != nil || needed != "4" {
 		t.Errorf("a server must know schema %q, %v", needed, err)
 	}
 }

@@ -65,7 +65,7 @@ func scanInto(to ...any) func(*sql.Rows) error {
 
 // certificateColumns are what scanCertificate reads.
 const certificateColumns = `serial, issuer, profile, label, purpose, device, subject, requester_kind, requester, address,
-	spki, not_before, not_after, state, der, intent_at, issued_at, revoked_at, reason, revoked_by, order_id`
+	spki, not_before, not_after, state, der, intent_at, issued_at, revoked_at, reason, revoked_by, order_id, shard`
 
 type row interface{ Scan(...any) error }
 
@@ -75,7 +75,7 @@ func scanCertificate(r row) (ledger.Certificate, error) {
 	var address string
 	var notBefore, notAfter, intentAt, issuedAt, revokedAt int64
 	err := r.Scan(&serial, &c.Issuer, &c.Profile, &c.Label, &c.Purpose, &c.Device, &c.Subject, &c.Requester.Kind, &c.Requester.Name, &address,
-		&key, &notBefore, &notAfter, &c.State, &c.DER, &intentAt, &issuedAt, &revokedAt, &c.Reason, &c.RevokedBy, &c.Order)
+		&key, &notBefore, &notAfter, &c.State, &c.DER, &intentAt, &issuedAt, &revokedAt, &c.Reason, &c.RevokedBy, &c.Order, &c.Shard)
 	if err != nil {
 		return ledger.Certificate{}, err
 	}

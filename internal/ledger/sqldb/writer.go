@@ -123,10 +123,12 @@ type tx struct {
 	*writer
 	events []ledger.Event
 	ends   map[ledger.Epoch]int64 // when the epochs of this batch end
-	cancel context.CancelFunc
-	wrote  bool // something was changed
-	logged bool // the events are in the log
-	over   bool // the database has ended the transaction
+	// unlisted are the serials that were revoked or voided and are not in changes yet.
+	unlisted [][]byte
+	cancel   context.CancelFunc
+	wrote    bool // something was changed
+	logged   bool // the events are in the log
+	over     bool // the database has ended the transaction
 }
 
 // record adds an event to the batch of the issuance log.

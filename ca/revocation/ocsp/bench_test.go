@@ -1,0 +1,121 @@
+package ocsp_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+
+	xocsp "golang.org/x/crypto/ocsp"
+
+	"mintmark/ca/revocation/ocsp"
+)
+
+// benchmarkPaths has a responder keep answers about some certificates and returns the paths to
+// ask for them by GET.
+func benchmarkPaths(b *testing.B) (*ocsp.Responder, []string) {
+	w := newWorld(b, "P-256", nil)
+	run(b, w.responder)
+	issuing := w.authority(b, "issuing")
+	var paths []string
+	for i := range 500 {
+		device := w.enroll(b, fmt.Sprintf("dev-%d", i))
+		mustAsk(b, w.responder, device, issuing, xocsp.Good)
+		request, err := xocsp.CreateRequest(device, issuing, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		paths = append(paths, ocsp.Path+"issuing/"+url.PathEscape(base64.StdEncoding.EncodeToString(request)))
+	}
+	return w.responder, paths
+}
+
+// discard is a response that nobody reads.
+type discard struct {
+	header http.Header
+	n      int
+}
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) WriteHeader(int)             {}
+func (d *discard) Write(p []byte) (int, error) { d.n += len(p); return len(p), nil }
+
+// BenchmarkHandler is the handler alone, for requests that are parsed already.
+func BenchmarkHandler(b *testing.B) {
+	responder, paths := benchmarkPaths(b)
+	var requests []*http.Request
+	for _, path := range paths {
+		requests = append(requests, httptest.NewRequest(http.MethodGet, path, nil))
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		d := &discard{header: make(http.Header)}
+		if responder.ServeHTTP(d, requests[i%len(requests)]); d.n < 500 {
+			b.Fatalf("%d bytes", d.n)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "answers/s")
+}
+
+// BenchmarkSigning is an answer that is looked up and signed.
+func BenchmarkSigning(b *testing.B) {
+	w := newWorld(b, "P-256", nil) // without Run nothing is kept
+	issuing, device := w.authority(b, "issuing"), w.enroll(b, "dev-1")
+	request, err := xocsp.CreateRequest(device, issuing, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for range b.N {
+		if n := post(w.responder, "issuing", request).Body.Len(); n < 500 {
+			b.Fatalf("%d bytes", n)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "answers/s")
+}
+
+// BenchmarkLoopback is everything: kept connections over the loopback, client and server in one
+// process. GOMAXPROCS=1 has both on one core.
+func BenchmarkLoopback(b *testing.B) {
+	responder, paths := benchmarkPaths(b)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := &http.Server{Handler: responder}
+	go server.Serve(listener)
+	defer server.Shutdown(context.Background())
+	b.ResetTimer()
+	b.SetParallelism(16)
+	b.RunParallel(func(p *testing.PB) {
+		conn, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		defer conn.Close()
+		in := bufio.NewReader(conn)
+		for i := 0; p.Next(); i++ {
+			if _, err := io.WriteString(conn, "GET "+paths[i%len(paths)]+" HTTP/1.1\r\nHost: ca.example\r\n\r\n"); err != nil {
+				b.Error(err)
+				return
+			}
+			answer, err := http.ReadResponse(in, nil)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			if n, err := io.Copy(io.Discard, answer.Body); err != nil || n < 500 || answer.StatusCode != http.StatusOK {
+				b.Errorf("status %d, %d bytes, %v", answer.StatusCode, n, err)
+				return
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "answers/s")
+}

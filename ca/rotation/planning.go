@@ -1,0 +1,198 @@
+package rotation
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"mintmark/internal/access"
+	"mintmark/internal/ledger"
+	"mintmark/internal/reconcile"
+)
+
+// Plan examines a rotation, and records it in state PLANNED: nothing is changed but that.
+// *Refused says what stands against it.
+func (m *Machine) Plan(ctx context.Context, spec Spec, actor string) (ledger.Rotation, Plan, error) {
+	r, p, err := m.examine(ctx, spec.withDefaults(), actor)
+	if err != nil {
+		return ledger.Rotation{}, Plan{}, err
+	}
+	if r.Plan, err = p.encode(); err != nil {
+		return ledger.Rotation{}, Plan{}, err
+	}
+	r.Version = 1
+	entry := ledger.RotationEntry{At: r.At, Actor: actor, State: r.State, Step: "plan", Event: done, Text: "the plan's hash is " + PlanHash(r)}
+	switch err := m.world.Records.PutRotation(ctx, r, entry, false); {
+	case errors.Is(err, ledger.ErrTaken):
+		return ledger.Rotation{}, Plan{}, refused("rotation-overlap", "another rotation was planned meanwhile: mintmark rotate list shows it")
+	case err != nil:
+		return ledger.Rotation{}, Plan{}, fmt.Errorf("recording a plan: %w", err)
+	}
+	return r, p, nil
+}
+
+// examine asks everybody concerned, and writes the plan.
+func (m *Machine) examine(ctx context.Context, spec Spec, actor string) (ledger.Rotation, Plan, error) {
+	none := ledger.Rotation{}
+	if texts := spec.check(); len(texts) > 0 {
+		return none, Plan{}, &Refused{"rotation-spec", texts}
+	}
+	if err := m.alone(ctx); err != nil {
+		return none, Plan{}, err
+	}
+	principals, err := m.world.Officers(ctx)
+	if err != nil {
+		return none, Plan{}, fmt.Errorf("reading who is an officer: %w", err)
+	}
+	if have := len(access.Signers(principals)); have < spec.Gates.Officers {
+		return none, Plan{}, refused("rotation-officers", "%d officers must sign, each with a key of their own, and %s: mintmark principal add gives one to another", spec.Gates.Officers, a(have, "officer has one", "officers have one"))
+	}
+	found, err := m.world.Authorities.Examine(ctx, spec)
+	switch {
+	case err != nil:
+		return none, Plan{}, fmt.Errorf("examining %s and %s: %w", spec.Old, spec.New, err)
+	case len(found.Refused) > 0:
+		return none, Plan{}, &Refused{"rotation-authorities", found.Refused}
+	}
+	// With a key that is gone nobody is led from an old root to a new one, and an old issuing
+	// CA signs no CRL until its last certificate is over: better known now.
+	if err := m.world.Authorities.SignsNow(ctx, spec.Old); err != nil && !spec.Emergency && !errors.Is(err, ErrElsewhere) {
+		return none, Plan{}, refused("rotation-key", "the key of %s does not sign now, and it is needed until the rotation is over: %v", spec.Old, err)
+	}
+
+	now := m.world.Now().UTC().Truncate(time.Second)
+	r := ledger.Rotation{ID: newID(), Kind: spec.Kind, Old: spec.Old, New: spec.New, Emergency: spec.Emergency, State: string(Planned), Since: now,
+		Issue: ledger.IssueOld, Canary: spec.Canary, At: now, Actor: actor}
+	p := Plan{Version: planVersion, ID: r.ID, Spec: spec, Made: now, Affected: cleaned(found.Affected), Warned: cleaned(found.Warned)}
+	if len(spec.Canary.Labels) == 0 && spec.Canary.Percent == 0 {
+		p.Warned = append(p.Warned, "the canary names no label and no percentage: nobody is served by the new CA before all are")
+	}
+	// The others read from the record whose devices have to move.
+	if r.Plan, err = p.encode(); err != nil {
+		return none, Plan{}, err
+	}
+	counts, err := m.fleet(ctx, r)
+	if err != nil {
+		return none, Plan{}, err
+	}
+	p.Devices = total(counts)
+	outside, err := m.outside(ctx, r)
+	if err != nil {
+		return none, Plan{}, err
+	}
+	for _, state := range States[1:] {
+		step := PlanStep{State: state, Sign: state.Signed(), Gate: gateWords(state, spec), Changes: ownChanges(state, spec)}
+		for _, c := range found.Changes {
+			if stateOf(c) == state {
+				step.Changes = append(step.Changes, planned(where(c), c))
+			}
+		}
+		step.Changes = append(step.Changes, outside[state]...)
+		p.Steps = append(p.Steps, step)
+	}
+	return r, p, nil
+}
+
+// alone refuses to begin beside another rotation: an enrollment group of DPS has two slots.
+func (m *Machine) alone(ctx context.Context) error {
+	list, err := m.world.Records.Rotations(ctx)
+	if err != nil {
+		return fmt.Errorf("reading rotations: %w", err)
+	}
+	for _, other := range list {
+		if !State(other.State).Frees() {
+			return refused("rotation-overlap", "rotation %s from %s to %s is in state %s, and only one runs at a time: take it to %s, or mintmark rotate rollback %s",
+				other.ID, other.Old, other.New, other.State, Retired, other.ID)
+		}
+	}
+	return nil
+}
+
+// outside asks every cloud target what each stage changes there. What two stages in a row
+// have in common is listed once.
+func (m *Machine) outside(ctx context.Context, r ledger.Rotation) (map[State][]PlanChange, error) {
+	changes := make(map[State][]PlanChange)
+	var against []string
+	for _, cloud := range m.concerned(r) {
+		var before []reconcile.Change
+		at := StageOf(r)
+		for _, state := range States[1:] {
+			next := r
+			next.State = string(state)
+			stage := StageOf(next)
+			if stage == at {
+				continue
+			}
+			at = stage
+			plan, err := cloud.Plan(ctx, r, stage)
+			if err != nil {
+				return nil, fmt.Errorf("%s: planning %s: %w", cloud.Name(), stage, err)
+			}
+			for _, c := range plan.Refused() {
+				if text := fmt.Sprintf("%s, on the way to %s: %s", cloud.Name(), state, describe(c)); !slices.Contains(against, text) {
+					against = append(against, text)
+				}
+			}
+			for _, c := range plan.Changes {
+				if c.Action != reconcile.None && !slices.Contains(before, c) {
+					changes[state] = append(changes[state], planned(cloud.Name(), c))
+				}
+			}
+			before = plan.Changes
+		}
+	}
+	if len(against) > 0 {
+		return nil, &Refused{"rotation-cloud", against}
+	}
+	return changes, nil
+}
+
+func planned(where string, c reconcile.Change) PlanChange {
+	return PlanChange{Where: clean(where), What: clean(describe(c)), Before: clean(c.Before), After: clean(c.After)}
+}
+
+// where tells what EST gives out from the rest of our own.
+func where(c reconcile.Change) string {
+	if stateOf(c) == Distributing {
+		return "est"
+	}
+	return "mintmark"
+}
+
+// stateOf is the state under which the plan lists one of our own changes.
+func stateOf(c reconcile.Change) State {
+	switch c.Kind {
+	case "key", "authority":
+		return KeyGenerated
+	case "est", "cacerts", "anchors":
+		return Distributing
+	case "canary":
+		return Canaried
+	case "serve", "label", "path", "tls":
+		return Switched
+	case "crl", "revocation":
+		return TrustRemoved
+	}
+	return Certified
+}
+
+// cleaned is never nil: a list in a plan is written as one.
+func cleaned(texts []string) []string {
+	out := make([]string, 0, len(texts))
+	for _, text := range texts {
+		out = append(out, clean(text))
+	}
+	return out
+}
+
+// newID is ten characters that nobody mistakes for a name of an authority in a command.
+func newID() string {
+	var b [8]byte
+	rand.Read(b[:])
+	return strings.ToLower(base32.StdEncoding.EncodeToString(b[:])[:10])
+}

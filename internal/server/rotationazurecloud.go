@@ -1,0 +1,261 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"mintmark/ca/rotation"
+	"mintmark/dpsreg"
+	"mintmark/internal/ledger"
+	"mintmark/internal/reconcile"
+)
+
+// azureCloud is a DPS target as a rotation moves it.
+type azureCloud struct {
+	t    *azureTargets
+	name string
+}
+
+// Name implements rotation.Cloud.
+func (c azureCloud) Name() string { return "azure/" + c.name }
+
+func (c azureCloud) configured() dpsreg.Target {
+	for _, target := range c.t.list {
+		if target.Name == c.name {
+			return target
+		}
+	}
+	return dpsreg.Target{Name: c.name} // not there: clouds are made of the list
+}
+
+// at is the target with a rotation at a stage, and all others as they are.
+func (c azureCloud) at(r ledger.Rotation, stage rotation.Stage, undo bool) dpsreg.Target {
+	return azureAt(c.configured(), moments(c.t.s.ra.KnownRotations(), &moment{r, stage, undo}), c.t.s.hierarchy())
+}
+
+// affected are the groups that stand on the old CA, as they are without the rotation, and
+// whether the target has the CA itself.
+func (c azureCloud) affected(r ledger.Rotation) (groups []dpsreg.Group, ca bool) {
+	m, h := moment{Rotation: r, stage: rotation.StageBefore}, c.t.s.hierarchy()
+	target := azureAt(c.configured(), moments(c.t.s.ra.KnownRotations(), &m), h)
+	for _, g := range target.Groups {
+		if anchors := m.anchors(target, g, h); !g.Deleted() && slices.Contains(anchors, r.Old) {
+			g.Anchors = anchors
+			groups = append(groups, g)
+		}
+	}
+	return groups, slices.ContainsFunc(target.CAs, func(ca dpsreg.CA) bool { return ca.Authority == r.Old && ca.State != dpsreg.StateDeleted })
+}
+
+// Concerns implements rotation.Cloud.
+func (c azureCloud) Concerns(r ledger.Rotation) bool {
+	groups, ca := c.affected(r)
+	return len(groups) > 0 || ca
+}
+
+// Plan implements rotation.Cloud.
+func (c azureCloud) Plan(ctx context.Context, r ledger.Rotation, stage rotation.Stage) (reconcile.Plan, error) {
+	if byNames(r) {
+		return c.planned(ctx, r, stage)
+	}
+	plan, err := c.t.registrar.Plan(ctx, c.at(r, stage, stage == rotation.StageBefore))
+	plan.Changes = append(plan.Changes, c.taken(r)...)
+	return plan, err
+}
+
+// taken refuses where a group has another CA in the slot that the new one needs.
+func (c azureCloud) taken(r ledger.Rotation) []reconcile.Change {
+	var list []reconcile.Change
+	groups, _ := c.affected(r)
+	for _, g := range groups {
+		for _, anchor := range g.Anchors {
+			if anchor != r.Old && anchor != r.New {
+				list = append(list, reconcile.Change{Kind: changeGroup, Subject: g.ID, Action: reconcile.Refuse,
+					After: fmt.Sprintf("a group has two slots, and beside %q it has %q, so that there is none for %q: take one of them out first", r.Old, anchor, r.New)})
+			}
+		}
+	}
+	return list
+}
+
+// planned says by names what a stage changes, and asks DPS only once whether there is room
+// and whether the target is in order.
+func (c azureCloud) planned(ctx context.Context, r ledger.Rotation, stage rotation.Stage) (reconcile.Plan, error) {
+	plan := reconcile.Plan{Target: c.name}
+	groups, ca := c.affected(r)
+	earlier := stageBefore[stage]
+	if stage == rotation.StageRegistered && r.Emergency {
+		earlier = rotation.StageCutOff
+	}
+	before, after := moment{r, earlier, false}, moment{r, stage, false}
+	uploads := ca || len(groups) > 0 && r.Kind == ledger.RotateRoot
+	add := func(kind, subject string, action reconcile.Action, before, after string) {
+		plan.Changes = append(plan.Changes, reconcile.Change{Kind: kind, Subject: subject, Action: action, Before: before, After: after, Destructive: action == reconcile.Delete})
+	}
+	if stage == rotation.StageRegistered && uploads {
+		add(changeCA, r.New, reconcile.Create, "not uploaded", "uploaded and verified by proof of possession")
+	}
+	for _, g := range groups {
+		if from, to := before.words(g), after.words(g); from != to {
+			add(changeGroup, g.ID, reconcile.Update, from, to)
+		}
+	}
+	if stage == rotation.StageOldRemoved && ca {
+		add(changeCA, r.Old, reconcile.Delete, "uploaded and verified", "not uploaded")
+	}
+	if stage != rotation.StageRegistered {
+		return plan, nil
+	}
+	plan.Changes = append(plan.Changes, c.taken(r)...)
+	status, err := c.t.registrar.Status(ctx, c.at(r, rotation.StageOf(r), false), false)
+	if err != nil {
+		return plan, err
+	}
+	if uploads && status.CertificateSlots >= dpsreg.MaxCertificates && !c.has(status, r.New) {
+		add(changeCA, r.New, reconcile.Refuse, "", fmt.Sprintf("a DPS instance takes %d certificates and has %d: delete one that is not needed first (state: deleted)", dpsreg.MaxCertificates, status.CertificateSlots))
+	}
+	if !status.Plan.Empty() {
+		add("target", c.name, reconcile.Refuse, "", drifted("azure", c.name, differing(status.Plan)).Error())
+	}
+	return plan, nil
+}
+
+func (c azureCloud) has(status dpsreg.Status, authority string) bool {
+	return slices.ContainsFunc(status.CAs, func(ca dpsreg.CAStatus) bool { return ca.Authority == authority && ca.There })
+}
+
+// words are the anchors of a group at a stage, for those who approve a plan.
+func (m moment) words(g dpsreg.Group) string {
+	g = m.group(g, g.Anchors, hierarchy{known: func(string) bool { return true }})
+	text := "stands on " + strings.Join(g.Anchors, ", then ")
+	if g.Disabled {
+		text += "; disabled: nobody registers, and who is connected stays so"
+	}
+	return text
+}
+
+// Advance implements rotation.Cloud.
+func (c azureCloud) Advance(ctx context.Context, r ledger.Rotation, stage rotation.Stage) (reconcile.Plan, error) {
+	if taken := c.taken(r); len(taken) > 0 {
+		return reconcile.Plan{}, fmt.Errorf("DPS target %q: group %q: %s", c.name, taken[0].Subject, taken[0].After)
+	}
+	var left []reconcile.Plan
+	for _, stage := range leftAt(r) {
+		plan, err := c.t.registrar.Plan(ctx, c.at(r, stage, false))
+		if err != nil {
+			return reconcile.Plan{}, err
+		}
+		left = append(left, plan)
+	}
+	target := c.at(r, stage, stage == rotation.StageBefore)
+	next, err := c.t.registrar.Plan(ctx, target)
+	if err != nil {
+		return reconcile.Plan{}, err
+	}
+	if drift := driftBefore(next, left, c.about(r)); len(drift) > 0 {
+		return reconcile.Plan{}, drifted("azure", c.name, drift)
+	}
+	done, err := c.t.applyTarget(ctx, target, reconcile.Agreed{Hash: next.Hash(), Destructive: true}, nil)
+	if err != nil {
+		return done, err
+	}
+	after, err := c.t.registrar.Plan(ctx, target)
+	if err == nil {
+		err = unread("DPS target "+c.name, stage, after)
+	}
+	return done, err
+}
+
+// about tells the changes of a rotation by what they are about: the old CA and the groups
+// that stand on it, the new one, or neither.
+func (c azureCloud) about(r ledger.Rotation) func(reconcile.Change) (old, new bool) {
+	groups, _ := c.affected(r)
+	return func(change reconcile.Change) (old, new bool) {
+		if change.Kind == changeGroup {
+			return slices.ContainsFunc(groups, func(g dpsreg.Group) bool { return g.ID == change.Subject }), false
+		}
+		authority, _, _ := strings.Cut(change.Subject, " ")
+		return authority == r.Old, authority == r.New
+	}
+}
+
+// Remaining implements rotation.Cloud.
+func (c azureCloud) Remaining(ctx context.Context, r ledger.Rotation) (int, string, error) {
+	groups, _ := c.affected(r)
+	if len(groups) == 0 {
+		return 0, "no group stands on " + r.Old, nil
+	}
+	query, err := rotation.AnchorQuery(r, c.t.s.ra.Now())
+	if err != nil {
+		return 0, "", err
+	}
+	follow, err := c.t.s.followersOf(ctx, r)
+	if err != nil {
+		return 0, "", err
+	}
+	issuers := query.Issuers
+	if r.Kind == ledger.RotateIssuing {
+		issuers = []string{r.Old}
+	}
+	known, left, waived, err := c.standing(ctx, issuers, query.New, follow)
+	if err != nil {
+		return 0, "", err
+	}
+	registered, remaining, strangers, example := 0, 0, 0, ""
+	for _, g := range groups {
+		err := c.t.registrar.Registered(ctx, c.at(r, rotation.StageOf(r), false), g.ID, func(id string) error {
+			registered++
+			switch {
+			case left[id]:
+				remaining++
+			case !known[id]:
+				strangers, example = strangers+1, id
+			}
+			return nil
+		})
+		if err != nil {
+			return 0, "", err
+		}
+	}
+	text := fmt.Sprintf("DPS lists %d registered devices in the groups on %s, of which %d have nothing newer than a certificate of it; by the ledger %d devices hold nothing newer, %d that were waived left out",
+		registered, r.Old, remaining, len(left), len(waived))
+	if strangers > 0 {
+		return remaining, text, fmt.Errorf("DPS target %q and the ledger do not agree: %d registered devices (%q is one) have no certificate that the ledger knows: delete their registrations, or import their certificates (mintmark cert import)", c.name, strangers, example)
+	}
+	return remaining, text, nil
+}
+
+// standing sorts devices, by their names in lower case: those that the ledger knows a
+// certificate of, those with nothing newer than one of the issuers, and of these the waived.
+func (c azureCloud) standing(ctx context.Context, issuers []string, by string, follow followed) (known, left, waived map[string]bool, err error) {
+	known, left, waived = make(map[string]bool), make(map[string]bool), make(map[string]bool)
+	now, newer := c.t.s.ra.Now(), make(map[string]time.Time)
+	if by != "" {
+		err = c.t.s.eachIssued(ctx, by, func(one ledger.Certificate) {
+			known[strings.ToLower(one.Device)] = true
+			if ofDevices(one) && one.InForce(now) && one.IssuedAt.After(newer[one.Device]) {
+				newer[one.Device] = one.IssuedAt
+			}
+		})
+	}
+	for _, issuer := range issuers {
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		err = c.t.s.eachIssued(ctx, issuer, func(one ledger.Certificate) {
+			id := strings.ToLower(one.Device)
+			known[id] = true
+			switch {
+			case !ofDevices(one) || !one.InForce(now) || follow.moved[one.Device] || newer[one.Device].After(one.IssuedAt):
+			case follow.waived[one.Device]:
+				waived[id] = true
+			default:
+				left[id] = true
+			}
+		})
+	}
+	return known, left, waived, err
+}

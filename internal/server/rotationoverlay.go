@@ -1,0 +1,253 @@
+package server
+
+import (
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"strings"
+
+	"mintmark/awsreg"
+	"mintmark/ca/rotation"
+	"mintmark/internal/ledger"
+	"mintmark/issuer"
+)
+
+// hierarchy is what the cloud targets of a rotation depend on besides the
+// configuration: what authorities there are, and under which root each goes. Its functions do
+// no I/O.
+type hierarchy struct {
+	known func(name string) bool
+	// root is the name of the root under which an authority goes by now, its own of a
+	// root; empty if it is not one of ours.
+	root func(name string) string
+	// under reports whether the certificate of an authority under a root is known.
+	under func(name, root string) bool
+	// issuer is the issuing CA that the configuration gives an EST label.
+	issuer func(label string) string
+}
+
+func (s *Server) hierarchy() hierarchy {
+	return hierarchy{
+		known:  func(name string) bool { _, err := s.ra.Authority(name); return err == nil },
+		root:   s.rootOf,
+		under:  func(name, root string) bool { return s.certificateUnder(name, root) != nil },
+		issuer: func(label string) string { return s.azure.labelIssuers()[label] },
+	}
+}
+
+// rootOf is the name of the root above an authority, as it goes by now; its own for a
+// root.
+func (s *Server) rootOf(name string) string {
+	a, err := s.ra.Authority(name)
+	if err != nil {
+		return ""
+	}
+	for _, other := range s.ra.Authorities() {
+		if len(other.Chain()) == 0 && other.Certificate().Equal(a.Root()) {
+			return other.Name()
+		}
+	}
+	return ""
+}
+
+// certificateUnder is the certificate of an authority under a root, whichever of the two
+// it goes by; nil if there is none.
+func (s *Server) certificateUnder(name, root string) *x509.Certificate {
+	if path := s.ra.PathUnder(name, root); len(path) > 0 {
+		return path[len(path)-1]
+	}
+	if a, err := s.ra.Authority(name); err == nil && s.rootOf(name) == root {
+		return a.Certificate()
+	}
+	return nil
+}
+
+// moment is a rotation at a stage, as cloud targets see it.
+type moment struct {
+	ledger.Rotation
+	stage rotation.Stage
+	// undo takes away at StageBefore what the rotation has brought; without it, it is left
+	// alone, as it was not there before.
+	undo bool
+}
+
+// moments are the rotations that change cloud targets, each at the stage that its record
+// says, in the order in which they began. instead takes the place of the one with its id, or
+// comes last; nil for none. Of those that are over, only what still holds is left: the
+// configuration may name the old CA for years.
+func moments(rotations []ledger.Rotation, instead *moment) []moment {
+	var list []moment
+	for _, r := range rotations {
+		if instead != nil && instead.ID == r.ID {
+			list = append(list, *instead)
+			instead = nil
+			continue
+		}
+		m := moment{Rotation: r, stage: rotation.StageOf(r)}
+		if m.stage == rotation.StageBefore {
+			continue
+		}
+		list = append(list, m)
+	}
+	if instead != nil {
+		list = append(list, *instead)
+	}
+	return list
+}
+
+// shut reports whether the old CA lets no new device in at any stage: of an emergency,
+// unless it is taken back.
+func (m moment) shut() bool {
+	return m.Emergency && rotation.State(m.State) != rotation.RolledBack && !rotation.RollingBack(m.Rotation) && m.stage != rotation.StageBefore
+}
+
+// awsStates are the states of the two certificates at AWS; the new one's is empty if it is
+// not there.
+func (m moment) awsStates() (old, new string) {
+	open := awsreg.StateActive
+	if m.shut() {
+		open = awsreg.StateQuiet
+	}
+	switch m.stage {
+	case rotation.StageCutOff:
+		return awsreg.StateQuiet, ""
+	case rotation.StageRegistered:
+		return open, awsreg.StateRegistered
+	case rotation.StageBoth:
+		return open, awsreg.StateActive
+	case rotation.StageOldQuiet:
+		if m.Kind == ledger.RotateRoot {
+			// The key is one and the same, and a device that has never connected may
+			// come with the path that it was given long ago.
+			return open, awsreg.StateActive
+		}
+		return awsreg.StateQuiet, awsreg.StateActive
+	case rotation.StageOldInactive:
+		return awsreg.StateInactive, awsreg.StateActive
+	case rotation.StageOldRemoved:
+		return awsreg.StateDeleted, awsreg.StateActive
+	}
+	if m.undo {
+		return awsreg.StateActive, awsreg.StateDeleted
+	}
+	return awsreg.StateActive, ""
+}
+
+// awsOrder are the states in the order in which a CA goes out of service.
+var awsOrder = []string{awsreg.StateRegistered, awsreg.StateActive, awsreg.StateQuiet, awsreg.StateInactive, awsreg.StateDeleted}
+
+// further is the state that is further out of service: what the configuration has taken out
+// of service stays so.
+func further(configured, state string) string {
+	if configured == "" {
+		configured = awsreg.StateActive
+	}
+	if slices.Index(awsOrder, configured) > slices.Index(awsOrder, state) {
+		return configured
+	}
+	return state
+}
+
+// awsAt is a target of the configuration as rotations change it, and of each CA that was not
+// configured the name of the one whose settings it has. It changes none of its arguments.
+func awsAt(t awsreg.Target, list []moment, h hierarchy) (awsreg.Target, map[string]string) {
+	like := make(map[string]string)
+	for _, m := range list {
+		var cas []awsreg.CA
+		for _, ca := range t.CAs {
+			cas = append(cas, m.aws(ca, t.CAs, h, like)...)
+		}
+		t.CAs = cas
+	}
+	return t, like
+}
+
+// aws is what becomes of one CA.
+func (m moment) aws(ca awsreg.CA, all []awsreg.CA, h hierarchy, like map[string]string) []awsreg.CA {
+	old, fresh := m.awsStates()
+	configured := ca.State
+	withState := func(name, state string) awsreg.CA {
+		out := ca
+		out.Issuer, out.State = name, state
+		if state != awsreg.StateInactive && state != awsreg.StateDeleted {
+			out.Sweep = ""
+		}
+		if name != ca.Issuer {
+			out.Sweep = ""
+			like[name] = origin(like, ca.Issuer)
+		}
+		return out
+	}
+	second := func(name, state string) []awsreg.CA {
+		if state == "" || further(configured, awsreg.StateActive) != awsreg.StateActive || configuredAs(all, name) {
+			return nil
+		}
+		return []awsreg.CA{withState(name, state)}
+	}
+	if m.Kind == ledger.RotateIssuing {
+		if ca.Issuer != m.Old {
+			return []awsreg.CA{ca}
+		}
+		list := []awsreg.CA{ca}
+		if ca.Mode != awsreg.ModeNone {
+			list[0] = withState(ca.Issuer, further(configured, old))
+		} else if fresh != "" && fresh != awsreg.StateDeleted {
+			fresh = awsreg.StateActive // there is no registration, and so no state
+		} else {
+			fresh = ""
+		}
+		if h.known(m.New) {
+			list = append(list, second(m.New, fresh)...)
+		}
+		return list
+	}
+	if !m.twinned(ca.Issuer) || ca.Mode == awsreg.ModeNone || rotation.State(m.State) == rotation.Archived {
+		return []awsreg.CA{ca}
+	}
+	if h.root(ca.Issuer) == m.New {
+		list := []awsreg.CA{ca}
+		if h.under(ca.Issuer, m.Old) {
+			list = append(list, second(ca.Issuer+"@"+m.Old, old)...)
+		}
+		return list
+	}
+	list := []awsreg.CA{withState(ca.Issuer, further(configured, old))}
+	if h.under(ca.Issuer, m.New) {
+		list = append(list, second(ca.Issuer+"@"+m.New, fresh)...)
+	}
+	return list
+}
+
+// twinned reports whether an authority has a certificate under either root.
+func (m moment) twinned(name string) bool {
+	return slices.ContainsFunc(m.Twins, func(t ledger.Twin) bool { return t.Authority == name })
+}
+
+func configuredAs(all []awsreg.CA, name string) bool {
+	return slices.ContainsFunc(all, func(ca awsreg.CA) bool { return ca.Issuer == name })
+}
+
+// origin is the configured CA that one has its settings of.
+func origin(like map[string]string, name string) string {
+	if from, is := like[name]; is {
+		return from
+	}
+	return name
+}
+
+// certificateOf is the certificate that a CA of an AWS target names: an authority's, or
+// that which it has under another root (NAME@ROOT).
+func (s *Server) certificateOf(name string) (*x509.Certificate, error) {
+	if authority, root, is := strings.Cut(name, "@"); is {
+		c := s.certificateUnder(authority, root)
+		if c == nil {
+			return nil, fmt.Errorf("%w: %q has no certificate under root %q", issuer.ErrNoAuthority, authority, root)
+		}
+		return c, nil
+	}
+	authority, err := s.ra.Authority(name)
+	if err != nil {
+		return nil, err
+	}
+	return authority.Certificate(), nil
+}
