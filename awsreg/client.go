@@ -143,9 +143,21 @@ type session struct {
 	// credentials are asked for before the first call, so that their absence is
 	// told from a call that failed on the way.
 	credentials aws.CredentialsProvider
+	account     *account
+}
 
+// account is whose the credentials of a session are.
+type account struct {
 	mu       sync.Mutex
-	verified bool // the credentials are known to be the target's account's
+	verified bool // they are known to be the target's account's
+}
+
+// as is the session of a target that may want something else than it did when the clients
+// were made.
+func (s *session) as(t Target) *session {
+	of := *s
+	of.target = t
+	return &of
 }
 
 // session returns the clients of a target, after making sure that their
@@ -171,19 +183,20 @@ func (r *Registrar) session(ctx context.Context, t Target, again bool) (*session
 		}
 		r.mu.Unlock()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.verified && !again {
+	s = s.as(t)
+	s.account.mu.Lock()
+	defer s.account.mu.Unlock()
+	if s.account.verified && !again {
 		return s, nil
 	}
-	s.verified = false
+	s.account.verified = false
 	if _, err := s.credentials.Retrieve(ctx); err != nil {
 		return nil, fmt.Errorf("AWS target %q: no usable AWS credentials: %w", t.Name, err)
 	}
 	if err := retry(ctx, func() error { return s.checkAccount(ctx) }); err != nil {
 		return nil, fmt.Errorf("AWS target %q: %w", t.Name, err)
 	}
-	s.verified = true
+	s.account.verified = true
 	return s, nil
 }
 
@@ -232,6 +245,7 @@ func (r *Registrar) connect(ctx context.Context, t Target) (*session, error) {
 		sts:    sts.NewFromConfig(cfg),
 
 		credentials: cfg.Credentials,
+		account:     new(account),
 	}, nil
 }
 

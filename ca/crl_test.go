@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	zx509 "github.com/zmap/zcrypto/x509"
+	"github.com/zmap/zlint/v3/lint"
 )
 
 func emptyCRL() CRL {
@@ -105,6 +108,51 @@ func TestSignCRL(t *testing.T) {
 	cancel()
 	if _, err := issuing.SignCRL(canceled, emptyCRL()); !errors.Is(err, context.Canceled) {
 		t.Errorf("in a canceled context: %v", err)
+	}
+}
+
+// TestNoCRLLintIsLost: the lint that is left out of CRLs with entries finds nothing there, and
+// is run on one whose list is there and empty.
+func TestNoCRLLintIsLost(t *testing.T) {
+	_, issuing, _ := hierarchy(t, "P-256")
+	crl := emptyCRL()
+	crl.Entries = manyEntries(20)
+	der, err := issuing.SignCRL(background, crl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := zx509.ParseRevocationList(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, l := range crlLints() {
+		found = found || l.Name == lintEmptyList
+		if findings := appendFinding(nil, l.Name, l.Execute(z, lint.Configuration{})); len(findings) > 0 {
+			t.Errorf("%s: %v", l.Name, findings)
+		}
+	}
+	if !found {
+		t.Errorf("zlint has no lint %q", lintEmptyList)
+	}
+	// RFC 5280, Section 5.1.2.6: where nothing is revoked, the list must be absent.
+	p, err := issuing.PrepareCRL(emptyCRL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tbs, err := withList(p.TBS(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dummy, err := dummySignature(issuing.cert.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if der, err = assemble(tbs, p.algorithm, dummy); err != nil {
+		t.Fatal(err)
+	}
+	if err := lintCRL(der); err == nil || !strings.Contains(err.Error(), lintEmptyList) {
+		t.Errorf("a list that is there and empty: %v", err)
 	}
 }
 

@@ -24,6 +24,19 @@ func withEntries(frame []byte, entries []x509.RevocationListEntry) ([]byte, erro
 	if len(entries) == 0 {
 		return frame, nil // the field is left out: Section 5.1.2.6
 	}
+	// 23 bytes of serial number at most, 17 of time, 14 of a reason, 2 around them.
+	list := make([]byte, 0, 56*len(entries))
+	var err error
+	for i := range entries {
+		if list, err = appendEntry(list, &entries[i]); err != nil {
+			return nil, err
+		}
+	}
+	return withList(frame, list)
+}
+
+// withList is withEntries with the entries encoded.
+func withList(frame, list []byte) ([]byte, error) {
 	input := cryptobyte.String(frame)
 	var body cryptobyte.String
 	if !input.ReadASN1(&body, cbasn1.SEQUENCE) || !input.Empty() {
@@ -40,14 +53,6 @@ func withEntries(frame []byte, entries []x509.RevocationListEntry) ([]byte, erro
 	head := body[:len(body)-len(rest)]
 	if !rest.PeekASN1Tag(cbasn1.Tag(0).ContextSpecific().Constructed()) {
 		return nil, errors.New("the frame has no extensions where they belong")
-	}
-	// 23 bytes of serial number at most, 17 of time, 14 of a reason, 2 around them.
-	list := make([]byte, 0, 56*len(entries))
-	var err error
-	for i := range entries {
-		if list, err = appendEntry(list, &entries[i]); err != nil {
-			return nil, err
-		}
 	}
 	out := make([]byte, 0, len(frame)+len(list)+16)
 	out = appendHeader(out, 0x30, len(head)+headerSize(len(list))+len(list)+len(rest))

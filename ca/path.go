@@ -9,8 +9,11 @@ import (
 	"time"
 )
 
-// mostPath bounds the certificates of one path.
-const mostPath = 16
+// mostPath bounds the certificates of one path, and mostSteps those that are tried.
+const (
+	mostPath  = 16
+	mostSteps = 1000
+)
 
 // VerifyPath reports whether who trusts the anchors, and is shown the certificates, takes
 // a certificate: nil if so, else why the most promising path ends. It judges like the strictest of
@@ -22,11 +25,12 @@ func VerifyPath(certificate *x509.Certificate, shown, anchors []*x509.Certificat
 	if err := inForce(certificate, now); err != nil {
 		return err
 	}
-	return extend([]*x509.Certificate{certificate}, shown, anchors, now)
+	steps := 0
+	return extend([]*x509.Certificate{certificate}, shown, anchors, now, &steps)
 }
 
 // extend looks for a way from the last certificate of a path to an anchor.
-func extend(path, shown, anchors []*x509.Certificate, now time.Time) error {
+func extend(path, shown, anchors []*x509.Certificate, now time.Time, steps *int) error {
 	last := path[len(path)-1]
 	if slices.ContainsFunc(anchors, last.Equal) {
 		return nil
@@ -40,9 +44,12 @@ func extend(path, shown, anchors []*x509.Certificate, now time.Time) error {
 			if slices.ContainsFunc(path, parent.Equal) || !bytes.Equal(parent.RawSubject, last.RawIssuer) {
 				continue
 			}
+			if *steps++; *steps > mostSteps {
+				return errors.New("there are too many ways to try")
+			}
 			err := stepUp(path, parent, now)
 			if err == nil {
-				if err = extend(append(slices.Clone(path), parent), shown, anchors, now); err == nil {
+				if err = extend(append(slices.Clone(path), parent), shown, anchors, now, steps); err == nil {
 					return nil
 				}
 			}

@@ -3,7 +3,11 @@ package issuer
 import (
 	"context"
 	"crypto/x509"
+	"crypto/x509/pkix"
 )
+
+// CeremonySubject writes a name for a ceremony file.
+func CeremonySubject(name pkix.Name) (string, error) { return ceremonySubject(name) }
 
 // Tick is what Keep does every few seconds.
 func (ra *RA) Tick(ctx context.Context) { ra.tick(ctx) }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"maps"
@@ -211,6 +213,31 @@ func TestCeremonyCross(t *testing.T) {
 	}
 }
 
+// FuzzCeremonySubject: what a certificate says of a name stands in the ceremony file as it is, or
+// is refused; it never becomes anything else there.
+func FuzzCeremonySubject(f *testing.F) {
+	for _, name := range []string{"Root", "it's", "a: b", "#", "' }\n  x: y", "\x1b[2J", "\u202e", "- a", "null", "0x10", "\\", " a", "{a: b}", "Größe"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		subject, err := issuer.CeremonySubject(pkix.Name{Names: []pkix.AttributeTypeAndValue{
+			{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: text}, {Type: asn1.ObjectIdentifier{2, 5, 4, 10}, Value: "Mint Works"},
+		}})
+		if err != nil {
+			return
+		}
+		file, err := ceremony.Parse([]byte("ceremony: 1\nname: a\npurpose: b\nofficers:\n  threshold: 1\n  people:\n    - {name: alice, key: alice.pub}\nsteps:\n  - name: root\n    root:\n" +
+			"      key: softkms:path=a.pem\n      algorithm: P-256\n      subject: " + subject + "\n      from: 2026-12-01T09:00:00Z\n      until: 2046-12-01T09:00:00Z\n      outputs: {certificate: root.pem}\n"))
+		if err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		want := ceremony.Subject{CommonName: text, Organization: "Mint Works"}
+		if got := file.Steps[0].Root.Subject; got != want {
+			t.Errorf("%q is read as %+v", text, got)
+		}
+	})
+}
+
 // TestCeremonyRefused: without an officer who has a key nobody could hold it, and some names have no
 // words in a ceremony file.
 func TestCeremonyRefused(t *testing.T) {
@@ -219,6 +246,14 @@ func TestCeremonyRefused(t *testing.T) {
 	spec.Elsewhere = true
 	x := rotate(t, ra, spec)
 	against(t, x.does.Make(t.Context(), x.r, x.spec), "rotation-officers", "mintmark officer add")
+	for name, text := range map[string]string{"a\nb": "does not show", "a\u202eb": "does not show"} {
+		_, err := issuer.CeremonySubject(pkix.Name{Names: []pkix.AttributeTypeAndValue{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: name}}})
+		against(t, err, "rotation-ceremony", text)
+	}
+	for _, id := range []asn1.ObjectIdentifier{{0, 9, 2342, 19200300, 100, 1, 25}, {2, 5, 4, 3}} {
+		_, err := issuer.CeremonySubject(pkix.Name{Names: []pkix.AttributeTypeAndValue{{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: "a"}, {Type: id, Value: "b"}}})
+		against(t, err, "rotation-ceremony", "no word")
+	}
 }
 
 // against checks that a rotation was refused.

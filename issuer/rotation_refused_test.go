@@ -189,14 +189,14 @@ func TestVerifyPathsFinds(t *testing.T) {
 	}
 	other.r.Twins = nil
 	_, err = other.does.VerifyPaths(t.Context(), other.r)
-	against(t, err, "rotation-certificates", "no certificate for that under the new one")
+	against(t, err, "rotation-paths", "no certificate for that under the new one")
 
 	if err := x.does.Revoke(t.Context(), x.r, ledger.Superseded, "test"); err != nil {
 		t.Fatal(err)
 	}
 	_, err = x.does.VerifyPaths(t.Context(), x.r)
-	against(t, err, "rotation-certificates", "the certificate of the old root by the new one")
-	against(t, x.does.Distribute(t.Context(), x.r), "rotation-certificates", "missing")
+	against(t, err, "rotation-paths", "the certificate of the old root by the new one")
+	against(t, x.does.Distribute(t.Context(), x.r), "rotation-paths", "missing")
 
 	// Of issuing CAs, each is tried with the path of the other.
 	y := rotating{ra: ra, does: ra.Rotations(), r: ledger.Rotation{Kind: ledger.RotateIssuing, Old: "issuing", New: "issuing-b"}}

@@ -89,13 +89,13 @@ func (ra *RA) bothPaths(ctx context.Context, r ledger.Rotation, name string) (un
 				return nil, nil, err
 			}
 			if own == nil {
-				return nil, nil, against("rotation-certificates", "the certificate of %q by the old root is not in the ledger, or is revoked", t.Authority)
+				return nil, nil, against("rotation-paths", "the certificate of %q by the old root is not in the ledger, or is revoked", t.Authority)
 			}
 		}
 		return slices.Concat([]*x509.Certificate{old.Certificate(), own}, path[2:]), slices.Concat([]*x509.Certificate{new.Certificate(), twin}, path[2:]), nil
 	}
 	if path[0].Equal(old.Certificate()) {
-		return nil, nil, against("rotation-certificates", "%q stands under the old root, and there is no certificate for that under the new one", name)
+		return nil, nil, against("rotation-paths", "%q stands under the old root, and there is no certificate for that under the new one", name)
 	}
 	return nil, nil, nil // made under the new root
 }

@@ -104,7 +104,7 @@ func (b *bringing) newCA(ctx context.Context, certificates []*x509.Certificate) 
 
 // asAsked says where a new root is not what was planned.
 func (b *bringing) asAsked(root *x509.Certificate) (wrong []string) {
-	want, err := b.ra.successor(b.spec, b.old)
+	want, err := b.ra.successor(b.spec, b.old, b.r.At)
 	if err != nil {
 		return []string{err.Error()}
 	}

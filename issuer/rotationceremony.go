@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"mintmark/ca"
 	"mintmark/ca/rotation"
@@ -111,6 +113,9 @@ func ceremonySubject(name pkix.Name) (string, error) {
 		text, ok := a.Value.(string)
 		if !ok || seen[word] {
 			return "", against("rotation-ceremony", "the subject of the old CA has the attribute %s, for which a ceremony file has no word, or has it twice: make the new CA with a ceremony file of your own, and bring it", a.Type)
+		}
+		if strings.ContainsFunc(text, func(r rune) bool { return r == utf8.RuneError || r != ' ' && !unicode.IsPrint(r) }) || strings.TrimSpace(text) != text {
+			return "", against("rotation-ceremony", "the %s of the old CA has something in it that does not show: make the new CA with a ceremony file of your own, and bring it", word)
 		}
 		seen[word] = true
 		list = append(list, word+": "+quoted(text))

@@ -90,7 +90,7 @@ func (ra *RA) bridges(ctx context.Context, r ledger.Rotation, old, new *ca.Autho
 		return nil, nil, err
 	}
 	if oldWithNew == nil {
-		return nil, nil, against("rotation-certificates", "%s is missing, or not in force any more", wordOldWithNew)
+		return nil, nil, against("rotation-paths", "%s is missing, or not in force any more", wordOldWithNew)
 	}
 	if r.Emergency {
 		return oldWithNew, nil, nil
@@ -99,7 +99,7 @@ func (ra *RA) bridges(ctx context.Context, r ledger.Rotation, old, new *ca.Autho
 		return nil, nil, err
 	}
 	if newWithOld == nil {
-		return nil, nil, against("rotation-certificates", "%s is missing, or not in force any more", wordNewWithOld)
+		return nil, nil, against("rotation-paths", "%s is missing, or not in force any more", wordNewWithOld)
 	}
 	return oldWithNew, newWithOld, nil
 }

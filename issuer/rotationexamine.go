@@ -119,7 +119,7 @@ func (e *examining) newCA() *ca.Authority {
 		e.change("authority", e.spec.New, reconcile.None, describe(new), describe(new))
 		return new
 	}
-	next, err := e.ra.successor(e.spec, e.old)
+	next, err := e.ra.successor(e.spec, e.old, e.ra.Now())
 	if err != nil {
 		e.refuse("%v", err)
 		return nil

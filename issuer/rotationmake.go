@@ -20,8 +20,9 @@ import (
 const newBackdate = time.Hour
 
 // successor is the CA that a rotation makes: as the old one, but for what the
-// specification says.
-func (ra *RA) successor(spec rotation.Spec, old *ca.Authority) (AuthoritySpec, error) {
+// specification says. Its end counts from when the rotation was planned, so that it is the one
+// that officers have signed.
+func (ra *RA) successor(spec rotation.Spec, old *ca.Authority, planned time.Time) (AuthoritySpec, error) {
 	own := old.Certificate()
 	s := AuthoritySpec{KeyURI: spec.KeyURI, Spec: ca.Spec{
 		Name: spec.New, RawSubject: own.RawSubject, Backdate: newBackdate,
@@ -41,13 +42,12 @@ func (ra *RA) successor(spec rotation.Spec, old *ca.Authority) (AuthoritySpec, e
 	if spec.CommonName != "" {
 		s.Subject, s.RawSubject = renamed(own.Subject, spec.CommonName), nil
 	}
-	now := ra.Now()
-	s.NotAfter = now.Add(own.NotAfter.Sub(own.NotBefore))
+	s.NotAfter = planned.Add(own.NotAfter.Sub(own.NotBefore))
 	if least := own.NotAfter.Add(day); s.NotAfter.Before(least) {
 		s.NotAfter = least // the old one is hardly a day old
 	}
 	if spec.ValidityDays > 0 {
-		s.NotAfter = now.Add(time.Duration(spec.ValidityDays) * day)
+		s.NotAfter = planned.Add(time.Duration(spec.ValidityDays) * day)
 	}
 	chain := old.Chain()
 	if len(chain) == 0 {
@@ -152,7 +152,7 @@ func (p rotations) Make(ctx context.Context, r ledger.Rotation, spec rotation.Sp
 	case !errors.Is(err, ErrNoAuthority):
 		return err
 	}
-	next, err := p.ra.successor(spec, old)
+	next, err := p.ra.successor(spec, old, r.At)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ set -eu
 missing=
 want() { need "$@" || missing="$missing $1"; }
 want openssl openssl
+want gnutls-cli gnutls-bin # and certtool
 want curl curl
 want gcc gcc libc6-dev
 want softhsm2-util softhsm2

@@ -115,6 +115,7 @@ func (h *handler) routes() []route {
 		h.rolloverRoutes(),
 		h.rotationRoutes(),
 		h.anchorRoutes(),
+		h.renewalRoutes(),
 		h.orderRoutes(),
 		h.principalRoutes(),
 		h.approvalRoutes(),

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"mintmark/admin"
+	"mintmark/admin/adminhttp"
 	"mintmark/ca"
+	"mintmark/ca/revocation"
 	"mintmark/internal/pkitest"
 )
 
@@ -151,5 +153,38 @@ func TestRolloverFilesWords(t *testing.T) {
 	if err := json.Unmarshal(answer.Body.Bytes(), &a); err != nil || answer.Code != http.StatusAccepted ||
 		strings.Count(a.Words, "by the certificate that comes with this") != 1 || !strings.Contains(a.Words, fmt.Sprintf("%x", sha256.Sum256(c.Raw))) {
 		t.Errorf("answered %d %q", answer.Code, a.Words)
+	}
+}
+
+// TestShardCRL: a shard that is named is one that there is. How they are signed is tested with
+// package revocation.
+func TestShardCRL(t *testing.T) {
+	w := open(t, func(c *adminhttp.Config) {
+		at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+		c.CRLPlaces = func() []revocation.PlaceState {
+			return []revocation.PlaceState{{Name: "dir a", Complete: at}, {Name: "s3 b/", Behind: 2, Problems: []string{"crl/issuing.crl: status 403"}}}
+		}
+	}).hierarchy(t)
+	full, err := w.client.CRL(t.Context(), "issuing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if zero, err := w.client.ShardCRL(t.Context(), "issuing", 0); err != nil || zero.Number != full.Number || zero.Content == "" {
+		t.Errorf("shard 0: %d, want %d: %v", zero.Number, full.Number, err)
+	}
+	if next, err := w.client.PublishShardCRL(t.Context(), "issuing", 0); err != nil || next.Number <= full.Number {
+		t.Errorf("signing shard 0: %d after %d: %v", next.Number, full.Number, err)
+	}
+	for shard, want := range map[int]string{1: "not-found", 256: "not-found", 257: "shard", -1: "shard"} {
+		if _, err := w.client.ShardCRL(t.Context(), "issuing", shard); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("reading shard %d: %v", shard, err)
+		}
+		if _, err := w.client.PublishShardCRL(t.Context(), "issuing", shard); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("signing shard %d: %v", shard, err)
+		}
+	}
+	status, err := w.client.Status(t.Context())
+	if err != nil || len(status.CRLPlaces) != 2 || status.CRLPlaces[0].Complete == nil || status.CRLPlaces[1].Complete != nil || status.CRLPlaces[1].Behind != 2 {
+		t.Errorf("places %+v: %v", status.CRLPlaces, err)
 	}
 }

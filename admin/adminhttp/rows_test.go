@@ -57,6 +57,8 @@ var matrix = slices.Concat(rotationRows, []row{
 	reading("GET /v1/certificates", access.CertificateRead, "/v1/certificates"),
 	reading("GET /v1/devices", access.DeviceRead, "/v1/devices"),
 	reading("GET /v1/refusals", access.RefusalRead, "/v1/refusals"),
+	reading("GET /v1/renewals", access.RefusalRead, "/v1/renewals"),
+	reading("GET /v1/renewals/overdue", access.RefusalRead, "/v1/renewals/overdue"),
 	reading("GET /v1/orders", access.OrderRead, "/v1/orders"),
 	reading("GET /v1/aws/targets", access.CloudRead, "/v1/aws/targets"),
 	reading("GET /v1/aws/targets/{name}/plan", access.CloudRead, "/v1/aws/targets/line-a/plan"),

@@ -24,7 +24,7 @@ import (
 func withPlaces(dirs ...string) func(*revocation.Config) {
 	return func(c *revocation.Config) {
 		for _, dir := range dirs {
-			c.Places = append(c.Places, place.Folder(dir))
+			c.Places = append(c.Places, place.Folder(dir, dir))
 		}
 	}
 }

@@ -3,6 +3,7 @@ package revocation
 import (
 	"context"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/big"
@@ -92,11 +93,13 @@ func (p *Publisher) prepare(ctx context.Context, fence ledger.Fence, authority *
 func entries(list []ledger.CRLEntry, now time.Time) ([]x509.RevocationListEntry, error) {
 	all := make([]x509.RevocationListEntry, 0, len(list))
 	numbers := make([]big.Int, len(list))
+	var octets []byte
 	for i, entry := range list {
-		serial, ok := numbers[i].SetString(string(entry.Serial), 16)
-		if !ok {
+		var err error
+		if octets, err = hex.AppendDecode(octets[:0], []byte(entry.Serial)); err != nil {
 			return nil, fmt.Errorf("the ledger holds the serial number %q, which is not hexadecimal", entry.Serial)
 		}
+		serial := numbers[i].SetBytes(octets)
 		// A revocation of this very moment, or one from before the clock was set
 		// back, must not keep the CRL from being signed.
 		at := entry.At.Truncate(time.Second)

@@ -118,12 +118,12 @@ func (m *Machine) fleet(ctx context.Context, r ledger.Rotation) (map[ledger.Anch
 
 // trusting asks for the share of devices that have the new anchors.
 func (m *mover) trusting(g *gate) {
-	m.share(g, m.plan.Spec.Gates.Trusting, "have the new anchors", ledger.AnchorMoved, ledger.AnchorTrusts, ledger.AnchorWaived)
+	m.share(g, m.plan.Spec.Gates.Trusting, "the new anchors", ledger.AnchorMoved, ledger.AnchorTrusts, ledger.AnchorWaived)
 }
 
 // moved asks for the share of devices that chain to the new CA.
 func (m *mover) moved(g *gate) {
-	m.share(g, m.plan.Spec.Gates.Moved, "have moved", ledger.AnchorMoved, ledger.AnchorWaived)
+	m.share(g, m.plan.Spec.Gates.Moved, "moved", ledger.AnchorMoved, ledger.AnchorWaived)
 }
 
 // share asks that the devices of some classes are a share of all.
@@ -135,7 +135,7 @@ func (m *mover) share(g *gate, share int, what string, have ...ledger.AnchorClas
 	for _, class := range have {
 		n += g.counts[class]
 	}
-	text := fmt.Sprintf("%s %% of %s %s, %s %% are asked for", hundredths(shareOf(n, all)), a(all, "device", "devices"), what, hundredths(share))
+	text := fmt.Sprintf("%s %% of %s %s, %s %% are asked for", hundredths(shareOf(n, all)), a(all, "device has", "devices have"), what, hundredths(share))
 	if waived := g.counts[ledger.AnchorWaived]; waived > 0 {
 		text += fmt.Sprintf(", %d of them waived", waived)
 	}
@@ -212,8 +212,8 @@ func (m *mover) expired(ctx context.Context, g *gate) {
 	case !left.LastExpiry.IsZero() && left.LastExpiry.Before(now):
 		g.find("the last certificate under %s expired on %s", m.r.Old, left.LastExpiry.UTC().Format(time.DateOnly))
 	default:
-		g.miss("%s of devices and %d of others are in force under %s, which signs their CRLs until the last one expires: %s",
-			a(left.Devices, "certificate", "certificates"), left.Others, m.r.Old, left.LastExpiry.UTC().Format(time.RFC3339))
+		g.miss("%s of devices and %d of others are in force under %s, which signs their CRLs until the last one is revoked or expires: %s. mintmark cert list --issuer %s shows them",
+			a(left.Devices, "certificate", "certificates"), left.Others, m.r.Old, left.LastExpiry.UTC().Format(time.RFC3339), m.r.Old)
 	}
 }
 

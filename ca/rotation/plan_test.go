@@ -72,7 +72,6 @@ CLOUD_ACTIVE_BOTH false
   aws/line-a: update ca b [before -> both]
   azure/main: update ca b [before -> both]
 DISTRIBUTING false 
-  est: give out b beside a, and what leads from one to the other [ -> ]
   est: update cacerts b [ -> ]
 CANARY false DISTRIBUTING has lasted at least 30 days; 99.50 % of the devices have the new anchors; those that an officer has waived count
   mintmark: b serves the labels pilot and 5 % of the devices [ -> ]
@@ -112,7 +111,7 @@ func TestPlanEmergency(t *testing.T) {
 	}
 	text := fmt.Sprintf("%+v", p)
 	w.says(text, "shown, not waited for", "revoke the certificate of a for keyCompromise", "shown, by each cloud's own list")
-	for _, never := range []string{"certificate in force by", "have the new anchors"} {
+	for _, never := range []string{"certificate in force by", "have the new anchors", "at least"} {
 		if strings.Contains(text, never) {
 			t.Errorf("the plan says %q:\n%s", never, text)
 		}

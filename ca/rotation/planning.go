@@ -42,7 +42,8 @@ func (m *Machine) examine(ctx context.Context, spec Spec, actor string) (ledger.
 	if texts := spec.check(); len(texts) > 0 {
 		return none, Plan{}, &Refused{"rotation-spec", texts}
 	}
-	if err := m.alone(ctx); err != nil {
+	kept, err := m.alone(ctx, spec.New)
+	if err != nil {
 		return none, Plan{}, err
 	}
 	principals, err := m.world.Officers(ctx)
@@ -67,7 +68,7 @@ func (m *Machine) examine(ctx context.Context, spec Spec, actor string) (ledger.
 
 	now := m.world.Now().UTC().Truncate(time.Second)
 	r := ledger.Rotation{ID: newID(), Kind: spec.Kind, Old: spec.Old, New: spec.New, Emergency: spec.Emergency, State: string(Planned), Since: now,
-		Issue: ledger.IssueOld, Canary: spec.Canary, At: now, Actor: actor}
+		Issue: ledger.IssueOld, Canary: spec.Canary, Kept: kept, At: now, Actor: actor}
 	p := Plan{Version: planVersion, ID: r.ID, Spec: spec, Made: now, Affected: cleaned(found.Affected), Warned: cleaned(found.Warned)}
 	if len(spec.Canary.Labels) == 0 && spec.Canary.Percent == 0 {
 		p.Warned = append(p.Warned, "the canary names no label and no percentage: nobody is served by the new CA before all are")
@@ -99,18 +100,21 @@ func (m *Machine) examine(ctx context.Context, spec Spec, actor string) (ledger.
 }
 
 // alone refuses to begin beside another rotation: an enrollment group of DPS has two slots.
-func (m *Machine) alone(ctx context.Context) error {
+// It reports whether one that was taken back has left the new CA with the clouds, for
+// devices that have something of it: then this one must not take it away either.
+func (m *Machine) alone(ctx context.Context, to string) (kept bool, err error) {
 	list, err := m.world.Records.Rotations(ctx)
 	if err != nil {
-		return fmt.Errorf("reading rotations: %w", err)
+		return false, fmt.Errorf("reading rotations: %w", err)
 	}
 	for _, other := range list {
+		kept = kept || other.New == to && other.Kept && State(other.State) == RolledBack
 		if !State(other.State).Frees() {
-			return refused("rotation-overlap", "rotation %s from %s to %s is in state %s, and only one runs at a time: take it to %s, or mintmark rotate rollback %s",
+			return false, refused("rotation-overlap", "rotation %s from %s to %s is in state %s, and only one runs at a time: take it to %s, or mintmark rotate rollback %s",
 				other.ID, other.Old, other.New, other.State, Retired, other.ID)
 		}
 	}
-	return nil
+	return kept, nil
 }
 
 // outside asks every cloud target what each stage changes there. What two stages in a row
@@ -153,6 +157,9 @@ func (m *Machine) outside(ctx context.Context, r ledger.Rotation) (map[State][]P
 }
 
 func planned(where string, c reconcile.Change) PlanChange {
+	if c.Action == reconcile.None {
+		c.Before, c.After = "", c.Before
+	}
 	return PlanChange{Where: clean(where), What: clean(describe(c)), Before: clean(c.Before), After: clean(c.After)}
 }
 

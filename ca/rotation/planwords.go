@@ -3,6 +3,7 @@ package rotation
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"mintmark/internal/ledger"
 )
@@ -12,6 +13,11 @@ func gateWords(to State, spec Spec) string {
 	g, root := spec.Gates, spec.Kind == ledger.RotateRoot
 	var parts []string
 	say := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
+	floor := func(of State, least time.Duration) {
+		if least > 0 {
+			say("%s has lasted at least %s", of, span(least))
+		}
+	}
 	share := func(value int, what string) {
 		if spec.Emergency {
 			say("the devices that %s are shown, not waited for", what)
@@ -22,20 +28,20 @@ func gateWords(to State, spec Spec) string {
 	switch to {
 	case Canaried:
 		if root {
-			say("%s has lasted at least %s", Distributing, span(g.Distribute))
+			floor(Distributing, g.Distribute)
 			share(g.Trusting, "have the new anchors")
 		} else {
 			say("nothing: both CAs stand under the same root, and there are no anchors to distribute")
 		}
 	case Switched:
-		say("%s has lasted at least %s", Canaried, span(g.Watch))
+		floor(Canaried, g.Watch)
 		if root {
 			share(g.Trusting, "have the new anchors")
 		}
 	case Draining:
 		say("every path is verified again, and the new CA is there")
 	case TrustRemoved:
-		say("%s has lasted at least %s", Draining, span(g.Drain))
+		floor(Draining, g.Drain)
 		share(g.Moved, "have moved")
 		if !root && !spec.Emergency {
 			say("no device that is not waived holds a certificate in force by %s", spec.Old)
@@ -70,10 +76,6 @@ func ownChanges(to State, spec Spec) []PlanChange {
 	switch to {
 	case PathsVerified:
 		say("mintmark", "verify every path that is or will be shown, for trust in the old, both and the new")
-	case Distributing:
-		if root {
-			say("est", "give out %s beside %s, and what leads from one to the other", spec.New, spec.Old)
-		}
 	case Canaried:
 		say("mintmark", "%s serves %s", spec.New, canaryWords(spec.Canary))
 	case Switched:

@@ -143,6 +143,43 @@ func TestForget(t *testing.T) {
 	}
 }
 
+// TestKeptBefore: what an earlier rotation to the same CA has left with devices is not taken
+// away by the next one, neither on its way nor when that is taken back too.
+func TestKeptBefore(t *testing.T) {
+	for _, spec := range []rotation.Spec{rootSpec(), issuingSpec(), emergency(rootSpec())} {
+		w := newWorld(t)
+		first := w.plan(spec)
+		w.forward(first, rotation.Canaried)
+		w.counts = counts{ledger.AnchorTrusts: 3}
+		w.rollback(first)
+		w.isBack(first, spec, true)
+		w.counts = counts{ledger.AnchorLeft: 1000} // notes are of one rotation
+		for _, c := range w.clouds {
+			c.advanced = nil
+		}
+		second := w.plan(spec)
+		if p := rotation.StageOf(*w.get(second)); p != rotation.StageBoth && !spec.Emergency {
+			t.Errorf("the second one begins at %s", p)
+		}
+		for _, state := range rotation.States[:8] {
+			w.forward(second, state)
+			half := w.clone()
+			half.rollback(second)
+			half.check(second)
+			half.isBack(second, spec, true)
+		}
+		for _, c := range w.clouds {
+			for _, stage := range c.advanced {
+				if stage != rotation.StageBoth {
+					t.Errorf("%s was taken to %s", c.name, stage)
+				}
+			}
+		}
+		w.forward(second, rotation.Archived)
+		w.check(second)
+	}
+}
+
 // TestAbsent: a target that has nothing of the rotation is left alone.
 func TestAbsent(t *testing.T) {
 	w := newWorld(t)

@@ -119,6 +119,9 @@ func TestSignRefused(t *testing.T) {
 			}
 		})
 	}
+	next := w.clone()
+	next.forward(id, rotation.Approved)
+	rule(t, next.sign(id, rotation.KeyGenerated, "alice"), "rotation-gate", "nobody signs for")
 	must(t, w.sign(id, rotation.Approved, "alice"))
 	rule(t, w.sign(id, rotation.Approved, "alice"), "rotation-signed", "alice has signed for APPROVED already")
 	if text := w.journal[id][1].Text; !strings.Contains(text, "alice signed for APPROVED: 1 of 2") {

@@ -20,8 +20,8 @@ func StageOf(r ledger.Rotation) Stage {
 		return StageOldInactive
 	case state.From(Draining):
 		return StageOldQuiet
-	case state.From(CloudActiveBoth):
-		return StageBoth
+	case state.From(CloudActiveBoth), r.Kept && state.From(Approved), r.Kept && !r.Emergency:
+		return StageBoth // of Kept: since an earlier rotation to the same CA
 	case state.From(CloudRegistered):
 		return StageRegistered
 	case state.From(Approved) && r.Emergency:

@@ -49,7 +49,7 @@ func (m *mover) works(to State) []work {
 		if root {
 			works = append(works, work{step: "adopt", do: m.adopt})
 		}
-		return append(works, work{step: "read back", do: m.verifyPaths})
+		return append(works, work{step: "read back", do: m.pathsAgain})
 	case Draining:
 		return append([]work{{step: "read back", do: m.readBack}}, m.stage(to)...)
 	case TrustRemoved:
@@ -116,7 +116,11 @@ func summary(p reconcile.Plan) string {
 }
 
 func describe(c reconcile.Change) string {
-	text := fmt.Sprintf("%s %s %s", c.Action, c.Kind, c.Subject)
+	action := c.Action
+	if action == reconcile.None {
+		action = "keep"
+	}
+	text := fmt.Sprintf("%s %s %s", action, c.Kind, c.Subject)
 	if c.Action == reconcile.Refuse && c.After != "" {
 		text += " (" + c.After + ")"
 	}
@@ -231,8 +235,17 @@ func (m *mover) readBack(ctx context.Context, r *ledger.Rotation) (string, error
 	if err != nil {
 		return "", err
 	}
-	paths, err := m.verifyPaths(ctx, r)
+	paths, err := m.pathsAgain(ctx, r)
 	return signs + "; " + paths, err
+}
+
+// pathsAgain is verifyPaths where the list stands in the journal already.
+func (m *mover) pathsAgain(ctx context.Context, r *ledger.Rotation) (string, error) {
+	lines, err := m.world.Authorities.VerifyPaths(ctx, *r)
+	if err != nil {
+		return "", err
+	}
+	return a(len(lines), "path", "paths") + " as they should be", nil
 }
 
 func (m *mover) endBridges(ctx context.Context, r *ledger.Rotation) (string, error) {

@@ -86,6 +86,14 @@ func (w *world) call(name string, do func() error) error {
 	return w.point(name + ", after")
 }
 
+// read is a call that changes nothing: whether a server dies before or after it is the same.
+func (w *world) read(name string, do func() error) error {
+	if err := w.point(name + ", before"); err != nil {
+		return err
+	}
+	return do()
+}
+
 func (w *world) complain(format string, args ...any) {
 	w.complaints = append(w.complaints, fmt.Sprintf(format, args...))
 }
@@ -150,7 +158,7 @@ func (w *world) machine() *rotation.Machine {
 	}
 	return rotation.New(rotation.World{Records: (*records)(w), Authorities: (*authorities)(w), Clouds: clouds, Fleet: (*fleet)(w),
 		Officers: func(context.Context) ([]ledger.Principal, error) {
-			err := w.call("officers", func() error { return nil })
+			err := w.read("officers", func() error { return nil })
 			return slices.Clone(w.officers), err
 		},
 		Now: func() time.Time { return w.now }})
@@ -206,13 +214,13 @@ func planOf(w *records, i int, r ledger.Rotation) []byte {
 }
 
 func (w *records) Rotations(context.Context) ([]ledger.Rotation, error) {
-	err := (*world)(w).call("rotations", func() error { return nil })
+	err := (*world)(w).read("rotations", func() error { return nil })
 	return slices.Clone(w.rotations), err
 }
 
 func (w *records) RotationJournal(_ context.Context, id string, after int64, limit int) ([]ledger.RotationEntry, error) {
 	var page []ledger.RotationEntry
-	err := (*world)(w).call("journal", func() error {
+	err := (*world)(w).read("journal", func() error {
 		for _, e := range w.journal[id] {
 			if e.Number > after && len(page) < min(limit, 7) {
 				page = append(page, e)
@@ -239,7 +247,7 @@ func (w *records) AnchorCount(context.Context, ledger.AnchorQuery) (map[ledger.A
 type fleet world
 
 func (w *fleet) Count(_ context.Context, r ledger.Rotation) (counts map[ledger.AnchorClass]int, err error) {
-	err = (*world)(w).call("count", func() error {
+	err = (*world)(w).read("count", func() error {
 		if _, err := rotation.ParsePlan(r.Plan); err != nil {
 			return err
 		}
@@ -266,7 +274,7 @@ func (c *cloud) Name() string                    { return c.name }
 func (c *cloud) Concerns(r ledger.Rotation) bool { return !c.absent }
 
 func (c *cloud) Plan(_ context.Context, r ledger.Rotation, stage rotation.Stage) (p reconcile.Plan, err error) {
-	err = c.w.call(c.name+" plan "+string(stage), func() error {
+	err = c.w.read(c.name+" plan "+string(stage), func() error {
 		p = c.plan(stage)
 		return nil
 	})
@@ -317,7 +325,7 @@ func (c *cloud) Advance(_ context.Context, r ledger.Rotation, stage rotation.Sta
 }
 
 func (c *cloud) Remaining(context.Context, ledger.Rotation) (n int, text string, err error) {
-	err = c.w.call(c.name+" remaining", func() error {
+	err = c.w.read(c.name+" remaining", func() error {
 		n, text = c.remaining, "by its own list"
 		return c.unknown
 	})

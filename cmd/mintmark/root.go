@@ -59,7 +59,7 @@ more than MINTMARK_SERVER.`, `  mintmark init --dir ./factory --organization "Ex
 	}
 	root.AddCommand(
 		newInit(a), newServe(a), newConfig(a), newCA(a), newRotate(a), newIssue(a), newCert(a), newDevice(a),
-		newEnroll(a), newOrder(a), newRefusal(a), newOfficer(a), newApproval(a), newAudit(a), newHSM(a), newKeys(a), newCeremony(a),
+		newEnroll(a), newOrder(a), newRefusal(a), newRenewals(a), newOfficer(a), newApproval(a), newAudit(a), newHSM(a), newKeys(a), newCeremony(a),
 		newAWS(a), newAzure(a), newEST(a), newSim(a), newBench(a), newStatus(a), newVersion(a),
 	)
 	root.InitDefaultCompletionCmd()

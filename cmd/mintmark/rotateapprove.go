@@ -142,6 +142,9 @@ func (a *app) showGate(s admin.RotationStatus) error {
 			a.say("warning: %s", printable(oneLine(warning)))
 		}
 	}
+	if s.Gate.State == "TRUST_REMOVED" && s.Rotation.Kind == "root" {
+		a.say("note: from then on --server-ca must hold the new root: mintmark ca export %s", printable(s.Rotation.New))
+	}
 	a.say("what is signed:")
 	for line := range strings.SplitSeq(strings.TrimRight(s.Gate.Statement, "\n"), "\n") {
 		a.say("  %s", printable(line))

@@ -71,11 +71,18 @@ func (a *app) moveRotation(move func(func(admin.RotationEntry)) (admin.RotationD
 	return done, err
 }
 
+// maxShown bounds what is shown of a line of the journal while it goes on.
+const maxShown = 160
+
 func textOf(e admin.RotationEntry) string {
 	if e.Text == "" {
 		return ""
 	}
-	return ": " + printable(oneLine(e.Text))
+	text := []rune(printable(oneLine(e.Text)))
+	if len(text) > maxShown {
+		return ": " + string(text[:maxShown]) + "... (rotate journal has all of it)"
+	}
+	return ": " + string(text)
 }
 
 // sayBlocked says what the next gate misses, and what to type.

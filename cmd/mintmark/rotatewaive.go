@@ -146,7 +146,7 @@ func (a *app) reportAnchors(ctx context.Context, client *admin.Client, id string
 		return err
 	}
 	if sum.Unknown > 0 {
-		a.say("%s have no certificate that this rotation is about, as %s", things(int64(sum.Unknown), "name"), strings.Join(sum.Names, ", "))
+		a.say("left out %s that no device of this rotation has: %s", things(int64(sum.Unknown), "name"), strings.Join(sum.Names, ", "))
 	}
 	return nil
 }

@@ -159,7 +159,7 @@ var Table = []Rule{
 	{OrderRaise, "raise the quantity of a work order", []Role{Operator, Officer}, true},
 	{OrderClose, "close a work order", []Role{Operator, Officer}, false},
 	{OrderKill, "kill a work order", []Role{Operator, Officer}, false},
-	{RefusalRead, "search refusals", []Role{Operator, Officer, Auditor}, false},
+	{RefusalRead, "search refusals, and see who is late to renew", []Role{Operator, Officer, Auditor}, false},
 	{CloudRead, "see plans and states of clouds", []Role{Operator, Officer, Auditor}, false},
 	{CloudApply, "bring clouds to the configured state", []Role{Operator, Officer}, false},
 	{CloudRetire, "take CAs, groups and the certificates under them out of service at a cloud", []Role{Operator, Officer}, true},

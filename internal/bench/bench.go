@@ -161,6 +161,14 @@ func Run(ctx context.Context, o Options) error {
 			P50:   result.p50, P99: result.p99, Handshakes: result.handshakes,
 		})
 	}
+	var answers []Figure
+	if o.Only == "" || o.Only == presigned {
+		answered, err := fleet.presigned(ctx, target, 64, o.Duration)
+		if err != nil {
+			return fmt.Errorf("%s: %w", presigned, err)
+		}
+		answers = append(answers, answered)
+	}
 	figures = append([]Figure{{Name: "raw", Value: mean(raws), Unit: "certificates/s", RatioToRaw: 1, CPU: time.Duration(float64(time.Second) / mean(raws))}}, figures...)
 	if err := stop(); err != nil {
 		return fmt.Errorf("stopping the server: %w", err)
@@ -168,7 +176,12 @@ func Run(ctx context.Context, o Options) error {
 	if err := errors.Join(report(o.Out, figures), reportToken(o.Out, tokens)); err != nil {
 		return err
 	}
-	figures = append(figures, tokens...)
+	for _, f := range answers {
+		if err := reportOCSP(o.Out, f); err != nil {
+			return err
+		}
+	}
+	figures = append(append(figures, answers...), tokens...)
 	data, err := json.MarshalIndent(figures, "", "  ")
 	if err != nil {
 		return err
@@ -177,7 +190,7 @@ func Run(ctx context.Context, o Options) error {
 }
 
 // unlimited makes the loopback a station and the only label one without limits:
-// the load comes from one address and few devices, as no line's does.
+// the load comes from one address and few devices, as no line's does. And it has OCSP answered.
 func unlimited(state string) error {
 	path := filepath.Join(state, "mintmark.yaml")
 	text, err := os.ReadFile(path)
@@ -189,7 +202,7 @@ func unlimited(state string) error {
 	if !found {
 		return errors.New("the configuration that init writes has no label to change")
 	}
-	changed := head + end + tail + "\n    limits: {identity: 0, address: 0}\n\nlimits:\n  stations: [127.0.0.0/8]\n"
+	changed := head + end + tail + "\n    limits: {identity: 0, address: 0}\n\nlimits:\n  stations: [127.0.0.0/8]\n\nocsp: {enabled: true}\n"
 	return os.WriteFile(path, []byte(changed), 0o600)
 }
 
@@ -217,8 +230,8 @@ func mean(values []float64) float64 {
 
 // target is the server under load.
 type target struct {
-	est, metrics string // addresses
-	pid          int
+	est, http, metrics string // addresses
+	pid                int
 }
 
 // start runs the server on one core. stop ends it and may be called twice.
@@ -256,6 +269,9 @@ func start(ctx context.Context, o Options, state string, core int) (t *target, s
 	for lines.Scan() {
 		if a, ok := strings.CutPrefix(lines.Text(), "metrics listening on "); ok {
 			t.metrics = a
+		}
+		if a, ok := strings.CutPrefix(lines.Text(), "http listening on "); ok {
+			t.http = a
 		}
 		if a, ok := strings.CutPrefix(lines.Text(), "est listening on "); ok {
 			t.est = a

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
 )
 
 // TestOCSP: what is not set is filled in, and what cannot work is refused by its key.

@@ -39,7 +39,8 @@ type Rotation struct {
 	// old one, with their names, keys and subjects. Only of RotateRoot.
 	Twins []Twin
 	// Kept, of one that was rolled back: the new CA stays with the clouds and among the
-	// anchors that are given out, because devices have something of it.
+	// anchors that are given out, because devices have something of it. A later rotation to
+	// the same CA has it from the beginning.
 	Kept bool
 	// Signatures are those of officers, one an officer and gate.
 	Signatures []GateSignature

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"mintmark/admin/adminhttp"
 	"mintmark/awsreg"
+	"mintmark/internal/config"
 	"mintmark/internal/ledger"
 	"mintmark/internal/outbox"
 	"mintmark/internal/reconcile"
@@ -47,7 +49,7 @@ func newAWSTargets(s *Server) (*awsTargets, error) {
 		}
 	}
 	t.registrar, err = awsreg.New(awsreg.Config{
-		Issuer: t.issuer, Verification: s.ra.Verification, Records: s.ledger, Revoke: t.adopt,
+		Issuer: t.issuer, Verification: t.verification, Records: s.ledger, Revoke: t.adopt,
 		Server: s.config.Server, Now: s.ra.Now, Logger: s.log,
 	})
 	return t, err
@@ -61,8 +63,7 @@ func (t *awsTargets) issuer(_ context.Context, name string) (awsreg.Issuer, erro
 	if err != nil {
 		return awsreg.Issuer{}, err
 	}
-	_, like := t.now()
-	configured := origin(like, name)
+	configured := t.configuredAs(name)
 	var subject []string
 	for _, c := range t.s.config.AWS.Targets {
 		for _, a := range c.CAs {
@@ -79,26 +80,42 @@ func (t *awsTargets) issuer(_ context.Context, name string) (awsreg.Issuer, erro
 	return awsreg.Issuer{Name: name, Certificate: certificate}, nil
 }
 
-// now are the targets as running rotations change them, and of CAs that are not configured
-// the name of the one whose settings they have. No I/O.
-func (t *awsTargets) now() (list []awsreg.Target, like map[string]string) {
-	at := moments(t.s.ra.KnownRotations(), nil)
-	if len(at) == 0 {
-		return t.list, nil
-	}
-	like = make(map[string]string)
-	h := t.s.hierarchy()
-	for _, target := range t.list {
-		changed, of := awsAt(target, at, h)
-		list = append(list, changed)
-		maps.Copy(like, of)
-	}
-	return list, like
+// verification proves possession of an issuing CA's key; NAME@ROOT has that of NAME, and
+// its subject.
+func (t *awsTargets) verification(ctx context.Context, name, code string) ([]byte, error) {
+	name, _, _ = strings.Cut(name, "@")
+	return t.s.ra.Verification(ctx, name, code)
 }
 
-// targets are the targets as running rotations change them.
+// configuredAs is the name under which the configuration has what a CA needs: its own, or
+// that of the one that it replaces.
+func (t *awsTargets) configuredAs(name string) string {
+	name, _, _ = strings.Cut(name, "@")
+	configured := func() bool {
+		return slices.ContainsFunc(t.s.config.AWS.Targets, func(c config.AWSTarget) bool {
+			return slices.ContainsFunc(c.CAs, func(a config.AWSCA) bool { return a.Issuer == name })
+		})
+	}
+	// The last one first: each may have replaced what replaced another.
+	for _, r := range slices.Backward(t.s.ra.KnownRotations()) {
+		if r.Kind == ledger.RotateIssuing && r.New == name && !configured() {
+			name = r.Old
+		}
+	}
+	return name
+}
+
+// targets are the targets as running rotations change them. No I/O.
 func (t *awsTargets) targets() []awsreg.Target {
-	list, _ := t.now()
+	at := moments(t.s.ra.KnownRotations(), nil)
+	if len(at) == 0 {
+		return t.list
+	}
+	var list []awsreg.Target
+	h := t.s.hierarchy()
+	for _, target := range t.list {
+		list = append(list, awsAt(target, at, h))
+	}
 	return list
 }
 

@@ -149,12 +149,19 @@ type registered struct {
 // register has a device register, with its whole chain.
 func (p *plant) register(t *testing.T, d device, with *tls.Certificate) registered {
 	t.Helper()
-	chain := *with
 	issuing, err := p.ra.Authority("issuing")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range append([]*x509.Certificate{issuing.Certificate()}, issuing.Chain()...) {
+	return p.registerBy(t, d, with, append([]*x509.Certificate{issuing.Certificate()}, issuing.Chain()...))
+}
+
+// registerBy has a device register with the chain that it has.
+func (p *plant) registerBy(t *testing.T, d device, with *tls.Certificate, path []*x509.Certificate) registered {
+	t.Helper()
+	chain := *with
+	chain.Certificate = chain.Certificate[:1:1]
+	for _, c := range path {
 		chain.Certificate = append(chain.Certificate, c.Raw)
 	}
 	client := p.client(t, chain)

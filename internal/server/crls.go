@@ -37,7 +37,7 @@ func (s *Server) crlPlaces(ctx context.Context) ([]revocation.Place, error) {
 	var places []revocation.Place
 	for i, c := range s.config.CRL.Publish {
 		if c.Dir != "" {
-			places = append(places, place.Folder(s.config.Path(c.Dir)))
+			places = append(places, place.Folder(c.Dir, s.config.Path(c.Dir)))
 			continue
 		}
 		bucket, err := crlBucket(ctx, *c.S3)

@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"mintmark/internal/keystore/token"
 	tokenwire "mintmark/internal/keystore/token/wire"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,7 +23,7 @@ func TestMetrics(t *testing.T) {
 	dir := newState(t)
 	editConfig(t, dir, "profiles:\n", `crl:
   publish:
-    - dir: .
+    - dir: published
 aws:
   targets:
     - name: line-a
@@ -41,6 +43,9 @@ azure:
 
 profiles:
 `)
+	if err := os.Mkdir(filepath.Join(dir, "published"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	server := serveLocal(t, dir, nil)
 	if _, err := newClient(t, dir, server.est).Enroll(t.Context(), newDevice(t, "press-1").csr); err != nil {
 		t.Fatal(err)

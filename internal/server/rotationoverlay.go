@@ -148,33 +148,28 @@ func further(configured, state string) string {
 	return state
 }
 
-// awsAt is a target of the configuration as rotations change it, and of each CA that was not
-// configured the name of the one whose settings it has. It changes none of its arguments.
-func awsAt(t awsreg.Target, list []moment, h hierarchy) (awsreg.Target, map[string]string) {
-	like := make(map[string]string)
+// awsAt is a target of the configuration as rotations change it. It changes none of its
+// arguments.
+func awsAt(t awsreg.Target, list []moment, h hierarchy) awsreg.Target {
 	for _, m := range list {
 		var cas []awsreg.CA
 		for _, ca := range t.CAs {
-			cas = append(cas, m.aws(ca, t.CAs, h, like)...)
+			cas = append(cas, m.aws(ca, t.CAs, h)...)
 		}
 		t.CAs = cas
 	}
-	return t, like
+	return t
 }
 
 // aws is what becomes of one CA.
-func (m moment) aws(ca awsreg.CA, all []awsreg.CA, h hierarchy, like map[string]string) []awsreg.CA {
+func (m moment) aws(ca awsreg.CA, all []awsreg.CA, h hierarchy) []awsreg.CA {
 	old, fresh := m.awsStates()
 	configured := ca.State
 	withState := func(name, state string) awsreg.CA {
 		out := ca
 		out.Issuer, out.State = name, state
-		if state != awsreg.StateInactive && state != awsreg.StateDeleted {
+		if name != ca.Issuer || state != awsreg.StateInactive && state != awsreg.StateDeleted {
 			out.Sweep = ""
-		}
-		if name != ca.Issuer {
-			out.Sweep = ""
-			like[name] = origin(like, ca.Issuer)
 		}
 		return out
 	}
@@ -225,14 +220,6 @@ func (m moment) twinned(name string) bool {
 
 func configuredAs(all []awsreg.CA, name string) bool {
 	return slices.ContainsFunc(all, func(ca awsreg.CA) bool { return ca.Issuer == name })
-}
-
-// origin is the configured CA that one has its settings of.
-func origin(like map[string]string, name string) string {
-	if from, is := like[name]; is {
-		return from
-	}
-	return name
 }
 
 // certificateOf is the certificate that a CA of an AWS target names: an authority's, or

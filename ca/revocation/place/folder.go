@@ -19,16 +19,17 @@ import (
 
 // folder is a directory on this host or mounted there.
 type folder struct {
+	name string
 	path string
 	busy chan struct{}
 }
 
 // Folder is a directory that exists, for a web server to serve. A file in it changes at
 // once from one whole version to the next, and everybody may read it. A file system that
-// hangs is left alone with the one call that hangs in it.
-func Folder(path string) revocation.Place { return &folder{path, make(chan struct{}, 1)} }
+// hangs is left alone with the one call that hangs in it. name is what people call it.
+func Folder(name, path string) revocation.Place { return &folder{name, path, make(chan struct{}, 1)} }
 
-func (f *folder) Name() string { return "dir " + f.path }
+func (f *folder) Name() string { return "dir " + f.name }
 
 // Get implements revocation.Place. The version is a hash of the content.
 func (f *folder) Get(ctx context.Context, name string) ([]byte, string, error) {

@@ -57,7 +57,7 @@ func check(t *testing.T, p revocation.Place) {
 func TestFolder(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
 	dir := t.TempDir()
-	p := Folder(dir)
+	p := Folder("published", dir)
 	check(t, p)
 	info, err := os.Stat(filepath.Join(dir, "crl/line-a/1.crl"))
 	if err != nil || info.Mode() != 0o644 || !info.ModTime().Equal(modified) {
@@ -87,7 +87,7 @@ func TestFolder(t *testing.T) {
 // is no file is taken for one.
 func TestFolderRefuses(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "not", "mounted")
-	p := Folder(missing)
+	p := Folder("missing", missing)
 	if _, _, err := p.Get(t.Context(), "crl/a.crl"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("reading where nothing is mounted: %v", err)
 	}
@@ -101,10 +101,10 @@ func TestFolderRefuses(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "crl/a.crl"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Folder(dir).Get(t.Context(), "crl/a.crl"); err == nil {
+	if _, _, err := Folder("published", dir).Get(t.Context(), "crl/a.crl"); err == nil {
 		t.Error("a directory was read as a file")
 	}
-	hangs := Folder(dir).(*folder)
+	hangs := Folder("published", dir).(*folder)
 	hangs.busy <- struct{}{} // as if an earlier call were in the file system
 	if _, _, err := hangs.Get(t.Context(), "crl/b.crl"); err == nil || !strings.Contains(err.Error(), "hangs") {
 		t.Errorf("beside a call that hangs: %v", err)
@@ -122,7 +122,7 @@ func TestFolderRefuses(t *testing.T) {
 // TestFolderIsAtomic: who reads while files change reads one version or another, whole.
 func TestFolderIsAtomic(t *testing.T) {
 	dir := t.TempDir()
-	p := Folder(dir)
+	p := Folder("published", dir)
 	versions := make(map[[32]byte]bool)
 	var contents [][]byte
 	for i := range 8 {

@@ -14,20 +14,20 @@ import (
 )
 
 const (
-	sqlTakeNumber = `INSERT INTO crls (issuer, shard, taken_number) VALUES ($1, $2, $3)
-	ON CONFLICT (issuer, shard) DO UPDATE SET taken_number = excluded.taken_number, taken = crls.changes`
-	sqlNumbers = `SELECT taken_number, number FROM crls WHERE issuer = $1 AND shard = $2`
+	sqlTakeNumber = `INSERT INTO shard_crls (issuer, shard, taken_number) VALUES ($1, $2, $3)
+	ON CONFLICT (issuer, shard) DO UPDATE SET taken_number = excluded.taken_number, taken = shard_crls.changes`
+	sqlNumbers = `SELECT taken_number, number FROM shard_crls WHERE issuer = $1 AND shard = $2`
 
 	// Unsorted: the index has them in another order, and the caller sorts faster.
 	sqlEntries = `SELECT serial, revoked_at, reason FROM certificates
 	WHERE issuer = $1 AND shard = $2 AND state IN ('revoked', 'void') AND not_after >= $3`
 
-	sqlPutCRL = `INSERT INTO crls (issuer, shard, number, this_update, next_update, der) VALUES ($1, $2, $3, $4, $5, $6)
+	sqlPutCRL = `INSERT INTO shard_crls (issuer, shard, number, this_update, next_update, der) VALUES ($1, $2, $3, $4, $5, $6)
 	ON CONFLICT (issuer, shard) DO UPDATE SET number = excluded.number, this_update = excluded.this_update, next_update = excluded.next_update,
-	der = excluded.der, shown = CASE WHEN crls.taken_number = excluded.number THEN crls.taken ELSE crls.shown END`
+	der = excluded.der, shown = CASE WHEN shard_crls.taken_number = excluded.number THEN shard_crls.taken ELSE shard_crls.shown END`
 
-	sqlLatestCRL = `SELECT number, this_update, next_update, der FROM crls WHERE issuer = $1 AND shard = $2 AND number > 0`
-	sqlUnshown   = `SELECT issuer, shard, changes - shown FROM crls WHERE changes > shown`
+	sqlLatestCRL = `SELECT number, this_update, next_update, der FROM shard_crls WHERE issuer = $1 AND shard = $2 AND number > 0`
+	sqlUnshown   = `SELECT issuer, shard, changes - shown FROM shard_crls WHERE changes > shown`
 )
 
 // maxShard bounds the shards of an issuer.

@@ -7,7 +7,7 @@ import (
 	"mintmark/internal/ledger"
 )
 
-const sqlCRLs = `SELECT issuer, shard, number, this_update, next_update FROM crls ORDER BY 1, 2`
+const sqlCRLs = `SELECT issuer, shard, number, this_update, next_update FROM shard_crls ORDER BY 1, 2`
 
 // CRLs implements ledger.Revocations.
 func (s *Store) CRLs(ctx context.Context) ([]ledger.CRL, error) {

@@ -19,8 +19,8 @@ const (
 	// state <> 'valid' lets the partial index be used.
 	sqlLapsed = `SELECT serial FROM certificates c WHERE state = 'open' AND state <> 'valid' AND NOT EXISTS
 	(SELECT 1 FROM epochs e WHERE e.server = c.epoch_server AND e.number = c.epoch_number AND e.ends_at > $1) ORDER BY serial`
-	sqlChanged = `INSERT INTO crls (issuer, shard, changes) SELECT issuer, shard, 1 FROM certificates WHERE serial = $1
-	ON CONFLICT (issuer, shard) DO UPDATE SET changes = crls.changes + 1`
+	sqlChanged = `INSERT INTO shard_crls (issuer, shard, changes) SELECT issuer, shard, 1 FROM certificates WHERE serial = $1
+	ON CONFLICT (issuer, shard) DO UPDATE SET changes = shard_crls.changes + 1`
 )
 
 // Join implements ledger.Issuance.

@@ -246,7 +246,7 @@ func sound(t *testing.T, db *sql.DB) {
 	FROM enrollments e LEFT JOIN certificates c ON c.serial = e.serial WHERE e.serial IS NOT NULL`,
 		"what has taken a secret": `SELECT s.device, 1, CASE WHEN c.state <> 'void' AND c.device = s.device THEN 1 ELSE 0 END
 	FROM device_secrets s LEFT JOIN certificates c ON c.serial = s.serial WHERE s.serial IS NOT NULL`,
-		"changes of an issuer":   `SELECT r.issuer, r.changes, (SELECT count(*) FROM certificates c WHERE c.issuer = r.issuer AND c.state IN ('void', 'revoked')) FROM crls r`,
+		"changes of a shard":     `SELECT r.issuer, r.changes, (SELECT count(*) FROM certificates c WHERE c.issuer = r.issuer AND c.shard = r.shard AND c.state IN ('void', 'revoked')) FROM shard_crls r`,
 		"more than its quantity": `SELECT id, 0, 1 FROM orders WHERE taken > quantity OR taken < 0`,
 	} {
 		rows, err := db.Query(query)

@@ -92,7 +92,7 @@ func replayInto(ctx context.Context, d *dialect, dirs []string, progress func(re
 
 // unused refuses a database in which anything was ever recorded.
 func (w *writer) unused() error {
-	for _, table := range []string{"certificates", "authorities", "devices", "orders", "imports", "principals", "approvals", "enrollments", "device_secrets", "rollovers", "epochs", "crls", "rotations", "anchors"} {
+	for _, table := range []string{"certificates", "authorities", "devices", "orders", "imports", "principals", "approvals", "enrollments", "device_secrets", "rollovers", "epochs", "shard_crls", "rotations", "anchors"} {
 		n := 0
 		if err := w.query(`SELECT count(*) FROM (SELECT 1 FROM `+table+` LIMIT 1) AS one`, scanInto(&n)); err != nil {
 			return err

@@ -46,8 +46,8 @@ func (r *replay) apply(e waitingEvent) (needs string, err error) {
 		if err := checkShard(e.CRL.Shard); err != nil {
 			return "", err
 		}
-		_, err := r.exec(`INSERT INTO crls (issuer, shard, taken_number) VALUES ($1, $2, $3) ON CONFLICT (issuer, shard) DO UPDATE SET
-	taken_number = CASE WHEN crls.taken_number < excluded.taken_number THEN excluded.taken_number ELSE crls.taken_number END`, e.CRL.Issuer, e.CRL.Shard, e.CRL.Number)
+		_, err := r.exec(`INSERT INTO shard_crls (issuer, shard, taken_number) VALUES ($1, $2, $3) ON CONFLICT (issuer, shard) DO UPDATE SET
+	taken_number = CASE WHEN shard_crls.taken_number < excluded.taken_number THEN excluded.taken_number ELSE shard_crls.taken_number END`, e.CRL.Issuer, e.CRL.Shard, e.CRL.Number)
 		return "", err
 	case ledger.EventImport, ledger.EventListing, ledger.EventListed, ledger.EventUnlisted:
 		return r.importing(e.Event)

@@ -27,7 +27,7 @@ import (
 //   - leases: whoever held one must take it again
 //   - refusals: strangers write them, so they are in no log
 //   - epochs.ends_at: no epoch outlives the ledger; epochs without an intent
-//   - crls, but for the last number and the count of changes: the CRL is signed
+//   - shard_crls, but for the last number and the count of changes: the CRL is signed
 //     anew, with a higher number, because nothing is shown yet
 //   - the rows of meta but for schema and position in the log
 //   - locks: its rows are the migration's
@@ -49,7 +49,7 @@ var restored = map[string]string{
 	"anchors":          "",
 	"authorities":      "",
 	"epochs":           "ends_at",
-	"crls":             "taken number shown this_update next_update der",
+	"shard_crls":       "taken number shown this_update next_update der",
 	"meta":             "",
 }
 

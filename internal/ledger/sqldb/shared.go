@@ -52,7 +52,7 @@ import (
 //     numbers; the second finds them revoked.
 //   - Acquire, NextCRL and PutCRL lock "job:NAME": a fence that was checked
 //     holds until the commit. They lock "crl:ISSUER" or "crl:ISSUER:SHARD", too.
-//   - NextCRL and Revoke or Void: both change the row of issuer and shard in crls, and
+//   - NextCRL and Revoke or Void: both change the row of issuer and shard in shard_crls, and
 //     NextCRL lists after it has committed. What it counts, the list shows.
 //   - Whatever revokes or voids numbers its lines in changes by a counter whose row it
 //     changes last of all, so that no two batches wait for each other there: see changes.go.
@@ -62,7 +62,7 @@ import (
 //     sees and replaces the first.
 //
 // Rows are also locked by being changed, in the order in which the ops come:
-// the row of an issuer in crls, of a device, of a work order. There two batches
+// the row of an issuer in shard_crls, of a device, of a work order. There two batches
 // can meet in a circle. The database ends one of them (40P01), and it is run
 // again.
 

@@ -16,8 +16,37 @@ CREATE INDEX IF NOT EXISTS certificates_shard ON certificates (issuer, shard, no
 -- name its own.
 CREATE INDEX IF NOT EXISTS certificates_gateway ON certificates (device, serial) WHERE purpose = 'gateway';
 
-ALTER TABLE crls ADD COLUMN IF NOT EXISTS shard BIGINT NOT NULL DEFAULT 0;
-ALTER TABLE crls DROP CONSTRAINT IF EXISTS crls_pkey, ADD CONSTRAINT crls_pkey PRIMARY KEY (issuer, shard);
+-- One row for each shard in the place of one for the issuer; 0 is the full CRL. The old
+-- table is made anew, empty, if this was cut off after it had gone. Without it servers of
+-- earlier versions sign no CRL with a number that was given out here.
+CREATE TABLE IF NOT EXISTS crls (
+    issuer       TEXT COLLATE "C" PRIMARY KEY,
+    changes      BIGINT NOT NULL DEFAULT 0,
+    taken_number BIGINT NOT NULL DEFAULT 0,
+    taken        BIGINT NOT NULL DEFAULT 0,
+    number       BIGINT NOT NULL DEFAULT 0,
+    shown        BIGINT NOT NULL DEFAULT 0,
+    this_update  BIGINT NOT NULL DEFAULT 0,
+    next_update  BIGINT NOT NULL DEFAULT 0,
+    der          BYTEA
+);
+CREATE TABLE IF NOT EXISTS shard_crls (
+    issuer       TEXT COLLATE "C" NOT NULL,
+    shard        BIGINT NOT NULL,
+    changes      BIGINT NOT NULL DEFAULT 0,
+    taken_number BIGINT NOT NULL DEFAULT 0,
+    taken        BIGINT NOT NULL DEFAULT 0,
+    number       BIGINT NOT NULL DEFAULT 0,
+    shown        BIGINT NOT NULL DEFAULT 0,
+    this_update  BIGINT NOT NULL DEFAULT 0,
+    next_update  BIGINT NOT NULL DEFAULT 0,
+    der          BYTEA,
+    PRIMARY KEY (issuer, shard)
+);
+INSERT INTO shard_crls (issuer, shard, changes, taken_number, taken, number, shown, this_update, next_update, der)
+    SELECT issuer, 0, changes, taken_number, taken, number, shown, this_update, next_update, der FROM crls
+    ON CONFLICT (issuer, shard) DO NOTHING;
+DROP TABLE crls;
 
 -- Serial numbers in the order in which they were revoked or voided. The number of the
 -- last one is the counter of that name, which is raised last in a transaction.

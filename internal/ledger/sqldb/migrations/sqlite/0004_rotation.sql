@@ -15,10 +15,10 @@ CREATE INDEX certificates_shard ON certificates (issuer, shard, not_after, seria
 -- name its own.
 CREATE INDEX certificates_gateway ON certificates (device, serial) WHERE purpose = 'gateway';
 
-ALTER TABLE crls RENAME TO crls_3;
-CREATE TABLE crls (
+-- One row for each shard in the place of one for the issuer; 0 is the full CRL.
+CREATE TABLE shard_crls (
     issuer       TEXT NOT NULL,
-    shard        INTEGER NOT NULL DEFAULT 0,
+    shard        INTEGER NOT NULL,
     changes      INTEGER NOT NULL DEFAULT 0,
     taken_number INTEGER NOT NULL DEFAULT 0,
     taken        INTEGER NOT NULL DEFAULT 0,
@@ -29,9 +29,9 @@ CREATE TABLE crls (
     der          BLOB,
     PRIMARY KEY (issuer, shard)
 );
-INSERT INTO crls (issuer, changes, taken_number, taken, number, shown, this_update, next_update, der)
-    SELECT issuer, changes, taken_number, taken, number, shown, this_update, next_update, der FROM crls_3;
-DROP TABLE crls_3;
+INSERT INTO shard_crls (issuer, shard, changes, taken_number, taken, number, shown, this_update, next_update, der)
+    SELECT issuer, 0, changes, taken_number, taken, number, shown, this_update, next_update, der FROM crls;
+DROP TABLE crls;
 
 -- Serial numbers in the order in which they were revoked or voided. The number of the
 -- last one is the counter of that name, which is raised last in a transaction.
