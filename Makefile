@@ -68,10 +68,11 @@ faults:
 	MINTMARK_LONG=1 $(GO) test -count=1 -timeout 10m -v -run 'FaultWipes$$|FaultThroughput' ./internal/keystore/faults
 	MINTMARK_LONG=1 $(GO) test -count=1 -timeout 60m -skip 'FaultWipes$$|FaultThroughput' -run 'Kill|Crash|Fault|Disk|Trace|ConformancePostgres' ./internal/... ./issuer/... ./cmd/...
 
-# A million certificates, a device list of a million, the rebuild and the
+# A million certificates, a device list of a million, a million revocations in
+# shards, a rotation of a hundred thousand devices, the rebuild and the
 # verification of a large log.
 scale:
-	MINTMARK_LONG=1 $(GO) test -count=1 -p 1 -timeout 90m -v -run 'Scale|Thousands' ./internal/ledger/... ./internal/audit/... ./issuer/inventory ./awsreg
+	MINTMARK_LONG=1 $(GO) test -count=1 -p 1 -timeout 90m -v -run 'Scale|Thousands' ./internal/ledger/... ./internal/audit/... ./issuer/inventory ./ca/revocation ./awsreg
 
 bench: build
 	bin/mintmark bench --json-out bench.json

@@ -50,6 +50,11 @@ exist. What would stop the server is an error; what is unwise is a warning.`,
 				if err != nil {
 					return err
 				}
+				replaced, err := replacedCAs(c.Context(), client, a.dir)
+				warnings = append(warnings, replaced...)
+				if err != nil {
+					return err
+				}
 				status, err := client.Status(c.Context())
 				if err == nil && status.Unprotected != "" {
 					warnings = append(warnings, status.Unprotected)

@@ -31,7 +31,7 @@ page at a time. Each is in exactly one class:
 With --csv every page is written, as a file for a spreadsheet or another system.`,
 		`  mintmark rotate devices k3f7q2xw4m --dir ./factory
   mintmark rotate devices k3f7q2xw4m --class left --all --dir ./factory
-  mintmark rotate devices k3f7q2xw4m --csv --dir ./factory > devices.csv`, cobra.ExactArgs(1),
+  mintmark rotate devices k3f7q2xw4m --csv --dir ./factory`, cobra.ExactArgs(1),
 		func(c *cobra.Command, args []string) error {
 			if q.Class != "" && !slices.Contains(admin.AnchorClasses, q.Class) {
 				return usagef("--class %q is none of %s", q.Class, strings.Join(admin.AnchorClasses, ", "))

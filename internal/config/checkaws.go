@@ -138,13 +138,13 @@ func (a AWSCA) check(c *Config, t AWSTarget, bad report) {
 		checkThingType(r.ThingType, r.Groups, func(key, format string, args ...any) { bad(".register"+key, format, args...) })
 	}
 	switch a.State {
-	case "", "active":
+	case "", "registered", "active", "quiet":
 		if a.Sweep != "" && a.Sweep != "keep" {
-			bad(".sweep", "%q is for a CA whose state is inactive or deleted: the device certificates of an active one stay", a.Sweep)
+			bad(".sweep", "%q is for a CA whose state is inactive or deleted: the device certificates of any other stay", a.Sweep)
 		}
 	case "inactive", "deleted":
 	default:
-		bad(".state", "%q is none of active, inactive, deleted", a.State)
+		bad(".state", "%q is none of registered, active, quiet, inactive, deleted", a.State)
 	}
 	switch a.Sweep {
 	case "", "keep", "deactivate", "revoke":

@@ -9,6 +9,15 @@ import (
 	"mintmark/internal/ledger"
 )
 
+// CheckReplaced is Replaced of the configuration of a state directory.
+func CheckReplaced(dir string, rotations []ledger.Rotation) ([]string, error) {
+	c, err := config.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	return Replaced(c, rotations), nil
+}
+
 // Replaced says in words where a configuration names a CA that a rotation has replaced. It
 // goes on working, because what the file says is sent to the new one; but who reads the
 // file is misled, and a database that is lost takes the redirection with it.

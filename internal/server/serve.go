@@ -65,6 +65,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	for _, words := range risks(s.config) {
 		s.log.Warn("the configuration takes a risk", "risk", words)
 	}
+	for _, words := range Replaced(s.config, s.ra.KnownRotations()) {
+		s.log.Warn("the configuration names a CA that was replaced", "reason", words)
+	}
 	for _, words := range azureFiles(s.config) {
 		s.log.Warn("Azure is not told until this is put right", "reason", words)
 	}
@@ -75,6 +78,9 @@ func (s *Server) Serve(ctx context.Context) error {
 		s.log.Error("the EST listener has no certificate and refuses handshakes until it has one", "error", err)
 	}
 
+	if s.options.Inside != nil {
+		s.options.Inside(s.inside(handler, own))
+	}
 	endpoints, err := s.endpoints(handler, own)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -53,6 +54,11 @@ type Options struct {
 	Principals []ledger.Principal
 	// Step is issuer.Config.Step: for tests that stop inside the cycle.
 	Step func(int)
+	// Now is the clock; time.Now if nil. For drills, in which years pass.
+	Now func() time.Time
+	// Inside is given, by Serve, what it serves; nil for nobody. For drills, whose
+	// devices are too many for a connection each.
+	Inside func(Inside)
 }
 
 // Server is an opened state directory.
@@ -117,7 +123,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	}
 	s.ra, err = issuer.New(ctx, issuer.Config{
 		Ledger: s.ledger, Keys: s.keys, Server: s.config.Server, Profiles: profiles, Logger: s.log,
-		PublicURL: s.config.PublicURL, FormerURLs: s.config.CRL.FormerURLs, Shards: s.config.CRL.Shards, Tasks: s.tasks, Recorded: s.wakeClouds, Handover: s.handover(), Revoked: s.revoked, Step: s.options.Step,
+		Now: s.options.Now, PublicURL: s.config.PublicURL, FormerURLs: s.config.CRL.FormerURLs, Shards: s.config.CRL.Shards, Tasks: s.tasks, Recorded: s.wakeClouds, Handover: s.handover(), Revoked: s.revoked, Step: s.options.Step,
 		KeepRefusals: s.config.Refusals.Keep, ApprovalTTL: s.config.Approval.TTL, MostPending: s.config.Approval.Most,
 	})
 	if err != nil {
