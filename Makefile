@@ -66,7 +66,7 @@ fuzz:
 faults:
 	scripts/test-tools.sh
 	MINTMARK_LONG=1 $(GO) test -count=1 -timeout 10m -v -run 'FaultWipes$$|FaultThroughput' ./internal/keystore/faults
-	MINTMARK_LONG=1 $(GO) test -count=1 -timeout 60m -skip 'FaultWipes$$|FaultThroughput' -run 'Kill|Crash|Fault|Disk|Trace|ConformancePostgres' ./internal/... ./issuer/... ./cmd/...
+	MINTMARK_LONG=1 $(GO) test -count=1 -timeout 60m -skip 'FaultWipes$$|FaultThroughput' -run 'Kill|Crash|Fault|Disk|Trace|ConformancePostgres|Cut' ./internal/... ./issuer/... ./ca/... ./awsreg ./dpsreg ./cmd/...
 
 # A million certificates, a device list of a million, a million revocations in
 # shards, a rotation of a hundred thousand devices, the rebuild and the

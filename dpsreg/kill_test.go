@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -422,8 +423,12 @@ func TestKilled(t *testing.T) {
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	atOnce := make(chan struct{}, 6)
-	for _, n := range numbers {
-		for _, d := range disturbances {
+	for i, n := range numbers {
+		for k, d := range disturbances {
+			// Each kind at some calls and each call by some kinds; make faults has all of them.
+			if os.Getenv("MINTMARK_LONG") == "" && k != i%len(disturbances) && k != (i+3)%len(disturbances) {
+				continue
+			}
 			wait.Go(func() {
 				atOnce <- struct{}{}
 				defer func() { <-atOnce }()
