@@ -5,7 +5,7 @@ GO      ?= go
 FUZZ    ?= 10m
 STATICCHECK = $(GO) tool -modfile=tools/go.mod staticcheck
 
-.PHONY: build fips demo test interop check tags race fuzz faults scale bench lambda clean
+.PHONY: build fips demo test interop check tags race fuzz faults scale drill bench lambda clean
 
 build:
 	$(GO) build -trimpath -ldflags '-s -w' -o bin/mintmark ./cmd/mintmark
@@ -73,6 +73,12 @@ faults:
 # verification of a large log.
 scale:
 	MINTMARK_LONG=1 $(GO) test -count=1 -p 1 -timeout 90m -v -run 'Scale|Thousands' ./internal/ledger/... ./internal/audit/... ./issuer/inventory ./ca/revocation ./awsreg
+
+# Replaces a root under a fleet of 100,000 simulated devices, and with 1,000 takes it back
+# from every state and kills the server after every entry of the journal.
+drill:
+	scripts/test-tools.sh
+	MINTMARK_LONG=1 $(GO) test -count=1 -timeout 120m -v -run 'TestDrill' ./internal/drill
 
 bench: build
 	bin/mintmark bench --json-out bench.json

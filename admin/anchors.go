@@ -136,7 +136,7 @@ func (c *Client) WaiveDevices(ctx context.Context, id string, in Waiver) (Waived
 	return call[Waived](ctx, c, http.MethodPost, anchorPath(id)+"/waivers", nil, in)
 }
 
-// ReportAnchors says which devices have the new anchors.
+// ReportAnchors says which devices have the new anchors. It needs two persons: *Proposed.
 func (c *Client) ReportAnchors(ctx context.Context, id string, in AnchorReport) (AnchorReported, error) {
 	return call[AnchorReported](ctx, c, http.MethodPost, anchorPath(id)+"/reports", nil, in)
 }

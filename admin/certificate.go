@@ -42,6 +42,8 @@ type Certificate struct {
 	RevokedAt *time.Time `json:"revoked_at,omitempty"`
 	Reason    string     `json:"reason,omitempty"`
 	RevokedBy string     `json:"revoked_by,omitempty"`
+	// Revocation is left out of lists, and of what is not revoked.
+	Revocation *RevokedWhere `json:"revocation,omitempty"`
 	// PEM is left out of lists, and while there is no certificate.
 	PEM string `json:"pem,omitempty"`
 }

@@ -35,6 +35,9 @@ type Device struct {
 	ChangedAt *time.Time `json:"changed_at,omitempty"`
 	ChangedBy string     `json:"changed_by,omitempty"`
 	Note      string     `json:"note,omitempty"`
+	// Targets says which clouds know of that; left out of lists, and of a device that
+	// nobody has held, released or retired.
+	Targets []Told `json:"targets,omitempty"`
 	// Unknown is set in the answer to HoldDevice and RetireDevice if nothing was
 	// known of the device until then: its name may be mistyped.
 	Unknown bool `json:"unknown,omitempty"`

@@ -101,6 +101,15 @@ type RotationStatus struct {
 	Counts map[string]int `json:"counts,omitempty"`
 	// Waiting is what a ceremony must bring.
 	Waiting *RotationWaiting `json:"waiting,omitempty"`
+	// Rollback is what officers sign for before an emergency is taken back that has shut
+	// out the old CA; left out where nobody does.
+	Rollback *RotationGate `json:"rollback,omitempty"`
+	// Failed are the steps that have failed in this state and were not done since, with when
+	// and why.
+	Failed []string `json:"failed,omitempty"`
+	// End is the last line of the journal of a rotation that is over: from which state it
+	// was rolled back, and why.
+	End string `json:"end,omitempty"`
 	// Next says what to type, one command each.
 	Next []string `json:"next,omitempty"`
 }

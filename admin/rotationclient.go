@@ -41,7 +41,8 @@ func (c *Client) SignRotation(ctx context.Context, id string, sign RotationSign)
 	return call[RotationStatus](ctx, c, http.MethodPost, rotationPath(id)+"/sign", nil, sign)
 }
 
-// BringRotation gives certificates that a ceremony has made.
+// BringRotation gives certificates that a ceremony has made; where two officers have a
+// key it is proposed, and the error is a *Proposed.
 func (c *Client) BringRotation(ctx context.Context, id string, certificates []byte) (RotationBrought, error) {
 	return call[RotationBrought](ctx, c, http.MethodPost, rotationPath(id)+"/bring", nil, RotationBring{Certificates: string(certificates)})
 }
@@ -83,6 +84,8 @@ func (c *Client) moveRotation(ctx context.Context, id, verb string, in any, prog
 		}
 		switch {
 		case line.Done != nil:
+			// Whoever hangs up before the end of an answer leaves an error in the server's log.
+			_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, maxAnswer))
 			return *line.Done, nil
 		case line.Error != nil:
 			line.Error.Status = http.StatusConflict

@@ -34,7 +34,10 @@ type RotationPlanSpec struct {
 	CommonName   string `json:"common_name,omitempty"`
 	ValidityDays int    `json:"validity_days,omitempty"`
 	Elsewhere    bool   `json:"elsewhere,omitempty"`
-	Canary       struct {
+	// NewSHA256 is the SHA-256 of the new CA's certificate, if that was there when it was
+	// planned.
+	NewSHA256 string `json:"new_sha256,omitempty"`
+	Canary    struct {
 		Labels  []string `json:"labels,omitempty"`
 		Percent int      `json:"percent,omitempty"`
 	} `json:"canary"`
@@ -59,7 +62,7 @@ type RotationPlanStep struct {
 
 // RotationPlanChange is one thing that is done.
 type RotationPlanChange struct {
-	Where  string `json:"where"` // mintmark, est, aws/NAME, azure/NAME
+	Where  string `json:"where"` // mintmark, est, aws/NAME, azure/NAME; people for what they do
 	What   string `json:"what"`
 	Before string `json:"before,omitempty"`
 	After  string `json:"after,omitempty"`

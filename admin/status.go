@@ -39,6 +39,14 @@ type Status struct {
 	// UnlistedRevocations counts, by authority, revocations that the latest
 	// CRL does not show yet.
 	UnlistedRevocations map[string]int `json:"unlisted_revocations"`
+	// Outstanding says what was revoked, held or released and is not everywhere yet; where
+	// nothing is, there is no entry.
+	Outstanding []Outstanding `json:"outstanding,omitempty"`
+	// Rotations are those that are not over, in the order in which they began.
+	Rotations []RunningRotation `json:"rotations,omitempty"`
+	// Replaced says where the configuration that the server runs by names a CA that a
+	// rotation has replaced.
+	Replaced []string `json:"replaced,omitempty"`
 	// CRLs says what somebody must do about the CRLs of authorities whose key is elsewhere.
 	CRLs []string `json:"crls,omitempty"`
 	// CRLPlaces says of each place of crl.publish whether it has the latest CRLs, as far as
@@ -49,6 +57,18 @@ type Status struct {
 	PendingEnrollments int `json:"pending_enrollments"`
 	// PendingCauses counts the same by why they wait: label, webhook, second-key.
 	PendingCauses map[string]int `json:"pending_causes"`
+}
+
+// RunningRotation says that a rotation runs, and where it stands.
+type RunningRotation struct {
+	ID        string    `json:"id"`
+	Old       string    `json:"old"`
+	New       string    `json:"new"`
+	Emergency bool      `json:"emergency,omitempty"`
+	State     string    `json:"state"`
+	Since     time.Time `json:"since"`
+	// Paused says why it is paused, or that it is being taken back; empty if neither.
+	Paused string `json:"paused,omitempty"`
 }
 
 // Status asks for the state of the server.

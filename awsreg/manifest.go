@@ -48,7 +48,9 @@ func TaskKind(t Target) string { return taskPrefix + t.Name }
 // UrgentKind is the kind of those that can shut something: revocations, holds, and
 // what becomes of work orders. They have a worker of their own, because thousands
 // of registrations may wait for the account's quotas.
-func UrgentKind(t Target) string { return taskPrefix + t.Name + "/urgent" }
+func UrgentKind(t Target) string { return taskPrefix + t.Name + urgentSuffix }
+
+const urgentSuffix = "/urgent"
 
 // kindOf is the kind of a certificate's task.
 func kindOf(t Target, c ledger.Certificate) string {

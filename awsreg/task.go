@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
+	"mintmark/awsreg/hook"
 	"mintmark/internal/ledger"
 )
 
@@ -16,6 +18,29 @@ const (
 	deviceTask = "device/"
 	importTask = "import/"
 )
+
+// Revokes reports whether a task tells a target of a revocation, and of which certificate.
+func Revokes(task ledger.Task) (serial ledger.Serial, ok bool) {
+	switch j, err := parseTask(task); {
+	case err != nil:
+		return "", false
+	case j.push != nil && j.push.State == hook.Revoked:
+		return ledger.Serial(j.push.Serial), true
+	case j.claim != nil && strings.HasSuffix(task.Kind, urgentSuffix): // a new one can wait
+		return j.claim.Claim.Serial, true
+	}
+	return "", false
+}
+
+// DeviceOf returns the device that a task is about which says that the device was held,
+// retired or released; ok is false for others.
+func DeviceOf(task ledger.Task) (device string, ok bool) {
+	j, err := parseTask(task)
+	if err != nil || !strings.HasPrefix(task.Key, deviceTask) {
+		return "", false
+	}
+	return j.about.ID, true
+}
 
 // subject is the payload of such a task.
 type subject struct {

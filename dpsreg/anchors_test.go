@@ -58,7 +58,9 @@ func TestAnchorByDefaultRefused(t *testing.T) {
 	w := newWorld(t)
 	w.configure = append(w.configure, func(c *dpsreg.Config) {
 		c.LabelIssuer["gone"] = "gone"
-		c.Strangers = map[string]string{"edge": "CA certificates of gateways"}
+		c.Strangers = func() map[string]string {
+			return map[string]string{"edge": "CA certificates of gateways"}
+		}
 	})
 	for words, group := range map[string]dpsreg.Group{
 		"name one or two anchors, or labels":                             {},

@@ -12,6 +12,9 @@ type Authority struct {
 	Name        string
 	Certificate *x509.Certificate
 	Chain       []*x509.Certificate
+	// Under are roots that devices may show a path to, too, by another certificate of the
+	// same key: where a group stands on one of them before the authority itself goes by it.
+	Under []*x509.Certificate
 }
 
 // path is the authority's certificate and those above it.

@@ -37,6 +37,7 @@ func (r *Registrar) checkAuthorities(t Target) error {
 	var errs []error
 	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	all := r.authorities()
+	strangers := r.strangers()
 	names := make(map[string]string) // of certificates at DPS
 	for _, ca := range t.CAs {
 		a, ok := all[ca.Authority]
@@ -52,7 +53,7 @@ func (r *Registrar) checkAuthorities(t Target) error {
 			add("CAs %q and %q have the name %q at DPS both", other, ca.Authority, name)
 		}
 		names[strings.ToLower(name)] = ca.Authority
-		if what := r.cfg.Strangers[ca.Authority]; what != "" && !ca.deleted() {
+		if what := strangers[ca.Authority]; what != "" && !ca.deleted() {
 			add("CA %q issues %s, with which others would come in as devices: verify the CA of the devices", ca.Authority, what)
 		}
 	}
@@ -67,11 +68,11 @@ func (r *Registrar) checkAuthorities(t Target) error {
 				add("group %q: there is no authority %q", g.ID, name)
 				continue
 			}
-			if what := r.cfg.Strangers[name]; what != "" {
+			if what := strangers[name]; what != "" {
 				add("group %q: anchor %q issues %s, with which others would come in as devices", g.ID, name, what)
 			}
 			if below := r.strangersBelow(a); below != "" {
-				add("group %q: below anchor %q stands %q, which issues %s, with which others would come in as devices: give it a root of its own, or let the group stand on the CA of the devices", g.ID, name, below, r.cfg.Strangers[below])
+				add("group %q: below anchor %q stands %q, which issues %s, with which others would come in as devices: give it a root of its own, or let the group stand on the CA of the devices", g.ID, name, below, strangers[below])
 			}
 			sha := SHA256(a.Certificate)
 			if other, taken := stands[sha]; taken && other != g.ID {
@@ -83,11 +84,19 @@ func (r *Registrar) checkAuthorities(t Target) error {
 	return errors.Join(errs...)
 }
 
+// strangers are those of the configuration.
+func (r *Registrar) strangers() map[string]string {
+	if r.cfg.Strangers == nil {
+		return nil
+	}
+	return r.cfg.Strangers()
+}
+
 // strangersBelow names an authority below a that issues to others than devices; empty
 // if none does.
 func (r *Registrar) strangersBelow(a Authority) string {
-	all := r.authorities()
-	for _, name := range slices.Sorted(maps.Keys(r.cfg.Strangers)) {
+	all, strangers := r.authorities(), r.strangers()
+	for _, name := range slices.Sorted(maps.Keys(strangers)) {
 		if g, ok := all[name]; ok && name != a.Name && g.stands(a.Certificate) {
 			return name
 		}
@@ -125,7 +134,9 @@ func (r *Registrar) leads(t Target, label string, groups map[string][]string) (i
 	if err != nil {
 		return "", "", err
 	}
-	id, anchor = nearest(a.path(), groups)
+	if id, anchor = nearest(a.path(), groups); id == "" {
+		id, anchor = nearest(a.Under, groups)
+	}
 	return id, anchor, nil
 }
 

@@ -16,8 +16,8 @@ type Config struct {
 	// Strangers are the authorities that issue certificates to others than devices, with
 	// what they issue, as in "CA certificates of gateways" and "certificates of officers".
 	// No group may stand on one, nor on one above: who holds such a certificate would come
-	// in as a device. It may be nil.
-	Strangers map[string]string
+	// in as a device. It may be called at any time and must not block; it may be nil.
+	Strangers func() map[string]string
 	// Verification proves possession of an authority's key: it issues a certificate
 	// whose common name is the verification code, signed by the authority itself, that
 	// lives for minutes and whose key is thrown away. It returns PEM.

@@ -165,7 +165,8 @@ func (ds *Devices) attempt(ctx context.Context, s *session, device, id string, h
 		return false, err
 	}
 	now, _ := after.want(id)
-	return next.again || !now.same(w), nil
+	// What shuts a device out is read back: the next attempt finds nothing to do.
+	return next.again || w.Kind == wantBlocked || !now.same(w), nil
 }
 
 // same reports whether two wants of one registration id lead to the same.

@@ -84,7 +84,7 @@ func (t Target) grouped(authorities []Authority, issuer string) bool {
 			return true // on a root that a Registrar looks up; too much is told, never too little
 		}
 		for _, name := range g.Anchors {
-			if anchor := byName(name); anchor != nil && below.stands(anchor.Certificate) {
+			if anchor := byName(name); anchor != nil && (below.stands(anchor.Certificate) || slices.ContainsFunc(below.Under, anchor.Certificate.Equal)) {
 				return true
 			}
 		}
@@ -105,6 +105,13 @@ func tasksAbout(targets []Target, device string, kind func(Target) string) []led
 		}
 	}
 	return tasks
+}
+
+// DeviceOf returns the device that a task is about; ok is false for a task that is about
+// nothing known here.
+func DeviceOf(task ledger.Task) (device string, ok bool) {
+	device, err := parseTask(task)
+	return device, err == nil
 }
 
 // parseTask returns the device that a task is about.

@@ -180,7 +180,9 @@ func TestCheck(t *testing.T) {
 	w.newIssuing("claims", w.newRoot("own"))
 	w.newRoot("officers")
 	w.configure = append(w.configure, func(c *dpsreg.Config) {
-		c.Strangers = map[string]string{"edge": "CA certificates of gateways", "officers": "certificates of officers", "claims": "claim certificates", "nobody": "nothing"}
+		c.Strangers = func() map[string]string {
+			return map[string]string{"edge": "CA certificates of gateways", "officers": "certificates of officers", "claims": "claim certificates", "nobody": "nothing"}
+		}
 		c.LabelIssuer["below"] = "below"
 	})
 	for _, test := range []struct {

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 
 	"mintmark/ca"
 	"mintmark/internal/ledger"
@@ -70,27 +69,4 @@ func (ra *RA) named(subject []byte) []*ca.Authority {
 		}
 	}
 	return list
-}
-
-// Revoke revokes what selector names and enqueues what must be told.
-func (ra *RA) Revoke(ctx context.Context, selector ledger.Selector, reason ledger.Reason, actor string) ([]ledger.Serial, error) {
-	serials, err := ra.Ledger.Revoke(ctx, selector, reason, actor, ra.Now(), ra.Tasks)
-	if err != nil {
-		return nil, err
-	}
-	ra.mu.Lock()
-	for _, c := range ra.known.certificates() {
-		if s := SerialOf(c.SerialNumber); slices.Contains(serials, s) {
-			ra.revoked[s] = true
-		}
-	}
-	ra.mu.Unlock()
-	ra.log.Info("revoked", "serials", serials, "reason", reason, "actor", actor)
-	if ra.Recorded != nil {
-		ra.Recorded()
-	}
-	if ra.Revoked != nil {
-		ra.Revoked()
-	}
-	return serials, nil
 }

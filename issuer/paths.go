@@ -94,7 +94,7 @@ func (ra *RA) standInsOf(ctx context.Context, rotations []ledger.Rotation, befor
 				list = append(list, before[i])
 				continue
 			}
-			own, err := ra.certified(ctx, r.Old, twin, nil)
+			own, err := ra.everCertified(ctx, r.Old, twin)
 			if err != nil {
 				errs = errors.Join(errs, err)
 			} else if own != nil {
@@ -107,8 +107,23 @@ func (ra *RA) standInsOf(ctx context.Context, rotations []ledger.Rotation, befor
 
 // certified finds the certificate of a CA's key and subject that an authority has signed and
 // the ledger knows, the newest one that is not revoked and that good takes; nil if there is none.
-func (ra *RA) certified(ctx context.Context, by string, of *x509.Certificate, good func(*x509.Certificate) error) (found *x509.Certificate, err error) {
-	query := ledger.Query{Issuer: by, Key: sha256.Sum256(of.RawSubjectPublicKeyInfo), Purpose: ledger.ForCA, State: ledger.Valid}
+func (ra *RA) certified(ctx context.Context, by string, of *x509.Certificate, good func(*x509.Certificate) error) (*x509.Certificate, error) {
+	return ra.certifiedIn(ctx, ledger.Valid, by, of, good)
+}
+
+// everCertified is certified, and takes one that is revoked if there is no other: for what it
+// was, not for what it may do.
+func (ra *RA) everCertified(ctx context.Context, by string, of *x509.Certificate) (*x509.Certificate, error) {
+	found, err := ra.certified(ctx, by, of, nil)
+	if err != nil || found != nil {
+		return found, err
+	}
+	return ra.certifiedIn(ctx, ledger.Revoked, by, of, nil)
+}
+
+// certifiedIn is certified of a state.
+func (ra *RA) certifiedIn(ctx context.Context, state ledger.State, by string, of *x509.Certificate, good func(*x509.Certificate) error) (found *x509.Certificate, err error) {
+	query := ledger.Query{Issuer: by, Key: sha256.Sum256(of.RawSubjectPublicKeyInfo), Purpose: ledger.ForCA, State: state}
 	var parse error
 	err = ra.eachCertificate(ctx, query, func(c ledger.Certificate) bool {
 		one, err := x509.ParseCertificate(c.DER)

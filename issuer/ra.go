@@ -94,6 +94,7 @@ type RA struct {
 	known     hierarchy              // its maps are never changed: see add
 	version   int                    // of known, raised by what this server makes
 	revoked   map[ledger.Serial]bool // CA certificates
+	condemned map[[32]byte]bool      // CAs, by identity, of which one of several certificates is revoked
 	abandoned map[ledger.Serial]bool // intents to void as soon as the ledger writes again
 }
 
@@ -129,6 +130,7 @@ func New(ctx context.Context, config Config) (*RA, error) {
 		refusals:   make(chan ledger.Refused, maxWaiting),
 		generators: newGenerators(),
 		revoked:    make(map[ledger.Serial]bool),
+		condemned:  make(map[[32]byte]bool),
 		abandoned:  make(map[ledger.Serial]bool),
 	}
 	ra.Profiles = maps.Clone(config.Profiles)
@@ -239,24 +241,6 @@ func (ra *RA) Usable(profile, authority string) error {
 		}
 	}
 	return nil
-}
-
-// Withdrawn reports whether an authority, or one above it, is revoked.
-func (ra *RA) Withdrawn(name string) bool {
-	a, err := ra.Authority(name)
-	if err != nil {
-		return false
-	}
-	ra.mu.RLock()
-	defer ra.mu.RUnlock()
-	return ra.withdrawn(a)
-}
-
-// withdrawn is Withdrawn with the lock held.
-func (ra *RA) withdrawn(a *ca.Authority) bool {
-	return slices.ContainsFunc(append(a.Chain(), a.Certificate()), func(c *x509.Certificate) bool {
-		return ra.revoked[SerialOf(c.SerialNumber)]
-	})
 }
 
 // inForce says why an authority must not certify anything, or nil. An expired

@@ -73,11 +73,16 @@ func (ra *RA) Refresh(ctx context.Context) error {
 	next.settle()
 	revoked, err := ra.revokedAmong(ctx, next)
 	errs = errors.Join(errs, err)
+	condemned, err := ra.condemnedAmong(ctx, next)
+	errs = errors.Join(errs, err)
 
 	ra.mu.Lock()
 	defer ra.mu.Unlock()
 	for _, serial := range revoked {
 		ra.revoked[serial] = true
+	}
+	for _, id := range condemned {
+		ra.condemned[id] = true
 	}
 	// What was read is older than an authority that this server has made
 	// meanwhile: the next time will do.

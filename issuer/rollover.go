@@ -5,8 +5,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 
 	"mintmark/ca"
+	"mintmark/ca/rotation"
 	"mintmark/internal/ledger"
 )
 
@@ -124,8 +126,27 @@ func (ra *RA) EndRollover(ctx context.Context, old, new string, requester ledger
 	return r, nil
 }
 
-// RunningRollover finds a rollover that runs; *Refusal if there is none.
+// rotating refuses to touch what leads between roots while a rotation of one of them goes by
+// it: that begins it, and ends it when nobody needs it any more.
+func (ra *RA) rotating(names ...string) error {
+	ra.mu.RLock()
+	defer ra.mu.RUnlock()
+	for _, r := range ra.known.rotations {
+		state := rotation.State(r.State)
+		if r.Kind != ledger.RotateRoot || state.Over() || state.From(rotation.TrustRemoved) || !slices.Contains(names, r.Old) && !slices.Contains(names, r.New) {
+			continue
+		}
+		return refuse(Conflict, "rollover-rotation", "rotation %s from %q to %q is in state %s, and begins and ends the rollover itself: mintmark rotate run %s, or mintmark rotate rollback %s", r.ID, r.Old, r.New, r.State, r.ID, r.ID)
+	}
+	return nil
+}
+
+// RunningRollover finds a rollover that runs and may be ended; *Refusal if there is none, or if it
+// is part of a rotation.
 func (ra *RA) RunningRollover(ctx context.Context, old, new string) (ledger.Rollover, error) {
+	if err := ra.rotating(old, new); err != nil {
+		return ledger.Rollover{}, err
+	}
 	list, err := ra.Rollovers(ctx)
 	if err != nil {
 		return ledger.Rollover{}, err
@@ -196,7 +217,8 @@ func (r rollover) certificates() []*x509.Certificate {
 // rollover of the root of that issuing CA runs: OldWithOld, NewWithNew,
 // OldWithNew and NewWithOld (RFC 7030, Section 4.1.3); nil while none runs. What
 // is revoked, or by a root that is, is left out; so is OldWithOld after a
-// compromise of its key.
+// compromise of its key. In the emergency rotation of a root nothing leads from one to the
+// other, and no rollover runs.
 func (ra *RA) Bridges(name string) []*x509.Certificate {
 	ra.mu.RLock()
 	defer ra.mu.RUnlock()

@@ -32,6 +32,9 @@ func (ra *RA) PlanRolloverWith(ctx context.Context, old, new string, compromised
 	if compromised && made.NewWithOld != nil {
 		return nil, refuse(Conflict, "rollover-certificate", "the key of %q is compromised and certifies nothing: leave out what it signed", old)
 	}
+	if err := ra.rotating(old, new); err != nil {
+		return nil, err
+	}
 	var plan RolloverPlan
 	var err error
 	if plan.Old, err = ra.root(old, !compromised && made.NewWithOld == nil); err != nil {

@@ -48,8 +48,9 @@ func withOfficers(t testing.TB, l ledger.Ledger) map[string]crypto.Signer {
 }
 
 // holdCeremony carries out the ceremony that a rotation waits for, with the keys of the room, and returns
-// all certificates that it has made. The signed files are what a person takes to where the keys are.
-func holdCeremony(t testing.TB, err error, room *keys, officers map[string]crypto.Signer) []*x509.Certificate {
+// all certificates that it has made, and the CRL, if it has. The signed files are what a person takes to
+// where the keys are.
+func holdCeremony(t testing.TB, err error, room *keys, officers map[string]crypto.Signer) (made []*x509.Certificate, crl []byte) {
 	t.Helper()
 	var waiting *rotation.Waiting
 	if !errors.As(err, &waiting) {
@@ -85,7 +86,6 @@ func holdCeremony(t testing.TB, err error, room *keys, officers map[string]crypt
 	if err != nil || len(files) == 0 {
 		t.Fatalf("the ceremony has made %q, %v", files, err)
 	}
-	var made []*x509.Certificate
 	for _, file := range files {
 		for rest := pkitest.ReadFile(t, file); len(rest) > 0; {
 			var block *pem.Block
@@ -94,7 +94,14 @@ func holdCeremony(t testing.TB, err error, room *keys, officers map[string]crypt
 			}
 		}
 	}
-	return made
+	lists, err := filepath.Glob(filepath.Join(folder, "outputs", "*.crl"))
+	if err != nil || len(lists) > 1 {
+		t.Fatalf("CRLs of the ceremony: %q, %v", lists, err)
+	}
+	for _, file := range lists {
+		crl = pkitest.ReadFile(t, file)
+	}
+	return made, crl
 }
 
 // TestCeremonyRoot: both roots have their keys elsewhere; what waits for them goes out as a file
@@ -129,7 +136,7 @@ func TestCeremonyRoot(t *testing.T) {
 	if err := x.does.SignsNow(t.Context(), "root"); !errors.Is(err, rotation.ErrElsewhere) {
 		t.Errorf("a key that is elsewhere: %v", err)
 	}
-	made := holdCeremony(t, x.does.Make(t.Context(), x.r, x.spec), room, officers)
+	made, crl := holdCeremony(t, x.does.Make(t.Context(), x.r, x.spec), room, officers)
 	words, err := x.does.Bring(t.Context(), x.r, x.spec, made, "alice")
 	if err != nil {
 		t.Fatal(err)
@@ -150,6 +157,13 @@ func TestCeremonyRoot(t *testing.T) {
 		}
 	}
 	x.put(t, rotation.KeyGenerated, ledger.IssueOld)
+	x.to(t, rotation.Certified)
+	// What it has signed names a CRL: without one, whoever checks it would refuse every device.
+	_, err = x.does.VerifyPaths(t.Context(), x.r)
+	against(t, err, "rotation-paths", "mintmark ca crl root-b --import")
+	if _, err := ra.ImportCRL(t.Context(), "root-b", crl, "alice"); err != nil {
+		t.Fatal(err)
+	}
 	x.to(t, rotation.TrustRemoved)
 	if n := cas(t, l); n != count {
 		t.Errorf("%d certificates of CAs, and %d were brought", n, count)
@@ -203,7 +217,8 @@ func TestCeremonyCross(t *testing.T) {
 			if !maps.Equal(before, store.made) {
 				t.Error("another key was made")
 			}
-			words, err := x.does.Bring(t.Context(), x.r, x.spec, holdCeremony(t, waits, room, officers), "alice")
+			made, _ := holdCeremony(t, waits, room, officers)
+			words, err := x.does.Bring(t.Context(), x.r, x.spec, made, "alice")
 			if err != nil || len(words) != 1 || !strings.HasPrefix(words[0], c.words) {
 				t.Fatalf("brought %q, %v", words, err)
 			}

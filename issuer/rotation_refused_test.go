@@ -10,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"mintmark/ca"
 	"mintmark/ca/rotation"
 	"mintmark/internal/ledger"
+	"mintmark/internal/pkitest"
 	"mintmark/issuer"
 )
 
@@ -104,7 +106,7 @@ func TestBringRefused(t *testing.T) {
 	create(t, ra, rootSpec("root", "Offline", 20, &one))
 	create(t, ra, issuingUnder("root", "issuing"))
 	spec := rootsSpec
-	spec.Elsewhere = true
+	spec.Elsewhere, spec.ValidityDays = true, 30*365
 	x := rotate(t, ra, spec)
 	old, issuing := authority(t, ra, "root").Certificate(), authority(t, ra, "issuing").Certificate()
 	good := newOffline(t, "new", "Offline", 30, &two)
@@ -126,7 +128,12 @@ func TestBringRefused(t *testing.T) {
 		{"nothing", nil, "the new root is not among"},
 		{"no root", []*x509.Certificate{twin(old, nil)}, "the new root is not among"},
 		{"the old root", []*x509.Certificate{old}, "the new root is not among"},
-		{"another subject", []*x509.Certificate{newOffline(t, "new", "Other", 30, &two).Certificate()}, "subject of the new root"},
+		{"another end", []*x509.Certificate{newOffline(t, "new", "Offline", 90, &two).Certificate()}, "it ends on"},
+		{"no path length", []*x509.Certificate{newOffline(t, "new", "Offline", 30, nil).Certificate()}, "its path length is not limited, and 2 was planned"},
+		{"older than the plan", []*x509.Certificate{odd(t, "Offline", func(c *x509.Certificate) { c.NotBefore = time.Now().Add(-400 * 24 * time.Hour) })}, "before the rotation was planned"},
+		{"key usage", []*x509.Certificate{odd(t, "Offline", func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageDigitalSignature })}, "key usages"},
+		{"name constraints", []*x509.Certificate{odd(t, "Offline", func(c *x509.Certificate) { c.PermittedDNSDomains = []string{"example.org"} })}, "name constraints"},
+		{"another subject", []*x509.Certificate{newOffline(t, "new", "Other", 30, &two).Certificate()}, "its subject is"},
 		{"too short", []*x509.Certificate{newOffline(t, "new", "Offline", 10, &two).Certificate()}, "lasts longer"},
 		{"no room", []*x509.Certificate{newOffline(t, "new", "Offline", 30, &one).Certificate()}, "more room"},
 		{"by another root", []*x509.Certificate{good.Certificate(), stranger.bridge(t, old, nil)}, "no place"},
@@ -155,8 +162,10 @@ func TestBringRefused(t *testing.T) {
 	if _, err := x.does.Bring(t.Context(), x.r, x.spec, []*x509.Certificate{good.Certificate(), twin(issuing, nil)}, "alice"); err != nil {
 		t.Fatal(err)
 	}
-	// In an emergency nothing is taken that the old key has signed.
+	// In an emergency nothing is taken that the old key has signed, nor anything that vouches for it.
 	x.r.Emergency = true
+	_, err = x.does.Bring(t.Context(), x.r, x.spec, []*x509.Certificate{twin(old, nil)}, "alice")
+	against(t, err, "rotation-bring", "nothing may vouch for it")
 	prepared := computed(t, good.Certificate(), old, mustSigner(t, ra, "softkms:path=keys/root.pem"))
 	_, err = x.does.Bring(t.Context(), x.r, x.spec, []*x509.Certificate{prepared}, "alice")
 	against(t, err, "rotation-bring", "wrong hands")
@@ -164,6 +173,22 @@ func TestBringRefused(t *testing.T) {
 	y := &rotating{ra: ra, does: ra.Rotations(), r: ledger.Rotation{Kind: ledger.RotateIssuing, Old: "issuing", New: "issuing-b"}}
 	_, err = y.does.Bring(t.Context(), y.r, rotation.Spec{Kind: ledger.RotateIssuing, Old: "issuing", New: "issuing-b"}, []*x509.Certificate{issuing}, "alice")
 	against(t, err, "rotation-bring", "waits for no certificate")
+}
+
+// odd is a root of a ceremony that somebody has changed.
+func odd(t testing.TB, subject string, change func(*x509.Certificate)) *x509.Certificate {
+	t.Helper()
+	two, key := 2, pkitest.NewKey(t)
+	template, err := ca.Spec{Name: "new", Subject: pkix.Name{CommonName: subject}, Validity: 30 * 365 * 24 * time.Hour, PathLen: &two}.Template(issuer.NewSerial(time.Now()), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(template)
+	prepared, err := ca.PrepareRoot(template, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return issued(t, prepared)
 }
 
 // TestVerifyPathsFinds: what has gone from between the roots, or is revoked, is found.

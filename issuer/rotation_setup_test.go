@@ -1,6 +1,7 @@
 package issuer_test
 
 import (
+	"encoding/json"
 	"slices"
 	"testing"
 	"time"
@@ -30,8 +31,13 @@ func rotate(t testing.TB, ra *issuer.RA, spec rotation.Spec) *rotating {
 	if err != nil || len(found.Refused) > 0 {
 		t.Fatalf("examined: %q, %v", found.Refused, err)
 	}
+	x.spec.NewSHA256 = found.NewSHA256
+	plan, err := json.Marshal(rotation.Plan{Version: 1, ID: "r-" + spec.Old + "-" + spec.New, Spec: x.spec, Made: ra.Now().UTC().Truncate(time.Second), Steps: []rotation.PlanStep{}, Affected: append([]string{}, found.Affected...)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	x.r = ledger.Rotation{ID: "r-" + spec.Old + "-" + spec.New, Kind: spec.Kind, Old: spec.Old, New: spec.New, Emergency: spec.Emergency,
-		Plan: []byte("{}"), State: string(rotation.Planned), Canary: spec.Canary, At: ra.Now(), Actor: "test"}
+		Plan: plan, State: string(rotation.Planned), Canary: spec.Canary, At: ra.Now(), Actor: "test"}
 	x.put(t, rotation.Planned, ledger.IssueOld)
 	return x
 }

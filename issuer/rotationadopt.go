@@ -12,7 +12,7 @@ import (
 
 // Adopt changes the certificate, or the chain, by which each authority under the two roots
 // of a rotation goes. Name, key and place in the order of creation stay. The certificate that is
-// left stays in the ledger, where it is found again.
+// left stays in the ledger, where it is found again. A CA that is revoked or over keeps what it has.
 func (p rotations) Adopt(ctx context.Context, r ledger.Rotation) error {
 	if r.Kind == ledger.RotateIssuing {
 		return nil
@@ -25,6 +25,9 @@ func (p rotations) Adopt(ctx context.Context, r ledger.Rotation) error {
 	}
 	defer turn.end(ctx)
 	for _, a := range p.ra.Authorities() {
+		if p.ra.lost(rootFirst(a)) {
+			continue // it stays what it is
+		}
 		old, new, err := p.ra.bothPaths(ctx, r, a.Name())
 		if err != nil {
 			return err
@@ -35,6 +38,10 @@ func (p rotations) Adopt(ctx context.Context, r ledger.Rotation) error {
 		}
 		if path == nil {
 			continue // it stands under another root
+		}
+		if p.ra.lost(path) {
+			p.ra.log.Warn("an authority keeps its certificate: the one that it would go by is revoked or over", "authority", a.Name(), "rotation", r.ID)
+			continue
 		}
 		p.ra.mu.RLock()
 		record, current := p.ra.known.records[a.Name()], p.ra.known.paths[a.Name()]
@@ -85,11 +92,11 @@ func (ra *RA) bothPaths(ctx context.Context, r ledger.Rotation, name string) (un
 		}
 		own := path[1]
 		if !path[0].Equal(old.Certificate()) {
-			if own, err = ra.certified(ctx, r.Old, twin, nil); err != nil {
+			if own, err = ra.everCertified(ctx, r.Old, twin); err != nil {
 				return nil, nil, err
 			}
 			if own == nil {
-				return nil, nil, against("rotation-paths", "the certificate of %q by the old root is not in the ledger, or is revoked", t.Authority)
+				return nil, nil, against("rotation-paths", "the certificate of %q by the old root is not in the ledger", t.Authority)
 			}
 		}
 		return slices.Concat([]*x509.Certificate{old.Certificate(), own}, path[2:]), slices.Concat([]*x509.Certificate{new.Certificate(), twin}, path[2:]), nil

@@ -26,6 +26,9 @@ func (p rotations) Bring(ctx context.Context, r ledger.Rotation, spec rotation.S
 	}
 	b := &bringing{rotations: p, r: r, spec: spec, old: old, actor: actor}
 	if new, err := p.ra.Authority(r.New); err == nil {
+		if wrong := p.ra.signedFor(r, spec, old, new); len(wrong) > 0 {
+			return nil, &rotation.Refused{Rule: "rotation-new", Texts: wrong}
+		}
 		b.new = new
 	}
 	// What is signed by the new root can be judged only when that is known.
@@ -82,6 +85,9 @@ func (b *bringing) newCA(ctx context.Context, certificates []*x509.Certificate) 
 	if i < 0 {
 		return nil, against("rotation-bring", "the new root is not among the certificates, and what it signs cannot be judged without it")
 	}
+	if !b.spec.Elsewhere {
+		return nil, against("rotation-bring", "the plan that officers have signed makes the new root here, and takes none that was made elsewhere: plan the rotation with --elsewhere, or import the root before it is planned")
+	}
 	root := certificates[i]
 	new, worth, err := b.ra.ExamineImport(ctx, b.r.New, []*x509.Certificate{root})
 	if err != nil {
@@ -90,36 +96,16 @@ func (b *bringing) newCA(ctx context.Context, certificates []*x509.Certificate) 
 	if worth != "" {
 		return nil, against("rotation-bring", "the new root: %s", worth)
 	}
-	if wrong := append(b.ra.fits(b.spec, b.old, new), b.asAsked(root)...); len(wrong) > 0 {
+	if wrong := append(b.ra.fits(b.spec, b.old, new), b.ra.signedFor(b.r, b.spec, b.old, new)...); len(wrong) > 0 {
 		return nil, &rotation.Refused{Rule: "rotation-bring", Texts: wrong}
 	}
 	b.new = new
-	b.say("the new root %s: %s, until %s", b.r.New, root.Subject, dateOf(root.NotAfter))
+	b.say("the new root %s: %s, until %s, SHA-256 %s", b.r.New, root.Subject, dateOf(root.NotAfter), fingerprint(root))
 	b.record = append(b.record, func() error {
 		_, err := b.ra.ImportAuthority(ctx, b.r.New, []*x509.Certificate{root}, "")
 		return err
 	})
 	return slices.Delete(certificates, i, i+1), nil
-}
-
-// asAsked says where a new root is not what was planned.
-func (b *bringing) asAsked(root *x509.Certificate) (wrong []string) {
-	want, err := b.ra.successor(b.spec, b.old, b.r.At)
-	if err != nil {
-		return []string{err.Error()}
-	}
-	if kind, err := ca.AlgorithmOf(root.PublicKey); err != nil || kind != want.Key {
-		wrong = append(wrong, fmt.Sprintf("the key of the new root is %s, and %s was planned", kind, want.Key))
-	}
-	name := b.old.Certificate().Subject
-	if b.spec.CommonName != "" {
-		name = renamed(name, b.spec.CommonName)
-		name.Names = name.ExtraNames
-	}
-	if !sameAttributes(root.Subject, name) {
-		wrong = append(wrong, fmt.Sprintf("the subject of the new root is %q, which is not the one that was planned", root.Subject))
-	}
-	return wrong
 }
 
 // newIssuing finds the certificate of an issuing CA that waits for it.
@@ -157,7 +143,7 @@ func (b *bringing) newIssuing(ctx context.Context, certificates []*x509.Certific
 		return nil, against("rotation-bring", "%q ends on %s, before %q (%s)", b.r.New, dateOf(own[0].NotAfter), b.r.Old, dateOf(b.old.Certificate().NotAfter))
 	}
 	b.new = new
-	b.say("the new issuing CA %s: %s, until %s", b.r.New, own[0].Subject, dateOf(own[0].NotAfter))
+	b.say("the new issuing CA %s: %s, until %s, SHA-256 %s", b.r.New, own[0].Subject, dateOf(own[0].NotAfter), fingerprint(own[0]))
 	b.record = append(b.record, func() error {
 		if _, err := b.ra.ImportAuthority(ctx, b.r.New, path, ""); err != nil {
 			return err
@@ -180,9 +166,12 @@ func (b *bringing) other(ctx context.Context, c *x509.Certificate) error {
 			if err := b.ra.examineBridge(ctx, x.what, x.by, x.of, c); err != nil {
 				return err
 			}
-			b.say("%s, until %s", x.what, dateOf(c.NotAfter))
+			b.say("%s, until %s, SHA-256 %s", x.what, dateOf(c.NotAfter), fingerprint(c))
 			b.record = append(b.record, func() error { return b.ra.recordCA(ctx, x.by, c, b.actor) })
 			return nil
+		}
+		if b.r.Emergency && bytes.Equal(c.RawSubjectPublicKeyInfo, b.old.Certificate().RawSubjectPublicKeyInfo) {
+			return against("rotation-bring", "certificate %q by %q is one of the key of %q, which is in wrong hands: nothing may vouch for it", c.Subject, c.Issuer, b.r.Old)
 		}
 		if b.r.Emergency && c.CheckSignatureFrom(b.old.Certificate()) == nil {
 			return against("rotation-bring", "certificate %q was signed by the key of %q, which is in wrong hands and certifies nothing new", c.Subject, b.r.Old)

@@ -38,6 +38,7 @@ type ceremonyFile struct {
 	authorities map[string]string // what stands under authorities:, by the name of the authority
 	order       []string
 	steps       strings.Builder
+	after       strings.Builder // comments on what to do with what it makes
 }
 
 func (ra *RA) newCeremony(r ledger.Rotation, spec rotation.Spec) *ceremonyFile {
@@ -219,6 +220,19 @@ func (c *ceremonyFile) cross(base string, by, of side, need int) error {
 	return nil
 }
 
+// firstCRLLife is how long the first CRL of a root of a ceremony is good: until people meet again.
+const firstCRLLife = 365 * day
+
+// firstCRL writes the step that signs the first CRL of a root that this ceremony makes. What
+// the root certifies names it, and is refused by whoever checks and finds none. Its PEM is no
+// .pem, as all of these are brought as certificates.
+func (c *ceremonyFile) firstCRL(by string) {
+	name := c.name("crl-of-" + by)
+	fmt.Fprintf(&c.steps, "  - name: %s\n    crl:\n      by: %s\n      number: 1\n      this_update: %s\n      next_update: %s # the next one is due before that\n      outputs: {pem: %s, der: %s}\n",
+		quoted(name), quoted(by), timeOf(c.from), timeOf(c.from.Add(firstCRLLife)), quoted(by+".crl.txt"), quoted(by+".crl"))
+	fmt.Fprintf(&c.after, "# mintmark ca crl %s --import %s.crl brings its CRL afterwards.\n", by, by)
+}
+
 // waiting puts the file together.
 func (c *ceremonyFile) waiting(ctx context.Context, what string) error {
 	people, err := c.ra.Ledger.Principals(ctx)
@@ -233,10 +247,10 @@ func (c *ceremonyFile) waiting(ctx context.Context, what string) error {
 # leave out officers who will not be there. The files that it names are beside it.
 # mintmark ceremony check says whether it can be held. What it makes comes back
 # with mintmark rotate bring.
-ceremony: 1
+%sceremony: 1
 name: %s
 purpose: %s
-`, what, c.r.ID, c.r.Old, c.r.New, quoted(name), quoted("Rotation "+c.r.ID+": "+what))
+`, what, c.r.ID, c.r.Old, c.r.New, c.after.String(), quoted(name), quoted("Rotation "+c.r.ID+": "+what))
 	var officers []string
 	for _, p := range access.Officers(people) {
 		if len(p.Key) == 0 || len(officers) == 16 || !validName.MatchString(p.Name) {

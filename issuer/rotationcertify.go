@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
+	"slices"
 
 	"mintmark/ca"
 	"mintmark/ca/rotation"
@@ -25,12 +27,14 @@ type crossing struct {
 	twin   bool
 }
 
-// crossings lists what is certified in a rotation of roots: nothing by a key that is in
-// wrong hands.
+// crossings lists what is certified in a rotation of roots. In an emergency nothing leads from
+// one to the other: the old key must not vouch for the new one, and the other way round whoever
+// trusts the new root would take what the thief signs, for as long as such a certificate lasts,
+// as few verifiers look at CRLs.
 func (ra *RA) crossings(r ledger.Rotation, old, new *ca.Authority) []crossing {
-	list := []crossing{{wordOldWithNew, new, old, false}}
+	var list []crossing
 	if !r.Emergency {
-		list = append(list, crossing{wordNewWithOld, old, new, false})
+		list = append(list, crossing{wordOldWithNew, new, old, false}, crossing{wordNewWithOld, old, new, false})
 	}
 	for _, a := range ra.children(old.Certificate(), r.Twins) {
 		list = append(list, crossing{wordTwin(a.Name()), new, a, true})
@@ -54,6 +58,9 @@ func (p rotations) Certify(ctx context.Context, r ledger.Rotation, spec rotation
 		return nil, err
 	}
 	defer turn.end(ctx)
+	if err := errors.Join(p.ra.asPlanned(r, old), p.ra.unbridged(ctx, r, old, new)); err != nil {
+		return nil, err
+	}
 	var twins []ledger.Twin
 	var missing []crossing
 	for _, c := range p.ra.crossings(r, old, new) {
@@ -83,17 +90,49 @@ func (p rotations) Certify(ctx context.Context, r ledger.Rotation, spec rotation
 	return twins, nil
 }
 
-// bridges are what leads between the two roots of a rotation; the second is nil in an
-// emergency.
+// asPlanned refuses to certify where CAs are below the old root that the plan does not name:
+// their devices are in no gate.
+func (ra *RA) asPlanned(r ledger.Rotation, old *ca.Authority) error {
+	plan, err := rotation.ParsePlan(r.Plan)
+	if err != nil {
+		return fmt.Errorf("rotation %s: %w", r.ID, err)
+	}
+	for _, name := range ra.affected(old.Certificate()) {
+		if !slices.Contains(plan.Affected, name) {
+			return against("rotation-paths", "%q is below %q, and was not when the rotation was planned: take it back and plan it again", name, r.Old)
+		}
+	}
+	return nil
+}
+
+// unbridged refuses, in an emergency, a new root that has ever certified the old key: whoever
+// trusts it takes what the thief signs, and revoking that reaches few.
+func (ra *RA) unbridged(ctx context.Context, r ledger.Rotation, old, new *ca.Authority) error {
+	if !r.Emergency || r.Kind != ledger.RotateRoot {
+		return nil
+	}
+	list, err := ra.certificatesOf(ctx, old.Certificate())
+	if err != nil {
+		return err
+	}
+	for _, c := range list {
+		if c.Issuer == new.Name() {
+			return against("rotation-paths", "%q has certified the key of %q (serial number %s), and who trusts it takes what that key signs: rotate to a new root", new.Name(), old.Name(), c.Serial)
+		}
+	}
+	return nil
+}
+
+// bridges are what leads between the two roots of a rotation; nil in an emergency.
 func (ra *RA) bridges(ctx context.Context, r ledger.Rotation, old, new *ca.Authority) (oldWithNew, newWithOld *x509.Certificate, err error) {
+	if r.Emergency {
+		return nil, nil, nil
+	}
 	if oldWithNew, err = ra.madeCross(ctx, wordOldWithNew, new, old); err != nil {
 		return nil, nil, err
 	}
 	if oldWithNew == nil {
 		return nil, nil, against("rotation-paths", "%s is missing, or not in force any more", wordOldWithNew)
-	}
-	if r.Emergency {
-		return oldWithNew, nil, nil
 	}
 	if newWithOld, err = ra.madeCross(ctx, wordNewWithOld, old, new); err != nil {
 		return nil, nil, err
@@ -104,9 +143,10 @@ func (ra *RA) bridges(ctx context.Context, r ledger.Rotation, old, new *ca.Autho
 	return oldWithNew, newWithOld, nil
 }
 
-// Distribute begins the rollover from one root to the other, unless it runs.
+// Distribute begins the rollover from one root to the other, unless it runs. In an emergency
+// there is none: Bridges gives out the new root by the state of the rotation.
 func (p rotations) Distribute(ctx context.Context, r ledger.Rotation) error {
-	if r.Kind == ledger.RotateIssuing {
+	if r.Kind == ledger.RotateIssuing || r.Emergency {
 		return nil
 	}
 	p.ra.making.Lock()
@@ -127,11 +167,9 @@ func (p rotations) Distribute(ctx context.Context, r ledger.Rotation) error {
 	if err != nil {
 		return err
 	}
-	record := ledger.Rollover{Old: r.Old, New: r.New, OldWithNew: oldWithNew.Raw, At: p.ra.Now(), Actor: r.Actor}
-	if newWithOld != nil {
-		record.NewWithOld = newWithOld.Raw
-	}
-	return p.ra.putRollover(ctx, turn, record)
+	return p.ra.putRollover(ctx, turn, ledger.Rollover{
+		Old: r.Old, New: r.New, OldWithNew: oldWithNew.Raw, NewWithOld: newWithOld.Raw, At: p.ra.Now(), Actor: r.Actor,
+	})
 }
 
 // EndBridges ends the rollover from one root to the other, if it runs.

@@ -3,9 +3,11 @@ package issuer
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"time"
 
 	"mintmark/ca"
 	"mintmark/ca/rotation"
@@ -64,10 +66,24 @@ func (p rotations) Examine(ctx context.Context, spec rotation.Spec) (rotation.Fi
 		return e.Findings, err
 	}
 	new := e.newCA()
+	if new != nil {
+		e.NewSHA256 = fingerprint(new.Certificate())
+		var refused *rotation.Refused
+		if err := e.ra.unbridged(ctx, ledger.Rotation{Kind: spec.Kind, Emergency: spec.Emergency}, e.old, new); errors.As(err, &refused) {
+			e.Refused = append(e.Refused, refused.Texts...)
+		} else if err != nil {
+			return e.Findings, err
+		}
+	}
 	if root {
 		e.rootRotation(new)
 	} else {
 		e.Affected = []string{spec.Old}
+		if spec.Emergency {
+			if err := e.below(ctx); err != nil {
+				return e.Findings, err
+			}
+		}
 		e.change("serve", spec.Old, reconcile.Update, "issues", fmt.Sprintf("signs CRLs and OCSP answers only; %s issues in its place, whatever the configuration names", spec.New))
 		if spec.CommonName == "" && new == nil {
 			e.warn("the new CA has the subject of the old one, and they are told apart by their key identifiers: give a common name where a relying party cannot")
@@ -158,7 +174,24 @@ func (e *examining) newCA() *ca.Authority {
 
 func describe(a *ca.Authority) string {
 	c := a.Certificate()
-	return fmt.Sprintf("%s, serial %s, until %s", c.Subject, SerialOf(c.SerialNumber), c.NotAfter.UTC().Format(time.DateOnly))
+	return fmt.Sprintf("%s, serial %s, until %s, SHA-256 %s", c.Subject, SerialOf(c.SerialNumber), dateOf(c.NotAfter), fingerprint(c))
+}
+
+// fingerprint is the SHA-256 of a certificate, as plans have it.
+func fingerprint(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// below says how much is revoked with the old issuing CA of an emergency.
+func (e *examining) below(ctx context.Context) error {
+	left, err := e.LeftBelow(ctx, ledger.Rotation{Kind: e.spec.Kind, Old: e.spec.Old, New: e.spec.New})
+	if err != nil {
+		return err
+	}
+	e.change("revocation", "below "+e.spec.Old, reconcile.Update, fmt.Sprintf("in force: %d certificates of devices and %d of others, those of officers and servers among them", left.Devices, left.Others),
+		"revoked, what is left of them by then; whoever has no other one enrolls anew")
+	return nil
 }
 
 // rootRotation examines what leads from one root to the other, and what is below.
@@ -167,6 +200,12 @@ func (e *examining) rootRotation(new *ca.Authority) {
 	e.Affected = e.ra.affected(own)
 	children := e.ra.children(own, nil)
 	for _, a := range e.ra.Authorities() {
+		if e.ra.lost(rootFirst(a)) {
+			if a.Root().Equal(own) {
+				e.warn("%q is revoked or has expired, or a CA above it: it gets nothing under the new root, and stays as it is", a.Name())
+			}
+			continue
+		}
 		if chain := a.Chain(); len(chain) > 1 && a.Root().Equal(own) && e.ra.holderOf(chain[len(chain)-2].Raw) == nil {
 			e.refuse("the CA %q between %q and %q is not known here by itself: import its certificate first, without a key", chain[len(chain)-2].Subject, e.spec.Old, a.Name())
 		}
@@ -186,10 +225,12 @@ func (e *examining) rootRotation(new *ca.Authority) {
 				e.spec.Old, has, e.spec.Old, e.spec.New)
 		}
 	}
-	e.change("bridge", e.spec.Old+" by "+e.spec.New, reconcile.Create, "", "the key of the old root, with its subject and key identifier, for who knows the new root only")
+	anchors := e.spec.Old + " and " + e.spec.New + ", and what leads from one to the other"
 	if e.spec.Emergency {
-		e.warn("the old key vouches for nothing new: devices that know %q only will not take %q until they are given it in another way", e.spec.Old, e.spec.New)
+		anchors = "the path under " + e.spec.Old + " and " + e.spec.New + "; from the switch on, the path under " + e.spec.New + " alone"
+		e.warn("nothing leads from one root to the other, in either direction: whoever trusted %q would take what a thief of %q signs. Devices that do not have %q yet refuse this server from the switch on, and get it in another way", e.spec.New, e.spec.Old, e.spec.New)
 	} else {
+		e.change("bridge", e.spec.Old+" by "+e.spec.New, reconcile.Create, "", "the key of the old root, with its subject and key identifier, for who knows the new root only")
 		e.change("bridge", e.spec.New+" by "+e.spec.Old, reconcile.Create, "", "the key of the new root, for who knows the old root only")
 		if !e.ra.keyHere(e.spec.Old) {
 			e.warn("the key of %q is elsewhere: its certificate for the new root comes from a ceremony", e.spec.Old)
@@ -198,7 +239,7 @@ func (e *examining) rootRotation(new *ca.Authority) {
 	for _, a := range children {
 		e.change("twin", a.Name()+" by "+e.spec.New, reconcile.Create, "", fmt.Sprintf("key, subject and key identifier of %s", describe(a)))
 	}
-	e.change("anchors", e.spec.New, reconcile.Create, e.spec.Old, e.spec.Old+" and "+e.spec.New+", and what leads from one to the other")
+	e.change("anchors", e.spec.New, reconcile.Create, e.spec.Old, anchors)
 	for _, name := range e.Affected {
 		e.change("path", name, reconcile.Update, "under "+e.spec.Old, "under "+e.spec.New+"; key and subject stay, and no certificate is issued anew")
 	}

@@ -3,10 +3,13 @@ package issuer
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -137,6 +140,71 @@ func (ra *RA) fits(spec rotation.Spec, old, new *ca.Authority) (wrong []string) 
 	return wrong
 }
 
+// signedFor says where a new CA is not the one of the plan that officers have signed: its
+// certificate where it was there, or what would have been made.
+func (ra *RA) signedFor(r ledger.Rotation, spec rotation.Spec, old, new *ca.Authority) []string {
+	switch {
+	case spec.NewSHA256 == "" && r.Kind == ledger.RotateRoot:
+		return ra.asSucceeding(r, spec, old, new.Certificate())
+	case spec.NewSHA256 != "" && fingerprint(new.Certificate()) != spec.NewSHA256:
+		return []string{fmt.Sprintf("the certificate of %q has the SHA-256 %s, and that of the plan is %s", new.Name(), fingerprint(new.Certificate()), spec.NewSHA256)}
+	}
+	return nil
+}
+
+// slackOfRoot is by how much the validity of a root that was made elsewhere may differ from
+// what was planned: the clocks of rooms without a network are set by hand.
+const slackOfRoot = 3 * day
+
+// asSucceeding says where a new root is not what was planned: the one that would have been made
+// here.
+func (ra *RA) asSucceeding(r ledger.Rotation, spec rotation.Spec, old *ca.Authority, root *x509.Certificate) (wrong []string) {
+	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf("the new root: "+format, args...)) }
+	next, err := ra.successor(spec, old, r.At)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	want, err := next.Template(big.NewInt(1), r.At)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	if kind, err := ca.AlgorithmOf(root.PublicKey); err != nil || kind != next.Key {
+		bad("its key is %s, and %s was planned", kind, next.Key)
+	}
+	name := old.Certificate().Subject
+	if spec.CommonName != "" {
+		name = renamed(name, spec.CommonName)
+		name.Names = name.ExtraNames
+	}
+	if !sameAttributes(root.Subject, name) {
+		bad("its subject is %q, which is not the one that was planned", root.Subject)
+	}
+	if d := root.NotAfter.Sub(want.NotAfter); d < -slackOfRoot || d > slackOfRoot {
+		bad("it ends on %s, and %s was planned", dateOf(root.NotAfter), dateOf(want.NotAfter))
+	}
+	if root.NotBefore.Before(want.NotBefore.Add(-slackOfRoot)) {
+		bad("it is valid since %s, before the rotation was planned", dateOf(root.NotBefore))
+	}
+	have, limited := pathLen(root)
+	if room, wanted := pathLen(want); limited != wanted || have != room {
+		bad("its path length is %s, and %s was planned", lengthOf(have, limited), lengthOf(room, wanted))
+	}
+	if root.KeyUsage != want.KeyUsage || extensionValue(root, oidExtKeyUsage) != nil {
+		bad("its key usages are not those of a CA that signs certificates and CRLs, and nothing else")
+	}
+	if !sameNameConstraints(root, want) {
+		bad("its name constraints are not those of %q", old.Name())
+	}
+	return wrong
+}
+
+func lengthOf(room int, limited bool) string {
+	if !limited {
+		return "not limited"
+	}
+	return strconv.Itoa(room)
+}
+
 // Make makes the new CA, or finds it.
 func (p rotations) Make(ctx context.Context, r ledger.Rotation, spec rotation.Spec) error {
 	old, err := p.ra.Authority(r.Old)
@@ -145,7 +213,7 @@ func (p rotations) Make(ctx context.Context, r ledger.Rotation, spec rotation.Sp
 	}
 	switch new, err := p.ra.Authority(r.New); {
 	case err == nil:
-		if wrong := p.ra.fits(spec, old, new); len(wrong) > 0 {
+		if wrong := append(p.ra.fits(spec, old, new), p.ra.signedFor(r, spec, old, new)...); len(wrong) > 0 {
 			return &rotation.Refused{Rule: "rotation-new", Texts: wrong}
 		}
 		return nil

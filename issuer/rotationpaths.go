@@ -90,11 +90,17 @@ func (v *verifying) roots(ctx context.Context, r ledger.Rotation, old, new *ca.A
 	if err != nil {
 		return err
 	}
+	if err := v.listed(ctx, r, new); err != nil {
+		return err
+	}
 	a, b := old.Certificate(), new.Certificate()
 	trusts := []trust{{"old", []*x509.Certificate{a}}, {"both", []*x509.Certificate{a, b}}, {"new", []*x509.Certificate{b}}}
 	oldGood, newGood := map[string]bool{"old": true, "both": true}, map[string]bool{"both": true, "new": true}
 	all := map[string]bool{"old": true, "both": true, "new": true}
 	for _, authority := range v.ra.Authorities() {
+		if v.ra.lost(rootFirst(authority)) {
+			continue // nobody is to take it, under whichever root
+		}
 		under, over, err := v.ra.bothPaths(ctx, r, authority.Name())
 		if err != nil {
 			return err
@@ -104,7 +110,9 @@ func (v *verifying) roots(ctx context.Context, r ledger.Rotation, old, new *ca.A
 		}
 		shown := []presented{
 			{name: "old path", path: belowRoot(under), good: oldGood}, {name: "new path", path: belowRoot(over), good: newGood},
-			{name: "old path and the bridge to the new root", path: append(belowRoot(under), oldWithNew), good: all},
+		}
+		if oldWithNew != nil {
+			shown = append(shown, presented{name: "old path and the bridge to the new root", path: append(belowRoot(under), oldWithNew), good: all})
 		}
 		if newWithOld != nil {
 			p := presented{name: "new path and the bridge to the old root", path: append(belowRoot(over), newWithOld), good: all}
@@ -121,6 +129,25 @@ func (v *verifying) roots(ctx context.Context, r ledger.Rotation, old, new *ca.A
 			v.try(authority.Name(), s, trusts, shown)
 		}
 	}
+	return nil
+}
+
+// listed asks for a CRL in force of a new root whose key is elsewhere, before anything that
+// it has signed is shown to anybody: these certificates name one, and nobody here signs it.
+func (v *verifying) listed(ctx context.Context, r ledger.Rotation, new *ca.Authority) error {
+	if v.ra.PublicURL == "" || v.ra.keyHere(new.Name()) || rotation.State(r.State).From(rotation.PathsVerified) || rotation.RollingBack(r) {
+		return nil
+	}
+	crl, err := v.ra.latestList(ctx, new)
+	switch now := v.ra.Now(); {
+	case err != nil:
+		return err
+	case crl == nil:
+		return against("rotation-paths", "there is no CRL of %q here, and what it has signed names %s: mintmark ca crl %s --import FILE brings the one of its ceremony", new.Name(), crlURL(v.ra.PublicURL, new.Name(), 0), new.Name())
+	case !crl.NextUpdate.After(now):
+		return against("rotation-paths", "the CRL of %q ran out on %s: have the next one made where its key is, and bring it with mintmark ca crl %s --import FILE", new.Name(), dateOf(crl.NextUpdate), new.Name())
+	}
+	v.lines = append(v.lines, fmt.Sprintf("CRL %s of %s is here, until %s", crl.Number, new.Name(), dateOf(crl.NextUpdate)))
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"time"
 
@@ -45,34 +44,64 @@ func (p rotations) SignsNow(ctx context.Context, name string) error {
 	return a.TestSign(ctx)
 }
 
-// Revoke revokes what certifies the key of the old CA under the new root, or the
-// certificate of the old issuing CA. That it is revoked already is no error.
+// Revoke revokes every certificate of the old CA's key and subject that another CA has signed;
+// of an issuing CA also what that has signed itself, some hundreds in one transaction. What is
+// revoked already is no error. The certificate of its OCSP responder stays: that says of the
+// others that they are revoked.
 func (p rotations) Revoke(ctx context.Context, r ledger.Rotation, reason ledger.Reason, actor string) error {
 	old, err := p.ra.Authority(r.Old)
 	if err != nil {
 		return err
 	}
-	doomed := old.Certificate()
-	if r.Kind == ledger.RotateRoot {
-		by, err := p.ra.Authority(r.New)
-		if err != nil {
-			return err
-		}
-		if doomed, err = p.ra.certified(ctx, by.Name(), old.Certificate(), nil); err != nil || doomed == nil {
-			return err // none is in force
-		}
-	} else if err := p.ra.RecordAuthority(ctx, r.Old, actor); err != nil {
+	if err := p.ra.RecordAuthority(ctx, r.Old, actor); err != nil {
+		return err // nothing of a root
+	}
+	doomed, err := p.ra.certificatesOf(ctx, old.Certificate())
+	if err != nil {
 		return err
 	}
-	_, err = p.ra.Revoke(ctx, ledger.Selector{Serial: SerialOf(doomed.SerialNumber)}, reason, actor)
-	if errors.Is(err, ledger.ErrNotFound) {
+	if r.Kind == ledger.RotateIssuing && len(doomed) == 0 {
 		return against("rotation-revoke", "the certificate of %q was signed by a CA that is not known here: have its issuer revoke it", r.Old)
 	}
+	if err := p.revokeEach(ctx, doomed, reason, actor); err != nil || r.Kind == ledger.RotateRoot {
+		return err
+	}
+	// CAs below it: what names them together leaves CAs out.
+	var below []ledger.Certificate
+	query := ledger.Query{Issuer: r.Old, Purpose: ledger.ForCA, State: ledger.Valid}
+	if err := p.ra.eachCertificate(ctx, query, func(c ledger.Certificate) bool { below = append(below, c); return true }); err != nil {
+		return err
+	}
+	if err := p.revokeEach(ctx, below, belowCompromised, actor); err != nil {
+		return err
+	}
+	_, err = p.ra.RevokeAll(ctx, ledger.Selector{Issuer: r.Old}, belowCompromised, actor)
 	return err
 }
 
-// LeftBelow reads every certificate in force of the old CA.
+// belowCompromised is why a certificate is revoked that a key in wrong hands has signed: its own
+// key is in nobody's hands.
+const belowCompromised = ledger.Superseded
+
+// revokeEach revokes certificates of CAs, those that are not yet.
+func (p rotations) revokeEach(ctx context.Context, list []ledger.Certificate, reason ledger.Reason, actor string) error {
+	for _, c := range list {
+		if c.State == ledger.Revoked {
+			continue
+		}
+		if _, err := p.ra.Revoke(ctx, ledger.Selector{Serial: c.Serial}, reason, actor); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// LeftBelow reads every certificate in force of the old CA. Those of waived devices count apart.
 func (p rotations) LeftBelow(ctx context.Context, r ledger.Rotation) (left rotation.Left, err error) {
+	waived, err := p.waived(ctx, r)
+	if err != nil {
+		return left, err
+	}
 	var own []byte
 	if a, err := p.ra.Authority(r.Old); err == nil {
 		own = a.Certificate().Raw
@@ -85,6 +114,8 @@ func (p rotations) LeftBelow(ctx context.Context, r ledger.Rotation) (left rotat
 			return true // a root is not below itself
 		case c.Purpose == ledger.ForVerification:
 			return true // made to try something, and its key is gone
+		case (c.Purpose == ledger.ForDevice || c.Purpose == ledger.ForGateway) && waived[c.Device]:
+			left.Waived++
 		case c.Purpose == ledger.ForDevice || c.Purpose == ledger.ForGateway:
 			left.Devices++
 		default:
@@ -98,11 +129,39 @@ func (p rotations) LeftBelow(ctx context.Context, r ledger.Rotation) (left rotat
 	return left, err
 }
 
+// waived names the devices that officers have taken out of a rotation.
+func (p rotations) waived(ctx context.Context, r ledger.Rotation) (map[string]bool, error) {
+	names := make(map[string]bool)
+	if r.ID == "" || r.Kind == ledger.RotateRoot {
+		return names, nil // its leaves stay
+	}
+	query, err := rotation.AnchorQuery(r, p.ra.Now())
+	if err != nil {
+		return nil, err
+	}
+	query.Class, query.Limit = ledger.AnchorWaived, 1000
+	for {
+		devices, next, err := p.ra.Ledger.Anchors(ctx, query)
+		if err != nil {
+			return nil, fmt.Errorf("looking up devices that were waived: %w", err)
+		}
+		for _, d := range devices {
+			names[d.Device] = true
+		}
+		if query.After = next; next == "" {
+			return names, nil
+		}
+	}
+}
+
 // children are the authorities directly below a root, whichever certificate they go by:
-// those that it has signed, and of a rotation those of its twins.
+// those that it has signed, and of a rotation those of its twins. What is lost is left out.
 func (ra *RA) children(root *x509.Certificate, twins []ledger.Twin) (list []*ca.Authority) {
 	for _, a := range ra.Authorities() {
 		chain := a.Chain()
+		if ra.lost(rootFirst(a)) {
+			continue
+		}
 		under := len(chain) == 1 && chain[0].Equal(root)
 		for _, t := range twins {
 			under = under || t.Authority == a.Name()
@@ -114,15 +173,15 @@ func (ra *RA) children(root *x509.Certificate, twins []ledger.Twin) (list []*ca.
 	return list
 }
 
-// stays refuses another CA below a root that a rotation takes away: it would be left behind,
-// as what is below has its certificates under the new root already.
+// stays refuses another CA below a root that a rotation is to take away: officers have signed,
+// or are about to, which ones follow, and their devices are counted.
 func (ra *RA) stays(root *x509.Certificate) error {
 	ra.mu.RLock()
 	defer ra.mu.RUnlock()
 	for _, r := range ra.known.rotations {
 		old := ra.known.authorities[r.Old]
-		if r.Kind == ledger.RotateRoot && old != nil && old.Certificate().Equal(root) && rotation.State(r.State).From(rotation.Certified) {
-			return refuse(Conflict, "rotation-root", "root %q is replaced by %q (rotation %s): put the new CA below that one", r.Old, r.New, r.ID)
+		if r.Kind == ledger.RotateRoot && old != nil && old.Certificate().Equal(root) && rotation.State(r.State).From(rotation.Planned) {
+			return refuse(Conflict, "rotation-root", "root %q is replaced by %q (rotation %s): put the new CA below that one, or take the rotation back and plan it again", r.Old, r.New, r.ID)
 		}
 	}
 	return nil
@@ -131,7 +190,7 @@ func (ra *RA) stays(root *x509.Certificate) error {
 // affected names the authorities below a root that certify others than CAs, or may.
 func (ra *RA) affected(root *x509.Certificate) (names []string) {
 	for _, a := range ra.Authorities() {
-		if len(a.Chain()) > 0 && a.Root().Equal(root) {
+		if len(a.Chain()) > 0 && a.Root().Equal(root) && !ra.lost(rootFirst(a)) {
 			names = append(names, a.Name())
 		}
 	}

@@ -43,8 +43,10 @@ func (p rotations) waitForRoot(ctx context.Context, r ledger.Rotation, spec rota
 	if spec.CommonName == "" && sameEncoding(name, old.Certificate().RawSubject) {
 		made.rawSubject = old.Certificate().RawSubject
 	}
-	if err := c.cross("old-with-new", made, sideOf(old), p.ra.below(old)); err != nil {
-		return err
+	if !r.Emergency {
+		if err := c.cross("old-with-new", made, sideOf(old), p.ra.below(old)); err != nil {
+			return err
+		}
 	}
 	for _, a := range children {
 		if err := c.cross("twin-of-"+a.Name(), made, sideOf(a), p.ra.below(a)); err != nil {
@@ -56,6 +58,7 @@ func (p rotations) waitForRoot(ctx context.Context, r ledger.Rotation, spec rota
 			return err
 		}
 	}
+	c.firstCRL(r.New)
 	return c.waiting(ctx, fmt.Sprintf("The new root %s is made where its key is to be.", r.New))
 }
 

@@ -161,6 +161,25 @@ func TestServingFollows(t *testing.T) {
 	}
 }
 
+// TestCanaryIsDrawnAnew: not the same devices are the first in every rotation.
+func TestCanaryIsDrawnAnew(t *testing.T) {
+	both, one := 0, 0
+	for i := range 1000 {
+		device := fmt.Sprintf("device-%d", i)
+		first, second := issuer.Lot("rotation-1", device) < 30, issuer.Lot("rotation-2", device) < 30
+		if first && second {
+			both++
+		}
+		if first {
+			one++
+		}
+	}
+	// Of 300, 90 are expected; all would be if the rotation did not count.
+	if both < 45 || both > 150 || one < 240 || one > 360 {
+		t.Errorf("%d of %d are chosen by both", both, one)
+	}
+}
+
 // TestServingCosts: without a rotation, nothing is allocated for the question.
 func TestServingCosts(t *testing.T) {
 	ra := withHierarchy(t, newRA(t, newLedger(t), nil))

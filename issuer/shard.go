@@ -12,6 +12,24 @@ import (
 // MaxShards bounds the shards of an authority's CRL.
 const MaxShards = 256
 
+// ShardsOf is into how many the CRLs of an authority are divided: as configured, and where
+// nothing is, as those of the issuing CA whose place it took by a rotation. It may be called
+// concurrently.
+func (ra *RA) ShardsOf(authority string) int {
+	ra.mu.RLock()
+	defer ra.mu.RUnlock()
+	// The last one first: each rotation leads to one that began before it.
+	for i := len(ra.known.redirects) - 1; i >= 0; i-- {
+		if _, named := ra.Shards[authority]; named {
+			break
+		}
+		if r := &ra.known.redirects[i]; r.New == authority {
+			authority = r.Old
+		}
+	}
+	return ra.Shards[authority]
+}
+
 // shardOf fixes in whose part of the authority's CRLs a certificate is listed if it is
 // revoked, and names that one in it; zero is the full CRL. It is fixed here for good: how
 // many shards there are later changes nothing for this certificate.
@@ -20,7 +38,7 @@ const MaxShards = 256
 // meaning is not known here, and those of gateways, which are CA certificates: the CRL
 // of a shard says that it is about others only.
 func (ra *RA) shardOf(p *Profile, authority string, t *x509.Certificate) int {
-	n := ra.Shards[authority]
+	n := ra.ShardsOf(authority)
 	if n <= 0 || !p.ownCRL || t.IsCA {
 		return 0
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"mintmark/ca/revocation"
+	"mintmark/ca/rotation"
 	"mintmark/internal/ledger"
 	"mintmark/internal/pkitest"
 	"mintmark/issuer"
@@ -31,18 +32,16 @@ type sharded struct {
 func newSharded(t *testing.T, l ledger.Ledger, keys issuer.KeyStore, change func(*issuer.Config)) *sharded {
 	t.Helper()
 	s := &sharded{}
-	var config issuer.Config
 	s.ra = newRA(t, l, func(c *issuer.Config) {
 		c.Keys = keys
 		change(c)
-		config = *c
 	})
 	if len(s.ra.Authorities()) == 0 {
 		withHierarchy(t, s.ra)
 	}
 	s.publisher = revocation.New(revocation.Config{
 		Ledger: l, Authorities: s.ra.Authorities, Period: time.Hour, Lifetime: 4 * time.Hour, Now: s.ra.Now, Logger: slog.New(slog.DiscardHandler),
-		Shards: config.Shards, Points: s.ra.CRLPoints,
+		ShardCount: s.ra.ShardsOf, Points: s.ra.CRLPoints,
 	})
 	var err error
 	if s.fence, err = l.Acquire(t.Context(), "crl", "test", time.Now(), time.Hour); err != nil {
@@ -124,6 +123,39 @@ func withShards(n int) func(*issuer.Config) {
 		if n > 0 {
 			c.Shards = map[string]int{"issuing": n}
 		}
+	}
+}
+
+// TestShardsOfSuccessor: an issuing CA that takes the place of one whose CRL is in parts has as many,
+// as long as nothing is configured for itself, and they are published.
+func TestShardsOfSuccessor(t *testing.T) {
+	l, store := newLedger(t), newKeys(t)
+	s := newSharded(t, l, store, withShards(4))
+	x := rotate(t, s.ra, issuingSpec)
+	x.to(t, rotation.PathsVerified)
+	if n := s.ra.ShardsOf("issuing-b"); n != 0 {
+		t.Errorf("%d shards before it serves anybody", n)
+	}
+	x.to(t, rotation.Retired)
+	y := rotate(t, s.ra, rotation.Spec{Kind: ledger.RotateIssuing, Old: "issuing-b", New: "issuing-c"})
+	y.to(t, rotation.Switched)
+	for name, want := range map[string]int{"root": 0, "issuing": 4, "issuing-b": 4, "issuing-c": 4} {
+		if n := s.ra.ShardsOf(name); n != want {
+			t.Errorf("%s has %d shards, want %d", name, n, want)
+		}
+	}
+	c := s.enroll(t, "device", "device-1")
+	if point := c.CRLDistributionPoints[0]; !strings.Contains(point, "/crl/issuing-c/") {
+		t.Errorf("it names %s", point)
+	}
+	s.revoke(t, c)
+	s.publish(t)
+	if list := s.crl(t, c); len(list.RevokedCertificateEntries) != 1 {
+		t.Errorf("its shard has %d entries", len(list.RevokedCertificateEntries))
+	}
+	own := newSharded(t, l, store, func(c *issuer.Config) { c.Server, c.Shards = "own", map[string]int{"issuing": 4, "issuing-c": 2} })
+	if n := own.ra.ShardsOf("issuing-c"); n != 2 {
+		t.Errorf("named itself it has %d shards", n)
 	}
 }
 

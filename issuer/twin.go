@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -32,6 +33,9 @@ var (
 // against the authority key identifier of what is below, as OpenSSL does, finds another one.
 func (ra *RA) cross(by, of *ca.Authority) (*ca.Prepared, error) {
 	own, limit := of.Certificate(), by.Certificate()
+	if err := errors.Join(ra.vouchable(of), ra.vouchable(by)); err != nil {
+		return nil, err
+	}
 	now := ra.Now()
 	t := &x509.Certificate{
 		SerialNumber: ra.Serial(now), RawSubject: own.RawSubject, SubjectKeyId: own.SubjectKeyId,

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"mintmark/admin"
 	"mintmark/ca/revocation"
 	"mintmark/ca/rotation"
 	"mintmark/internal/access"
@@ -45,6 +46,14 @@ type Config struct {
 	SignCRL func(ctx context.Context, authority string, shard int) error
 	// CRLPlaces says how it stands with the places of CRLs; nil if there are none.
 	CRLPlaces func() []revocation.PlaceState
+	// OCSPSeen says when the responder last saw what is revoked; nil without one.
+	OCSPSeen func() time.Time
+	// Outstanding lists what was revoked or held and is not everywhere yet; nil where nothing
+	// follows that.
+	Outstanding func(ctx context.Context) ([]admin.Outstanding, error)
+	// Replaced says where the configuration names CAs that rotations have replaced; nil for
+	// nowhere. It must not block.
+	Replaced func() []string
 	// Actor finds the principal that makes a request, or says no; an error is
 	// internal. Must be set.
 	Actor func(*http.Request) (p access.Principal, ok bool, err error)

@@ -2,8 +2,13 @@ package adminhttp
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"mintmark/admin"
@@ -112,7 +117,8 @@ func (h *handler) unfinished(r ledger.Rotation) error {
 }
 
 // reportAnchors notes what another system knows. It is believed as far as a rotation's
-// gates go: who signs for the next gate sees how many were reported.
+// gates go, and so two persons sign the number of devices and the hash of what is said of
+// them, as for a waiver.
 func (h *handler) reportAnchors(w http.ResponseWriter, r *http.Request) error {
 	var in admin.AnchorReport
 	if err := decode(r, &in); err != nil {
@@ -127,6 +133,11 @@ func (h *handler) reportAnchors(w http.ResponseWriter, r *http.Request) error {
 	}
 	notes, err := h.reportedNotes(record, in)
 	if err != nil {
+		return err
+	}
+	words := fmt.Sprintf("note that %d devices have the new anchors%s (SHA-256 of what is reported %s), for rotation %s from %q to %q",
+		len(in.Devices), chainWords(in), reportHash(in), record.ID, record.Old, record.New)
+	if proceed, err := h.twoPersons(w, r, access.RotationReport, words, in); !proceed {
 		return err
 	}
 	known := make([]ledger.AnchorNote, 0, len(notes))
@@ -144,6 +155,39 @@ func (h *handler) reportAnchors(w http.ResponseWriter, r *http.Request) error {
 	out := admin.AnchorReported{Noted: len(known), Unknown: len(notes), Names: someNames(notes)}
 	h.Logger.Info("devices were reported to have the new anchors", "rotation", record.ID, "devices", out.Noted, "unknown", out.Unknown, "actor", actor(r))
 	return writeJSON(w, http.StatusOK, out)
+}
+
+// chainWords says how many devices are reported to have moved.
+func chainWords(in admin.AnchorReport) string {
+	n := 0
+	for _, d := range in.Devices {
+		if d.Chains {
+			n++
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", and %d of them the path under the new root", n)
+}
+
+// reportHash is over a line for each device, sorted: its name, the time or "now", and
+// "chains" or nothing, separated by tabs.
+func reportHash(in admin.AnchorReport) string {
+	lines := make([]string, 0, len(in.Devices))
+	for _, d := range in.Devices {
+		at, chains := "now", ""
+		if d.At != nil {
+			at = d.At.UTC().Format(time.RFC3339Nano)
+		}
+		if d.Chains {
+			chains = "chains"
+		}
+		lines = append(lines, d.Device+"\t"+at+"\t"+chains+"\n")
+	}
+	slices.Sort(lines)
+	sum := sha256.Sum256([]byte(strings.Join(lines, "")))
+	return hex.EncodeToString(sum[:])
 }
 
 // reportedNotes checks a report. A time from before the rotation was planned cannot be

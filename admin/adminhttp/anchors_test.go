@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -244,6 +245,62 @@ func refusedBy(t *testing.T, name string, err error, rule, text string) {
 	refused, ok := err.(*admin.Error)
 	if !ok || refused.Rule != rule || !strings.Contains(refused.Text, text) || refused.Status < 400 || refused.Status > 499 {
 		t.Errorf("%s: %v, want a refusal by %s with %q", name, err, rule, text)
+	}
+}
+
+// TestReportedByOne: one officer alone does not move what the gates count.
+func TestReportedByOne(t *testing.T) {
+	p := populate(t)
+	p.rotating(t, "r1", ledger.RotateRoot, rotation.Distributing)
+	now := time.Now()
+	for _, name := range []string{"d-1", "d-2"} {
+		p.device(t, name, "", "", now.AddDate(0, -6, 0), now.AddDate(1, 0, 0))
+	}
+	known := func(device string) admin.AnchorDevice {
+		t.Helper()
+		var list admin.AnchorDevices
+		answer := p.ask(t, "adam", "GET", wire{path: "/v1/rotations/r1/devices"})
+		if err := json.Unmarshal(answer.Body.Bytes(), &list); err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(list.Devices, func(d admin.AnchorDevice) bool { return d.Device == device })
+		if i < 0 {
+			t.Fatalf("no %s: %s", device, answer.Body)
+		}
+		return list.Devices[i]
+	}
+	at := now.UTC().Truncate(time.Second)
+	in := admin.AnchorReport{Devices: []admin.ReportedDevice{{Device: "d-2", At: &at, Chains: true}, {Device: "d-1"}}}
+	answer := p.ask(t, "alice", "POST", wire{path: "/v1/rotations/r1/reports", body: in})
+	var a admin.Approval
+	if err := json.Unmarshal(answer.Body.Bytes(), &a); err != nil || answer.Code != http.StatusAccepted {
+		t.Fatalf("%d %s", answer.Code, answer.Body)
+	}
+	sum := sha256.Sum256([]byte("d-1\tnow\t\nd-2\t" + at.Format(time.RFC3339) + "\tchains\n"))
+	for _, want := range []string{"2 devices", "1 of them the path under the new root", hex.EncodeToString(sum[:])} {
+		if !strings.Contains(a.Words, want) {
+			t.Errorf("the words lack %q: %s", want, a.Words)
+		}
+	}
+	for _, device := range []string{"d-1", "d-2"} {
+		if d := known(device); d.Trusts != nil || d.Chains != nil {
+			t.Errorf("noted for one officer: %+v", d)
+		}
+	}
+	if err := json.Unmarshal(p.ask(t, "adam", "GET", wire{path: "/v1/approvals/" + a.ID}).Body.Bytes(), &a); err != nil {
+		t.Fatal(err)
+	}
+	if status := p.sign(t, p.signers["bob"], "bob", a, a.Statement); status != http.StatusOK {
+		t.Fatal(status)
+	}
+	if answer = p.ask(t, "alice", "POST", wire{path: "/v1/approvals/" + a.ID + "/run", body: none}); answer.Code != http.StatusOK {
+		t.Fatalf("%d %s", answer.Code, answer.Body)
+	}
+	if d := known("d-2"); d.Class != "moved" || d.How != "reported" || !d.Trusts.Equal(at) {
+		t.Errorf("%+v", d)
+	}
+	if d := known("d-1"); d.Class != "trusts" {
+		t.Errorf("%+v", d)
 	}
 }
 

@@ -59,6 +59,11 @@ func (h *handler) showCertificate(w http.ResponseWriter, r *http.Request) error 
 	if len(record.DER) > 0 {
 		out.PEM = encodePEM("CERTIFICATE", record.DER)
 	}
+	if record.State == ledger.Revoked {
+		if out.Revocation, err = h.revokedWhere(r.Context(), record); err != nil {
+			return err
+		}
+	}
 	return writeJSON(w, http.StatusOK, out)
 }
 

@@ -96,6 +96,11 @@ func (h *handler) showDevice(w http.ResponseWriter, r *http.Request) error {
 	if out.Secret, err = h.secretState(r, id); err != nil {
 		return err
 	}
+	if !d.ChangedAt.IsZero() {
+		if out.Targets, err = h.told(r.Context(), h.Outbox.ForDevice(id), d.ChangedAt); err != nil {
+			return err
+		}
+	}
 	for _, c := range slices.Backward(page.Certificates) {
 		out.Certificates = append(out.Certificates, wireCertificate(c))
 	}

@@ -94,6 +94,8 @@ func describe(err error) (int, admin.Error) {
 		return simple(http.StatusNotFound, "profile", issuer.ErrNoProfile.Error()+": mintmark.yaml defines them under profiles")
 	case errors.Is(err, ledger.ErrNotFound):
 		return simple(http.StatusNotFound, "not-found", ledger.ErrNotFound.Error())
+	case errors.Is(err, ledger.ErrAuthorities):
+		return simple(http.StatusForbidden, "authority-revocation", ledger.ErrAuthorities.Error()+": name the serial number")
 	case errors.Is(err, ledger.ErrUnavailable):
 		return simple(http.StatusServiceUnavailable, "ledger", "the server cannot record anything at the moment")
 	case errors.Is(err, ledger.ErrBusy):

@@ -31,7 +31,7 @@ func (h *handler) issue(w http.ResponseWriter, r *http.Request) error {
 		return denied(who, operation)
 	}
 	// As for labels: their holders are no devices, and no device is one of them.
-	if in.Issuer != "" && (in.Issuer == h.OfficerIssuer || in.Issuer == h.ClaimIssuer) {
+	if slices.Contains(h.RA.Related(h.OfficerIssuer), in.Issuer) || slices.Contains(h.RA.Related(h.ClaimIssuer), in.Issuer) {
 		return fail(http.StatusForbidden, "issuer", "CA %q issues the certificates of people or of work orders and nothing else: name the issuing CA of the devices", in.Issuer)
 	}
 	if operation == access.RAIssue {

@@ -200,8 +200,9 @@ func (h *handler) claimRequest(text string) ([]byte, error) {
 	if h.ClaimIssuer == "" || h.ClaimProfile == "" {
 		return nil, fail(http.StatusConflict, "claim", "no issuing CA is configured for claim certificates: set orders.issuer and orders.profile in mintmark.yaml, or use a secret")
 	}
+	claims := h.RA.Related(h.ClaimIssuer)
 	for name, l := range h.Labels {
-		if l.Issuer == h.ClaimIssuer {
+		if slices.Contains(claims, l.Issuer) || slices.Contains(claims, h.RA.Serving(l.Issuer, "", "")) {
 			return nil, fail(http.StatusConflict, "claim", "the issuing CA of claim certificates, %q, issues to devices at the label %q: whoever holds a claim certificate could pass for one", h.ClaimIssuer, name)
 		}
 	}

@@ -2,11 +2,17 @@ package adminhttp
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"mintmark/admin"
 	"mintmark/ca/rotation"
@@ -22,7 +28,7 @@ func (h *handler) rotationRoutes() []route {
 		{"GET /v1/rotations/{id}/journal", access.RotationRead, h.rotationJournal},
 		{"POST /v1/rotations/{id}/sign", access.RotationSign, h.signRotation},
 		{"POST /v1/rotations/{id}/run", access.RotationRun, h.runRotation},
-		{"POST /v1/rotations/{id}/bring", access.RotationRun, h.bringRotation},
+		{"POST /v1/rotations/{id}/bring", access.RotationBring, h.bringRotation},
 		{"POST /v1/rotations/{id}/pause", access.RotationRollback, h.pauseRotation},
 		{"POST /v1/rotations/{id}/resume", access.RotationRollback, h.resumeRotation},
 		{"POST /v1/rotations/{id}/rollback", access.RotationRollback, h.rollBackRotation},
@@ -124,6 +130,8 @@ func (h *handler) signRotation(w http.ResponseWriter, r *http.Request) error {
 	return h.answerRotation(w, r, http.StatusOK, record.ID)
 }
 
+// bringRotation takes what was made elsewhere. Two persons sign which certificates they are:
+// the plan cannot name what is made after it was signed.
 func (h *handler) bringRotation(w http.ResponseWriter, r *http.Request) error {
 	var in admin.RotationBring
 	if err := decode(r, &in); err != nil {
@@ -137,12 +145,30 @@ func (h *handler) bringRotation(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := h.Rotations.MayBring(r.Context(), record.ID, certificates); err != nil {
+		return rotationFailure(err)
+	}
+	if proceed, err := h.twoPersons(w, r, access.RotationBring, bringWords(record, certificates), in); !proceed {
+		return err
+	}
 	words, err := h.Rotations.Bring(r.Context(), record.ID, certificates, actor(r))
 	if err != nil {
 		return rotationFailure(err)
 	}
 	h.Logger.Info("a ceremony has brought certificates of a rotation", "rotation", record.ID, "brought", words, "actor", actor(r))
 	return writeJSON(w, http.StatusOK, admin.RotationBrought{Brought: append([]string{}, words...)})
+}
+
+// bringWords name every certificate once, in the order in which they come.
+func bringWords(record ledger.Rotation, certificates []*x509.Certificate) string {
+	var each []string
+	for _, c := range certificates {
+		text := fmt.Sprintf("subject %q, issuer %q, valid until %s, certificate SHA-256 %x", c.Subject.String(), c.Issuer.String(), c.NotAfter.UTC().Format(time.RFC3339), sha256.Sum256(c.Raw))
+		if !slices.Contains(each, text) {
+			each = append(each, text)
+		}
+	}
+	return fmt.Sprintf("bring what was made elsewhere for rotation %s from %q to %q, %d in number: %s", record.ID, record.Old, record.New, len(each), strings.Join(each, "; "))
 }
 
 func (h *handler) pauseRotation(w http.ResponseWriter, r *http.Request) error {
@@ -204,7 +230,45 @@ func (h *handler) answerRotation(w http.ResponseWriter, r *http.Request, status 
 		h.Logger.Warn("measuring the gate of a rotation", "rotation", id, "error", err)
 		result = rotation.Result{Rotation: record, Next: rotation.State(record.State).Next(), Blocked: []string{"the next gate could not be measured: " + told.Text}}
 	}
-	return writeJSON(w, status, wireRotationStatus(result))
+	out := wireRotationStatus(result)
+	if err := h.tell(r.Context(), result.Rotation, &out); err != nil {
+		return err
+	}
+	return writeJSON(w, status, out)
+}
+
+// lastEntries is how many lines of a journal are read for what has failed: one state has
+// fewer, unless it was tried many times.
+const lastEntries = 200
+
+// tell adds what the last lines of the journal say: how a rotation has ended, or which steps
+// have failed and were not done since.
+func (h *handler) tell(ctx context.Context, record ledger.Rotation, out *admin.RotationStatus) error {
+	// One line comes with each version, and both count from 1.
+	entries, err := h.Ledger.RotationJournal(ctx, record.ID, max(0, record.Version-lastEntries), lastEntries)
+	if err != nil || len(entries) == 0 {
+		return err
+	}
+	if rotation.State(record.State).Over() {
+		out.End = entries[len(entries)-1].Text
+		return nil
+	}
+	failed := make(map[string]ledger.RotationEntry)
+	for _, e := range entries {
+		switch {
+		case e.Step == "enter" || e.Step == "rollback":
+			clear(failed)
+		case e.Event == "failed":
+			failed[e.Step] = e
+		case e.Event == "done":
+			delete(failed, e.Step)
+		}
+	}
+	for _, step := range slices.Sorted(maps.Keys(failed)) {
+		e := failed[step]
+		out.Failed = append(out.Failed, fmt.Sprintf("%s, on the way to %s, on %s: %s", step, e.State, e.At.UTC().Format("2006-01-02 15:04 UTC"), e.Text))
+	}
+	return nil
 }
 
 // rotationReason reads why a rotation is stopped.

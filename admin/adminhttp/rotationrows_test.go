@@ -46,7 +46,7 @@ var rotationRows = []row{
 		func(t *testing.T, p *people, name string) ledger.Rotation {
 			return p.signGate(t, p.rotation(t, name, nil), rotation.Approved, "alice", "bob")
 		}, func(r ledger.Rotation) bool { return r.State == string(rotation.Approved) }),
-	changing("POST /v1/rotations/{id}/bring", access.RotationRun, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+	changing("POST /v1/rotations/{id}/bring", access.RotationBring, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
 		r := p.approvedRotation(t, name, func(s *rotation.Spec) { s.Elsewhere = true })
 		in := admin.RotationBring{Certificates: string(pkitest.PEM("CERTIFICATE", rootElsewhere(t, "root", 30)))}
 		return wire{path: "/v1/rotations/" + r.ID + "/bring", body: in}, func() bool { return p.hasAuthority(name) }

@@ -65,6 +65,9 @@ func (h *handler) moveRotation(w http.ResponseWriter, r *http.Request, move func
 	h.Logger.Info("a rotation was moved", "rotation", before.ID, "from", before.State, "state", result.Rotation.State,
 		"blocked", result.Blocked, "actor", actor(r))
 	done := admin.RotationDone{RotationStatus: wireRotationStatus(result), Moved: result.Rotation.State != before.State}
+	if err := h.tell(r.Context(), result.Rotation, &done.RotationStatus); err != nil {
+		h.Logger.Warn("reading the last lines of a rotation", "rotation", before.ID, "error", err)
+	}
 	stream.send(admin.RotationProgress{Done: &done})
 	return stream.err
 }

@@ -44,6 +44,11 @@ func wireRotationStatus(result rotation.Result) admin.RotationStatus {
 	if waiting := result.Waiting; waiting != nil {
 		out.Waiting = &admin.RotationWaiting{What: waiting.What, Name: waiting.Name, Ceremony: string(waiting.Ceremony), Inputs: waiting.Inputs}
 	}
+	if back := result.Back; back != nil {
+		out.Rollback = &admin.RotationGate{State: string(rotation.RolledBack), Officers: back.Officers, Signed: back.Signed,
+			Asks:      fmt.Sprintf("%d officers have signed: it lets in again what %s has signed, whose key is in wrong hands", back.Officers, result.Rotation.Old),
+			Statement: string(rotation.Statement(result.Rotation, rotation.RolledBack))}
+	}
 	out.Next = nextOf(out)
 	return out
 }
@@ -81,7 +86,9 @@ func nextOf(s admin.RotationStatus) []string {
 		return []string{fmt.Sprintf("mintmark rotate run %s --ceremony-out %s", id, s.Waiting.Name), fmt.Sprintf("mintmark rotate bring %s FILE...", id)}
 	}
 	var next []string
-	if s.Gate.Officers > len(s.Gate.Signed) {
+	// One line is lacking for the signatures themselves. Before the rest is there nobody signs,
+	// but in an emergency.
+	if s.Gate.Officers > len(s.Gate.Signed) && (len(s.Blocked) < 2 || s.Rotation.Emergency) {
 		next = append(next, fmt.Sprintf("mintmark rotate approve %s --key THEIR.key", id))
 	}
 	return append(next, "mintmark rotate run "+id)

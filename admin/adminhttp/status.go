@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"mintmark/admin"
+	"mintmark/ca/rotation"
 	"mintmark/internal/access"
 	"mintmark/internal/ledger"
 )
@@ -82,8 +83,30 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) error {
 			s.AzureDrift = append(s.AzureDrift, fmt.Sprintf("DPS target %q and the ledger differ about %d devices: mintmark azure drift shows them", name, len(drift.Left)))
 		}
 	}
+	if h.Outstanding != nil {
+		if s.Outstanding, err = h.Outstanding(r.Context()); err != nil {
+			return err
+		}
+	}
+	h.rotating(caller(r), &s)
 	s.Tokens = h.tokenWords()
 	return writeJSON(w, http.StatusOK, s)
+}
+
+// rotating says which rotations run, and what of the configuration they have left behind, to
+// who may see rotations.
+func (h *handler) rotating(who access.Principal, s *admin.Status) {
+	if !who.Can(access.RotationRead) {
+		return
+	}
+	for _, r := range h.RA.KnownRotations() {
+		if !rotation.State(r.State).Over() {
+			s.Rotations = append(s.Rotations, admin.RunningRotation{ID: r.ID, Old: r.Old, New: r.New, Emergency: r.Emergency, State: r.State, Since: r.Since.UTC(), Paused: r.Paused})
+		}
+	}
+	if h.Replaced != nil {
+		s.Replaced = h.Replaced()
+	}
 }
 
 // undecided counts the requests that wait for a person, up to a page of them, and

@@ -68,6 +68,10 @@ type Config struct {
 	// Now is the clock of certificate validity, signature age and timestamps.
 	// Default time.Now.
 	Now func() time.Time
+
+	// SignedAt is the clock of signature age, where it is another than Now: AWS's clients
+	// sign by that of their machine, also in a drill that lets years pass.
+	SignedAt func() time.Time
 }
 
 // Account is an AWS account and the one access key that signs for it.
@@ -126,6 +130,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.SignedAt == nil {
+		cfg.SignedAt = cfg.Now
 	}
 	if cfg.Listen == nil {
 		cfg.Listen = net.Listen

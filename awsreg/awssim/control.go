@@ -33,7 +33,7 @@ func (s *Sim) controlHandler() http.Handler {
 				message: fmt.Sprintf("reading the body: %v", err)})
 			return
 		}
-		sc, denied := verifySigV4(r, body, s.keys, s.cfg.Now())
+		sc, denied := verifySigV4(r, body, s.keys, s.cfg.SignedAt())
 		if denied != nil {
 			s.cfg.Logger.Info("request refused", "method", r.Method, "path", r.URL.Path, "code", denied.code)
 			write(denied)

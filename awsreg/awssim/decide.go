@@ -31,6 +31,9 @@ func (s *Sim) Connect(serverName, clientID string, chain []*x509.Certificate) er
 	return nil
 }
 
+// EndpointName is the server name that devices of an account dial in a region.
+func EndpointName(account, region string) string { return endpointName(account, region) }
+
 // standing is what the world has of a refused device, for texts.
 func (w *world) standing(d *deviceConn) string {
 	w.mu.Lock()

@@ -31,6 +31,9 @@ func (p *Publisher) stored(ctx context.Context) (stored, error) {
 // configured, and those of which the ledger knows, because certificates name them still.
 func (p *Publisher) shards(authority string, has stored) []int {
 	n := p.Shards[authority]
+	if p.ShardCount != nil {
+		n = p.ShardCount(authority)
+	}
 	list := make([]int, 0, n+1)
 	for shard := range n + 1 {
 		list = append(list, shard)

@@ -34,6 +34,9 @@ type Config struct {
 	// Shards is into how many CRLs that of an authority is divided, by its name; may be
 	// nil. Shards that there were once stay.
 	Shards map[string]int
+	// ShardCount says the same of an authority, if it is set, in the place of Shards: also of
+	// one that has taken another's place since.
+	ShardCount func(authority string) int
 	// Points lists the distribution points that certificates on a CRL name. Must be set
 	// if the ledger knows of any shard.
 	Points func(authority string, shard int) []string

@@ -35,9 +35,18 @@ func (g *gate) ask(emergency, holds bool, format string, args ...any) {
 	}
 }
 
-// measure says what the move into a state misses. It changes nothing. Devices are counted,
-// which reads every one of them, where the gate asks for it.
+// measure says what the move into a state misses, signatures too. It changes nothing.
 func (m *mover) measure(ctx context.Context, to State) gate {
+	g := m.conditions(ctx, to)
+	if to.Signed() {
+		m.signatures(ctx, &g, to)
+	}
+	return g
+}
+
+// conditions is what officers sign for: everything that a gate asks for but their
+// signatures. Devices are counted, which reads every one of them, where the gate asks for it.
+func (m *mover) conditions(ctx context.Context, to State) gate {
 	var g gate
 	m.clock(&g)
 	gates, root := m.plan.Spec.Gates, m.r.Kind == ledger.RotateRoot
@@ -56,21 +65,26 @@ func (m *mover) measure(ctx context.Context, to State) gate {
 		m.floor(&g, gates.Watch)
 		if root {
 			m.trusting(&g)
+			m.refusing(&g)
 		}
+	case Draining:
+		settle := m.world.Settle
+		if m.r.Emergency {
+			settle = min(settle, hurriedSettle)
+		}
+		m.floor(&g, settle)
 	case TrustRemoved:
 		m.floor(&g, gates.Drain)
 		m.moved(&g)
 		if !root {
 			m.below(ctx, &g)
+			m.anew(&g)
 		}
 		m.remaining(ctx, &g)
 	case Retired:
 		m.remaining(ctx, &g)
 	case Archived:
 		m.expired(ctx, &g)
-	}
-	if to.Signed() {
-		m.signatures(ctx, &g, to)
 	}
 	return g
 }
@@ -79,7 +93,7 @@ func (m *mover) measure(ctx context.Context, to State) gate {
 // entered: floors mean nothing by it. Servers may differ by a little.
 func (m *mover) clock(g *gate) {
 	if now := m.world.Now(); now.Add(clockSlack).Before(m.r.Since) {
-		g.miss("the clock says %s, and %s was entered at %s: set the clock", now.UTC().Format(time.RFC3339), m.r.State, m.r.Since.UTC().Format(time.RFC3339))
+		g.miss("the clock says %s, and %s was entered at %s: set the clock", when(now), m.r.State, when(m.r.Since))
 	}
 }
 
@@ -88,7 +102,7 @@ func (m *mover) floor(g *gate, least time.Duration) {
 	end := m.r.Since.Add(least)
 	switch left := end.Sub(m.world.Now()); {
 	case left > 0 && least > 0:
-		g.miss("%s lasts at least %s: until %s, %s from now", m.r.State, span(least), end.UTC().Format(time.RFC3339), span(left))
+		g.miss("%s lasts at least %s: until %s, %s from now", m.r.State, span(least), when(end), span(left))
 	case least > 0:
 		g.find("%s has lasted at least %s", m.r.State, span(least))
 	}
@@ -137,16 +151,38 @@ func (m *mover) share(g *gate, share int, what string, have ...ledger.AnchorClas
 	}
 	text := fmt.Sprintf("%s %% of %s %s, %s %% are asked for", hundredths(shareOf(n, all)), a(all, "device has", "devices have"), what, hundredths(share))
 	if waived := g.counts[ledger.AnchorWaived]; waived > 0 {
-		text += fmt.Sprintf(", %d of them waived", waived)
+		text += ", " + a(waived, "of them is waived", "of them are waived")
 	}
 	if n < all {
 		text += fmt.Sprintf(": %d left: %s", all-n, leftOut(g.counts, have))
 	}
 	holds := enough(n, all, share)
 	if !holds && !m.r.Emergency {
+		if m.r.Kind == ledger.RotateRoot && g.counts[ledger.AnchorTrusts] > 0 && !slices.Contains(have, ledger.AnchorTrusts) {
+			text += ". Those that trust have to ask /cacerts again after the switch, with their certificate: a renewal alone does not show that they have moved"
+		}
 		text += fmt.Sprintf(". mintmark rotate devices %s lists them; what cannot follow is taken out by mintmark rotate waive %s", m.r.ID, m.r.ID)
 	}
 	g.ask(m.r.Emergency, holds, "%s", text)
+}
+
+// refusing says whom the switch of an emergency cuts off: the old key vouches for nothing new,
+// so that no path leads devices from the old root to the new one.
+func (m *mover) refusing(g *gate) {
+	if !m.r.Emergency || g.counts == nil {
+		return
+	}
+	n := total(g.counts) - g.counts[ledger.AnchorTrusts] - g.counts[ledger.AnchorMoved]
+	g.find("%s not the anchors of %s, and will refuse this server from the switch on", a(n, "device has", "devices have"), m.r.New)
+}
+
+// anew says who loses the certificate that it renews with, at the end of an emergency.
+func (m *mover) anew(g *gate) {
+	if !m.r.Emergency || g.counts == nil {
+		return
+	}
+	n := total(g.counts) - g.counts[ledger.AnchorMoved]
+	g.find("%s not moved, and will have to enroll anew: everything that %s has signed is revoked", a(n, "device has", "devices have"), m.r.Old)
 }
 
 // leftOut lists the classes that are not among those that count.
@@ -166,16 +202,16 @@ func leftOut(counts map[ledger.AnchorClass]int, have []ledger.AnchorClass) strin
 }
 
 // below asks that no device shows a certificate of the old CA any more: its other one
-// would do, but who has it may use it until it is revoked or over.
+// would do, but who has it may use it until it is revoked or over. Those of devices that
+// were waived are not among what is left.
 func (m *mover) below(ctx context.Context, g *gate) {
 	left, err := m.world.Authorities.LeftBelow(ctx, m.r)
 	if err != nil {
 		g.miss("counting what is in force under %s: %v", m.r.Old, err)
 		return
 	}
-	waived := g.counts[ledger.AnchorWaived]
-	holds := left.Devices <= waived
-	text := fmt.Sprintf("%s of devices in force under %s, %s waived", a(left.Devices, "certificate", "certificates"), m.r.Old, a(waived, "device is", "devices are"))
+	holds := left.Devices == 0
+	text := fmt.Sprintf("%s of devices that are not waived in force under %s", a(left.Devices, "certificate", "certificates"), m.r.Old)
 	if !holds && !m.r.Emergency {
 		text += fmt.Sprintf(". mintmark cert revoke --issuer %s --superseded revokes those whose devices have a newer one, and cuts nobody off", m.r.Old)
 	}
@@ -207,36 +243,55 @@ func (m *mover) expired(ctx context.Context, g *gate) {
 	switch now := m.world.Now(); {
 	case err != nil:
 		g.miss("counting what is in force under %s: %v", m.r.Old, err)
-	case left.Devices == 0 && left.Others == 0:
+	case left.Devices+left.Waived+left.Others == 0:
 		g.find("nothing is in force under %s", m.r.Old)
 	case !left.LastExpiry.IsZero() && left.LastExpiry.Before(now):
 		g.find("the last certificate under %s expired on %s", m.r.Old, left.LastExpiry.UTC().Format(time.DateOnly))
 	default:
-		g.miss("%s of devices and %d of others are in force under %s, which signs their CRLs until the last one is revoked or expires: %s. mintmark cert list --issuer %s shows them",
-			a(left.Devices, "certificate", "certificates"), left.Others, m.r.Old, left.LastExpiry.UTC().Format(time.RFC3339), m.r.Old)
+		text := fmt.Sprintf("%s of devices and %d of others are in force under %s, which signs their CRLs until the last one is revoked or expires: %s. mintmark cert list --issuer %s shows them",
+			a(left.Devices+left.Waived, "certificate", "certificates"), left.Others, m.r.Old, when(left.LastExpiry), m.r.Old)
+		if left.Others > 0 && m.r.Kind == ledger.RotateRoot {
+			text += fmt.Sprintf("; those of CAs have another one under %s, and what leads from one root to the other is given out no more: mintmark cert revoke SERIAL --authority --reason superseded for each of these cuts nobody off", m.r.New)
+		}
+		g.miss("%s", text)
 	}
 }
 
 // signatures asks that enough officers have signed.
 func (m *mover) signatures(ctx context.Context, g *gate, to State) {
-	principals, err := m.world.Officers(ctx)
+	names, text, err := m.signed(ctx, to)
 	if err != nil {
-		g.miss("reading who is an officer: %v", err)
+		g.miss("%v", err)
 		return
 	}
-	names, not := signatures(principals, m.r, to)
 	g.signed = names
-	need := max(m.plan.Spec.Gates.Officers, leastOfficers)
-	text := fmt.Sprintf("%d of %d officers have signed for %s", len(names), need, to)
+	if len(names) >= m.need() {
+		g.find("%s", text)
+		return
+	}
+	g.miss("%s", text)
+}
+
+// need is how many officers must sign.
+func (m *mover) need() int { return max(m.plan.Spec.Gates.Officers, leastOfficers) }
+
+// signed lists the officers whose signatures for a gate count, and says so in words, with
+// what to type if they are too few.
+func (m *mover) signed(ctx context.Context, to State) (names []string, text string, err error) {
+	principals, err := m.world.Officers(ctx)
+	if err != nil {
+		return nil, "", fmt.Errorf("reading who is an officer: %w", err)
+	}
+	names, not := signatures(principals, m.r, to)
+	text = fmt.Sprintf("%d of %d officers have signed for %s", len(names), m.need(), to)
 	if len(names) > 0 {
 		text += ": " + strings.Join(names, ", ")
 	}
 	if len(not) > 0 {
 		text += "; not counted: " + strings.Join(not, "; ")
 	}
-	if len(names) >= need {
-		g.find("%s", text)
-		return
+	if len(names) < m.need() {
+		text += fmt.Sprintf(". mintmark rotate approve %s --gate %s --key KEY", m.r.ID, to)
 	}
-	g.miss("%s. mintmark rotate approve %s --gate %s --key KEY", text, m.r.ID, to)
+	return names, text, nil
 }

@@ -54,7 +54,7 @@ func TestGates(t *testing.T) {
 			func(w *world, id string) {
 				w.counts = counts{ledger.AnchorTrusts: 99400, ledger.AnchorMoved: 98, ledger.AnchorWaived: 1, ledger.AnchorSilent: 300, ledger.AnchorNever: 100, ledger.AnchorLeft: 100, ledger.AnchorExpired: 1}
 			},
-			[]string{"99.49 % of 100000 devices have the new anchors, 99.50 % are asked for", "1 of them waived", "501 left: 100 left, 300 silent, 100 never, 1 expired", "mintmark rotate devices", "mintmark rotate waive"},
+			[]string{"99.49 % of 100000 devices have the new anchors, 99.50 % are asked for", "1 of them is waived", "501 left: 100 left, 300 silent, 100 never, 1 expired", "mintmark rotate devices", "mintmark rotate waive"},
 			func(w *world, id string) { w.counts[ledger.AnchorTrusts]++; w.counts[ledger.AnchorLeft]-- }},
 		{"what is of no known class has nothing", rootSpec(), rotation.Distributing, nil,
 			func(w *world, id string) { w.counts = counts{ledger.AnchorTrusts: 9, "odd": 1} },
@@ -90,8 +90,16 @@ func TestGates(t *testing.T) {
 			func(w *world, id string) { w.counts = counts{ledger.AnchorMoved: 998, ledger.AnchorSilent: 2} }},
 		{"one certificate is in force under the old issuing CA", issuingSpec(), rotation.Draining, both,
 			func(w *world, id string) { w.below["a"] = rotation.Left{Devices: 1} },
-			[]string{"1 certificate of devices in force under a", "mintmark cert revoke --issuer a --superseded"},
-			func(w *world, id string) { w.counts = counts{ledger.AnchorMoved: 999, ledger.AnchorWaived: 1} }},
+			[]string{"1 certificate of devices that are not waived in force under a", "mintmark cert revoke --issuer a --superseded"},
+			func(w *world, id string) { w.below["a"] = rotation.Left{} }},
+		// The certificates of those that were waived are not among what is left.
+		{"a waiver makes no room for a device that was not waived", issuingSpec(), rotation.Draining, both,
+			func(w *world, id string) {
+				w.counts = counts{ledger.AnchorMoved: 995, ledger.AnchorWaived: 5}
+				w.below["a"] = rotation.Left{Devices: 3}
+			},
+			[]string{"3 certificates of devices that are not waived in force under a"},
+			func(w *world, id string) { w.below["a"] = rotation.Left{} }},
 		{"one device comes in at a cloud by the old CA only", rootSpec(), rotation.Draining, both,
 			func(w *world, id string) { w.clouds[1].remaining = 1 },
 			[]string{"azure/main: 1 device comes in by a only: by its own list"},
@@ -197,7 +205,7 @@ func TestMeasured(t *testing.T) {
 	}
 	last := w.journal[id][len(w.journal[id])-1]
 	for _, text := range []string{strings.Join(status.Measured, "; "), last.Text} {
-		w.says(text, "DRAINING has lasted at least 90 days", "100.00 % of 1000 devices have moved, 100.00 % are asked for", "0 certificates of devices in force under a", "2 certificates of others",
+		w.says(text, "DRAINING has lasted at least 90 days", "100.00 % of 1000 devices have moved, 100.00 % are asked for", "0 certificates of devices that are not waived in force under a", "2 certificates of others",
 			"aws/line-a: 0 devices come in by a only: by its own list", "azure/main: 0 devices", "2 of 2 officers have signed for TRUST_REMOVED: alice, bob")
 	}
 	if strings.Join(status.Signed, " ") != "alice bob" || len(status.Blocked) != 0 {
@@ -262,12 +270,12 @@ func TestEmergency(t *testing.T) {
 					result := w.blocked(id, rotation.States[stateIndex(state)-1], "1 of 2 officers")
 					shown := strings.Join(result.Measured, "\n")
 					if state == rotation.Switched && spec.Kind == ledger.RotateRoot {
-						w.says(shown, "0.00 % of 1000 devices have the new anchors", "shown, not asked for")
+						w.says(shown, "0.00 % of 1000 devices have the new anchors", "shown, not asked for", "1000 devices have not the anchors of b, and will refuse this server from the switch on")
 					}
 					if state == rotation.TrustRemoved {
 						w.says(shown, "0.00 % of 1000 devices have moved", "shown, not asked for", "aws/line-a: 5 devices come in")
 						if spec.Kind == ledger.RotateIssuing {
-							w.says(shown, "1000 certificates of devices in force under a", "1 certificate of others")
+							w.says(shown, "1000 certificates of devices that are not waived in force under a", "1 certificate of others", "1000 devices have not moved, and will have to enroll anew")
 						}
 					}
 					must(t, w.sign(id, state, "bob"))

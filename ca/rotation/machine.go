@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"mintmark/internal/ledger"
@@ -13,10 +14,13 @@ import (
 
 // Machine moves rotations. It may be used concurrently and by several servers: of two who
 // move the same rotation one is told so (ledger.ErrStale).
-type Machine struct{ world World }
+type Machine struct {
+	world  World
+	moving sync.Mutex // held while a rotation is moved or taken back
+}
 
-// New returns a machine over a world.
-func New(w World) *Machine { return &Machine{w} }
+// New returns a machine over a world. There must be one of it in a process.
+func New(w World) *Machine { return &Machine{world: w} }
 
 // Progress is told of each line of the journal as it is written.
 type Progress func(ledger.RotationEntry)
@@ -37,6 +41,14 @@ type Result struct {
 	// Counts are the devices by class, as the next gate was measured; nil where nothing was
 	// counted.
 	Counts map[ledger.AnchorClass]int
+	// Back is who signs for taking it back; nil where nobody does.
+	Back *Back
+}
+
+// Back is the gate of a rollback that officers sign for, with those who have.
+type Back struct {
+	Officers int
+	Signed   []string
 }
 
 // What an entry of the journal tells; see ledger.RotationEntry.
@@ -48,9 +60,11 @@ const (
 )
 
 const (
-	mostEntry  = 4000             // bytes of the text of an entry
-	clockSlack = 5 * time.Minute  // by which clocks of servers may differ
-	lastWords  = 10 * time.Second // for the entry about a failure, whose caller may be gone
+	mostEntry = 4000 // bytes of the text of an entry
+	// hurriedSettle is what an emergency waits for other servers at most.
+	hurriedSettle = 10 * time.Second
+	clockSlack    = 5 * time.Minute  // by which clocks of servers may differ
+	lastWords     = 10 * time.Second // for the entry about a failure, whose caller may be gone
 )
 
 // rolledBackMark begins Paused of a rotation that is being taken back: whoever moves it

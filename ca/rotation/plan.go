@@ -40,7 +40,7 @@ type PlanStep struct {
 
 // PlanChange is one thing that is done.
 type PlanChange struct {
-	Where  string `json:"where"` // mintmark, est, aws/NAME, azure/NAME
+	Where  string `json:"where"` // mintmark, est, aws/NAME, azure/NAME; people for what they do
 	What   string `json:"what"`
 	Before string `json:"before,omitempty"`
 	After  string `json:"after,omitempty"`
@@ -48,7 +48,7 @@ type PlanChange struct {
 
 const (
 	planVersion = 1
-	mostPlan    = 4 << 20 // bytes
+	mostPlan    = ledger.MostPlan // bytes
 )
 
 // encode writes a plan in its one form: JSON on one line, fields in the order of the types,
@@ -61,7 +61,7 @@ func (p Plan) encode() ([]byte, error) {
 		return nil, fmt.Errorf("encoding a plan: %w", err)
 	}
 	if b.Len() > mostPlan {
-		return nil, fmt.Errorf("the plan has %d bytes, at most %d may be signed", b.Len(), mostPlan)
+		return nil, refused("rotation-spec", "the plan has %d bytes, and at most %d may be signed: it names every CA and every change at every cloud, so that CAs and targets that are not used any more make it shorter once they are gone", b.Len(), mostPlan)
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

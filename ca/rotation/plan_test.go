@@ -72,24 +72,27 @@ CLOUD_ACTIVE_BOTH false
   aws/line-a: update ca b [before -> both]
   azure/main: update ca b [before -> both]
 DISTRIBUTING false 
+  mintmark: write both roots to root.pem of the state directory [ -> ]
   est: update cacerts b [ -> ]
 CANARY false DISTRIBUTING has lasted at least 30 days; 99.50 % of the devices have the new anchors; those that an officer has waived count
   mintmark: b serves the labels pilot and 5 % of the devices [ -> ]
 SWITCHED true CANARY has lasted at least 7 days; 99.50 % of the devices have the new anchors; those that an officer has waived count; 2 officers have signed
   mintmark: b serves all [ -> ]
+  people: officers and stations need b as --server-ca and --ca before TRUST_REMOVED: root.pem of the state directory has both [ -> ]
 DRAINING false every path is verified again, and the new CA is there
   mintmark: a signs CRLs and OCSP answers only [ -> ]
   aws/line-a: update ca b [before -> old-quiet]
   azure/main: update ca b [before -> old-quiet]
 TRUST_REMOVED true DRAINING has lasted at least 90 days; 100.00 % of the devices have moved; those that an officer has waived count; by each cloud's own list, no device that is not waived comes in by a only; 2 officers have signed
   est: give out a no more, nor what leads from one to the other [ -> ]
+  mintmark: write b alone to root.pem of the state directory [ -> ]
   aws/line-a: update ca b [before -> old-inactive]
   azure/main: update ca b [before -> old-inactive]
 RETIRED true by each cloud's own list, no device that is not waived comes in by a only; 2 officers have signed
   aws/line-a: update ca b [before -> old-removed]
   azure/main: update ca b [before -> old-removed]
 ARCHIVED true the last certificate that a has signed is revoked or over; 2 officers have signed
-  mintmark: nothing: a person destroys the key of a or puts it away [ -> ]`
+  people: nothing is done here: when its last CRL is signed, destroy the key of a where it is (in a ceremony with the step destroy, or by the token's own tools), or leave it in its safe [ -> ]`
 	if got := strings.Join(lines, "\n"); got != want {
 		t.Errorf("the steps are\n%s\nwant\n%s", got, want)
 	}
@@ -110,11 +113,105 @@ func TestPlanEmergency(t *testing.T) {
 		t.Errorf("the first step is %+v", first)
 	}
 	text := fmt.Sprintf("%+v", p)
-	w.says(text, "shown, not waited for", "revoke the certificate of a for keyCompromise", "shown, by each cloud's own list")
+	w.says(text, "shown, not waited for", "revoke the certificate of a for keyCompromise", "shown, by each cloud's own list",
+		"revoke everything that a has signed and that is in force: of 1000 devices each that has not moved by then has to enroll anew",
+		"at TRUST_REMOVED everything that a has signed is revoked: of the 1000 devices under it now")
 	for _, never := range []string{"certificate in force by", "have the new anchors", "at least"} {
 		if strings.Contains(text, never) {
 			t.Errorf("the plan says %q:\n%s", never, text)
 		}
+	}
+}
+
+// TestPlanEmergencyOfRoot: nothing leads from the old root to the new one, and it is said
+// whom the switch cuts off.
+func TestPlanEmergencyOfRoot(t *testing.T) {
+	w := newWorld(t)
+	w.counts = counts{ledger.AnchorTrusts: 100, ledger.AnchorLeft: 890, ledger.AnchorNever: 10}
+	_, p, err := w.machine().Plan(context.Background(), emergency(rootSpec()), "alice")
+	must(t, err)
+	w.says(p.Warned[len(p.Warned)-1], "no path leads from a to b", "of the 900 devices without the anchors of b now", "will refuse this server")
+}
+
+// TestPlanEmergencyPasses: neither a cloud that cannot be reached or followed nor a rotation
+// whose old CA is shut out keeps an emergency from being planned.
+func TestPlanEmergencyPasses(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	dry := w.clone()
+	dry.plan(emergency(issuingSpec()))
+	away := 0
+	for i, point := range dry.points {
+		if target, rest, _ := strings.Cut(point, " "); !strings.Contains(target, "/") || !strings.HasPrefix(rest, "plan ") {
+			continue
+		}
+		away++
+		w := w.clone()
+		w.fail = i + 1
+		_, p, err := w.machine().Plan(ctx, emergency(issuingSpec()), "alice")
+		if err != nil {
+			t.Fatalf("%s: %v", point, err)
+		}
+		target, _, _ := strings.Cut(point, " ")
+		if !slices.ContainsFunc(p.Warned, func(text string) bool {
+			return strings.HasPrefix(text, target+" was not planned") && strings.Contains(text, "injected") && strings.Contains(text, "has drifted")
+		}) {
+			t.Errorf("%s: the plan warns of %q", point, p.Warned)
+		}
+		other := w.clouds[0].name
+		if other == target {
+			other = w.clouds[1].name
+		}
+		if !slices.ContainsFunc(p.Steps[0].Changes, func(c rotation.PlanChange) bool { return c.Where == other && c.After == string(rotation.StageCutOff) }) {
+			t.Errorf("%s: the other cloud was not planned: %v", point, p.Steps[0].Changes)
+		}
+	}
+	if away < 2 {
+		t.Errorf("%d points at which a cloud is asked: %q", away, dry.points)
+	}
+
+	full := w.clone()
+	full.clouds[0].refuses = map[rotation.Stage]bool{rotation.StageCutOff: true}
+	_, p, err := full.machine().Plan(ctx, emergency(rootSpec()), "alice")
+	must(t, err)
+	w.says(strings.Join(p.Warned, "\n"), "aws/line-a, on the way to APPROVED: refuse ca slot")
+
+	id := w.plan(rootSpec())
+	w.forward(id, rotation.TrustRemoved)
+	w.clouds[0].remaining = 1
+	spec := emergency(issuingSpec())
+	spec.Old, spec.New = "line-a", "line-b2"
+	if _, _, err := w.machine().Plan(ctx, spec, "alice"); err != nil {
+		t.Errorf("beside one in TRUST_REMOVED: %v", err)
+	}
+}
+
+// TestPlanLax: gates that hardly ask for anything are warned of, and none of an emergency is.
+func TestPlanLax(t *testing.T) {
+	w := newWorld(t)
+	spec := rootSpec()
+	spec.Gates = rotation.Gates{Trusting: 1, Moved: 9499}
+	_, p, err := w.clone().machine().Plan(context.Background(), spec, "alice")
+	must(t, err)
+	text := strings.Join(p.Warned, "\n")
+	w.says(text, "the switch asks for 0.01 % of the devices only", "the end of trust in a asks for 94.99 %", "DISTRIBUTING may be left at once", "CANARY may be left at once", "DRAINING may be left at once")
+	_, p, err = w.machine().Plan(context.Background(), emergency(spec), "alice")
+	must(t, err)
+	if text := strings.Join(p.Warned, "\n"); strings.Contains(text, "at once") || strings.Contains(text, "asks for") {
+		t.Errorf("an emergency warns of %q", text)
+	}
+}
+
+// TestPlanOfKnownCA: of a new CA that is there already the plan names the certificate.
+func TestPlanOfKnownCA(t *testing.T) {
+	w := newWorld(t)
+	w.findings.NewSHA256 = strings.Repeat("ab", 32)
+	spec := rootSpec()
+	spec.NewSHA256 = strings.Repeat("cd", 32) // which nobody asks for
+	r, p, err := w.machine().Plan(context.Background(), spec, "alice")
+	must(t, err)
+	if p.Spec.NewSHA256 != w.findings.NewSHA256 || !strings.Contains(string(r.Plan), `"new_sha256":"abab`) {
+		t.Errorf("the plan has %q", p.Spec.NewSHA256)
 	}
 }
 
@@ -168,13 +265,13 @@ func TestPlanRefused(t *testing.T) {
 		{"the authorities cannot", rootSpec(), func(w *world) { w.findings.Refused = []string{"the root ends too early"} }, "rotation-authorities", "ends too early"},
 		{"the old key does not sign", rootSpec(), func(w *world) { w.broken["a"] = errors.New("token is locked") }, "rotation-key", "token is locked"},
 		{"no room at the end of a cloud", rootSpec(), func(w *world) { w.clouds[1].refuses = map[rotation.Stage]bool{rotation.StageOldRemoved: true} }, "rotation-cloud", "azure/main, on the way to RETIRED: refuse ca slot (25 of 25 are taken)"},
-		{"no room at the beginning", emergency(rootSpec()), func(w *world) { w.clouds[0].refuses = map[rotation.Stage]bool{rotation.StageCutOff: true} }, "rotation-cloud", "aws/line-a, on the way to APPROVED"},
+		{"no room at the beginning", rootSpec(), func(w *world) { w.clouds[0].refuses = map[rotation.Stage]bool{rotation.StageRegistered: true} }, "rotation-cloud", "aws/line-a, on the way to CLOUD_REGISTERED"},
 		{"another one runs", rootSpec(), func(w *world) {
 			r, _, err := w.machine().Plan(context.Background(), issuingSpec(), "bob")
 			must(w.t, err)
-			w.forward(r.ID, rotation.TrustRemoved)
+			w.forward(r.ID, rotation.Draining)
 			w.rotations[0].Old = "elsewhere"
-		}, "rotation-overlap", "from elsewhere to b is in state TRUST_REMOVED"},
+		}, "rotation-overlap", "from elsewhere to b is in state DRAINING"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -202,8 +299,8 @@ func TestPlanPasses(t *testing.T) {
 			w.broken["a"] = errors.New("stolen")
 			return emergency(rootSpec())
 		},
-		"another one is retired": func(w *world) rotation.Spec {
-			w.forward(w.plan(issuingSpec()), rotation.Retired)
+		"another one stands in TRUST_REMOVED": func(w *world) rotation.Spec {
+			w.forward(w.plan(issuingSpec()), rotation.TrustRemoved)
 			for _, c := range w.clouds {
 				c.stage = rotation.StageBefore
 			}

@@ -51,7 +51,7 @@ func (m *Machine) examine(ctx context.Context, spec Spec, actor string) (ledger.
 		return none, Plan{}, fmt.Errorf("reading who is an officer: %w", err)
 	}
 	if have := len(access.Signers(principals)); have < spec.Gates.Officers {
-		return none, Plan{}, refused("rotation-officers", "%d officers must sign, each with a key of their own, and %s: mintmark principal add gives one to another", spec.Gates.Officers, a(have, "officer has one", "officers have one"))
+		return none, Plan{}, refused("rotation-officers", "%d officers must sign, each with a key of their own, and %s: mintmark officer add takes in another", spec.Gates.Officers, a(have, "officer has one", "officers have one"))
 	}
 	found, err := m.world.Authorities.Examine(ctx, spec)
 	switch {
@@ -69,10 +69,12 @@ func (m *Machine) examine(ctx context.Context, spec Spec, actor string) (ledger.
 	now := m.world.Now().UTC().Truncate(time.Second)
 	r := ledger.Rotation{ID: newID(), Kind: spec.Kind, Old: spec.Old, New: spec.New, Emergency: spec.Emergency, State: string(Planned), Since: now,
 		Issue: ledger.IssueOld, Canary: spec.Canary, Kept: kept, At: now, Actor: actor}
+	spec.NewSHA256 = found.NewSHA256
 	p := Plan{Version: planVersion, ID: r.ID, Spec: spec, Made: now, Affected: cleaned(found.Affected), Warned: cleaned(found.Warned)}
 	if len(spec.Canary.Labels) == 0 && spec.Canary.Percent == 0 {
 		p.Warned = append(p.Warned, "the canary names no label and no percentage: nobody is served by the new CA before all are")
 	}
+	p.Warned = append(p.Warned, lax(spec)...)
 	// The others read from the record whose devices have to move.
 	if r.Plan, err = p.encode(); err != nil {
 		return none, Plan{}, err
@@ -82,12 +84,16 @@ func (m *Machine) examine(ctx context.Context, spec Spec, actor string) (ledger.
 		return none, Plan{}, err
 	}
 	p.Devices = total(counts)
-	outside, err := m.outside(ctx, r)
+	outside, unplanned, err := m.outside(ctx, r)
 	if err != nil {
 		return none, Plan{}, err
 	}
+	p.Warned = append(p.Warned, unplanned...)
+	if spec.Emergency {
+		p.Warned = append(p.Warned, emergencyWarning(spec, counts))
+	}
 	for _, state := range States[1:] {
-		step := PlanStep{State: state, Sign: state.Signed(), Gate: gateWords(state, spec), Changes: ownChanges(state, spec)}
+		step := PlanStep{State: state, Sign: state.Signed(), Gate: gateWords(state, spec), Changes: ownChanges(state, spec, p.Devices)}
 		for _, c := range found.Changes {
 			if stateOf(c) == state {
 				step.Changes = append(step.Changes, planned(where(c), c))
@@ -111,17 +117,19 @@ func (m *Machine) alone(ctx context.Context, to string) (kept bool, err error) {
 		kept = kept || other.New == to && other.Kept && State(other.State) == RolledBack
 		if !State(other.State).Frees() {
 			return false, refused("rotation-overlap", "rotation %s from %s to %s is in state %s, and only one runs at a time: take it to %s, or mintmark rotate rollback %s",
-				other.ID, other.Old, other.New, other.State, Retired, other.ID)
+				other.ID, other.Old, other.New, other.State, TrustRemoved, other.ID)
 		}
 	}
 	return kept, nil
 }
 
 // outside asks every cloud target what each stage changes there. What two stages in a row
-// have in common is listed once.
-func (m *Machine) outside(ctx context.Context, r ledger.Rotation) (map[State][]PlanChange, error) {
-	changes := make(map[State][]PlanChange)
+// have in common is listed once. A target that is away or stands against it does not keep an
+// emergency from being planned, which shuts the old CA out of the others: the texts warn of it.
+func (m *Machine) outside(ctx context.Context, r ledger.Rotation) (changes map[State][]PlanChange, warned []string, err error) {
+	changes = make(map[State][]PlanChange)
 	var against []string
+targets:
 	for _, cloud := range m.concerned(r) {
 		var before []reconcile.Change
 		at := StageOf(r)
@@ -134,8 +142,12 @@ func (m *Machine) outside(ctx context.Context, r ledger.Rotation) (map[State][]P
 			}
 			at = stage
 			plan, err := cloud.Plan(ctx, r, stage)
+			if err != nil && r.Emergency {
+				warned = append(warned, clean(fmt.Sprintf("%s was not planned (on the way to %s: %v): the old CA is shut out there once the target can be reached, together with what else has drifted", cloud.Name(), state, err)))
+				continue targets
+			}
 			if err != nil {
-				return nil, fmt.Errorf("%s: planning %s: %w", cloud.Name(), stage, err)
+				return nil, nil, fmt.Errorf("%s: planning %s: %w", cloud.Name(), stage, err)
 			}
 			for _, c := range plan.Refused() {
 				if text := fmt.Sprintf("%s, on the way to %s: %s", cloud.Name(), state, describe(c)); !slices.Contains(against, text) {
@@ -150,10 +162,52 @@ func (m *Machine) outside(ctx context.Context, r ledger.Rotation) (map[State][]P
 			before = plan.Changes
 		}
 	}
-	if len(against) > 0 {
-		return nil, &Refused{"rotation-cloud", against}
+	switch {
+	case len(against) == 0:
+	case !r.Emergency:
+		return nil, nil, &Refused{"rotation-cloud", against}
+	default:
+		for _, text := range against {
+			warned = append(warned, clean("this stands against it, and the rotation will wait there: "+text))
+		}
 	}
-	return changes, nil
+	return changes, warned, nil
+}
+
+// lax warns of gates that are met by hardly anything. An emergency waits for nothing.
+func lax(spec Spec) (warned []string) {
+	const usual = 9500
+	g := spec.Gates
+	if spec.Emergency {
+		return nil
+	}
+	if spec.Kind == ledger.RotateRoot && g.Trusting < usual {
+		warned = append(warned, fmt.Sprintf("the switch asks for %s %% of the devices only: the others can be cut off by it", hundredths(g.Trusting)))
+	}
+	if g.Moved < usual {
+		warned = append(warned, fmt.Sprintf("the end of trust in %s asks for %s %% of the devices only: the others are cut off by it", spec.Old, hundredths(g.Moved)))
+	}
+	for _, floor := range []struct {
+		of    State
+		least time.Duration
+		asked bool
+	}{{Distributing, g.Distribute, spec.Kind == ledger.RotateRoot}, {Canaried, g.Watch, true}, {Draining, g.Drain, true}} {
+		if floor.asked && floor.least == 0 {
+			warned = append(warned, fmt.Sprintf("%s may be left at once: no time is asked for", floor.of))
+		}
+	}
+	return warned
+}
+
+// emergencyWarning says what an emergency costs, in devices.
+func emergencyWarning(spec Spec, counts map[ledger.AnchorClass]int) string {
+	n := total(counts)
+	if spec.Kind == ledger.RotateIssuing {
+		n -= counts[ledger.AnchorMoved]
+		return fmt.Sprintf("at %s everything that %s has signed is revoked: of the %s under it now, each that has not moved by then has to enroll anew, as for the first time", TrustRemoved, spec.Old, a(n, "device", "devices"))
+	}
+	n -= counts[ledger.AnchorMoved] + counts[ledger.AnchorTrusts]
+	return fmt.Sprintf("no path leads from %s to %s, whose key would have to be vouched for by one in wrong hands: of the %s without the anchors of %s now, each that has not got them by %s will refuse this server from then on", spec.Old, spec.New, a(n, "device", "devices"), spec.New, Switched)
 }
 
 func planned(where string, c reconcile.Change) PlanChange {

@@ -31,12 +31,14 @@ func gateWords(to State, spec Spec) string {
 			floor(Distributing, g.Distribute)
 			share(g.Trusting, "have the new anchors")
 		} else {
-			say("nothing: both CAs stand under the same root, and there are no anchors to distribute")
+			say("nothing is measured: both CAs stand under the same root, and there are no anchors to distribute")
 		}
 	case Switched:
 		floor(Canaried, g.Watch)
 		if root {
 			share(g.Trusting, "have the new anchors")
+		} else {
+			say("nothing but time is measured: who signs has looked at the devices of the canary")
 		}
 	case Draining:
 		say("every path is verified again, and the new CA is there")
@@ -67,7 +69,7 @@ func cloudWords(spec Spec) string {
 
 // ownChanges says what is done here on the way into a state, beside what the registration
 // authority lists.
-func ownChanges(to State, spec Spec) []PlanChange {
+func ownChanges(to State, spec Spec, devices int) []PlanChange {
 	var changes []PlanChange
 	say := func(where, format string, args ...any) {
 		changes = append(changes, PlanChange{Where: where, What: fmt.Sprintf(format, args...)})
@@ -76,21 +78,35 @@ func ownChanges(to State, spec Spec) []PlanChange {
 	switch to {
 	case PathsVerified:
 		say("mintmark", "verify every path that is or will be shown, for trust in the old, both and the new")
+	case Distributing:
+		if root {
+			say("mintmark", "write both roots to root.pem of the state directory")
+		}
 	case Canaried:
 		say("mintmark", "%s serves %s", spec.New, canaryWords(spec.Canary))
 	case Switched:
 		say("mintmark", "%s serves all", spec.New)
+		switch {
+		case root && spec.Emergency:
+			say("people", "officers and stations need %s as --server-ca and --ca before this: the server shows no path to %s from here on", spec.New, spec.Old)
+		case root:
+			say("people", "officers and stations need %s as --server-ca and --ca before %s: root.pem of the state directory has both", spec.New, TrustRemoved)
+		}
 	case Draining:
 		say("mintmark", "%s signs CRLs and OCSP answers only", spec.Old)
 	case TrustRemoved:
 		if root {
 			say("est", "give out %s no more, nor what leads from one to the other", spec.Old)
+			say("mintmark", "write %s alone to root.pem of the state directory", spec.New)
 		}
 		if spec.Emergency {
 			say("mintmark", "revoke the certificate of %s for keyCompromise, where another signed it", spec.Old)
 		}
+		if spec.Emergency && !root {
+			say("mintmark", "revoke everything that %s has signed and that is in force: of %s each that has not moved by then has to enroll anew", spec.Old, a(devices, "device", "devices"))
+		}
 	case Archived:
-		say("mintmark", "nothing: a person destroys the key of %s or puts it away", spec.Old)
+		say("people", "nothing is done here: when its last CRL is signed, destroy the key of %s where it is (in a ceremony with the step destroy, or by the token's own tools), or leave it in its safe", spec.Old)
 	}
 	return changes
 }

@@ -18,9 +18,12 @@ func (r *Refused) Error() string { return strings.Join(r.Texts, "; ") }
 var Rules = []string{
 	"rotation-authorities", // what the registration authority has against it
 	"rotation-bring",       // what a ceremony brought is not what was asked for
+	"rotation-busy",        // another caller moves it at this moment
 	"rotation-ceremony",    // a ceremony file cannot say it
 	"rotation-cloud",       // a cloud target could not follow
+	"rotation-early",       // signed for a gate that lacks something else than signatures
 	"rotation-gate",        // signed for a gate that is not next
+	"rotation-kept",        // devices have something of the new CA that a rollback has left
 	"rotation-key",         // the old key does not sign
 	"rotation-new",         // the CA of the new name is none that could replace the old one
 	"rotation-officers",    // fewer officers with a key than must sign
@@ -34,6 +37,7 @@ var Rules = []string{
 	"rotation-signer",      // not an officer in force with a key
 	"rotation-spec",        // what is asked for makes no sense
 	"rotation-state",       // not in this state
+	"rotation-unsigned",    // too few officers have signed for taking an emergency back
 }
 
 func refused(rule, format string, args ...any) *Refused {

@@ -10,8 +10,17 @@ import (
 
 // Rollback takes everything back that was done, in the reverse order; nothing is deleted
 // that a device may still need. Refused from TRUST_REMOVED on. It is journaled as a move
-// forward is, and one that was cut off goes on with the next Rollback or Run.
+// forward is, and one that was cut off goes on with the next Rollback or Run. Of one that was
+// taken back, and whose new CA was kept, it lets that go once no device has anything of it.
+// What opens
+// the old CA again whose key is in wrong hands takes the signatures of as many officers as
+// any gate, for ROLLED_BACK.
 func (m *Machine) Rollback(ctx context.Context, id, reason, actor string, progress Progress) (Result, error) {
+	ctx, end, err := m.exclusive(ctx, id)
+	if err != nil {
+		return Result{}, err
+	}
+	defer end()
 	r, err := m.open(ctx, id, actor, progress)
 	if err != nil {
 		return Result{}, err
@@ -20,6 +29,8 @@ func (m *Machine) Rollback(ctx context.Context, id, reason, actor string, progre
 	switch {
 	case RollingBack(r.r):
 		return r.back(ctx)
+	case at == RolledBack && r.r.Kept:
+		return r.letGo(ctx, reason)
 	case at.Over():
 		return Result{Rotation: r.r}, refused("rotation-state", "rotation %s is in state %s: there is nothing to take back", id, at)
 	case at.From(TrustRemoved):
@@ -37,12 +48,38 @@ func (m *Machine) Rollback(ctx context.Context, id, reason, actor string, progre
 			return Result{Rotation: r.r}, refused("rotation-state", "the certificate of %s was or is being revoked, which nothing takes back: mintmark rotate run %s goes on", r.r.Old, id)
 		}
 	}
+	reopens, err := r.reopens(ctx)
+	if err != nil {
+		return Result{Rotation: r.r}, err
+	}
+	if reopens {
+		names, text, err := r.signed(ctx, RolledBack)
+		if err != nil {
+			return Result{Rotation: r.r}, err
+		}
+		if len(names) < r.need() {
+			return Result{Rotation: r.r}, refused("rotation-unsigned", "this lets in again what %s has signed, whose key is in wrong hands: %s", r.r.Old, text)
+		}
+	}
 	next := r.r
 	next.Paused = rolledBackMark + reason
 	if err := r.put(ctx, next, RolledBack, "rollback", begun, reason); err != nil {
 		return Result{Rotation: r.r}, err
 	}
 	return r.back(ctx)
+}
+
+// reopens reports whether taking a rotation back lets in an old CA whose key is in wrong
+// hands: an emergency shuts it out on the way to APPROVED, and nobody alone undoes that.
+func (m *mover) reopens(ctx context.Context) (bool, error) {
+	at := State(m.r.State)
+	switch {
+	case !m.r.Emergency || at.Over() || at.From(TrustRemoved) || RollingBack(m.r):
+		return false, nil
+	case at.From(Approved):
+		return true, nil
+	}
+	return m.touched(ctx, at)
 }
 
 // journaled reports whether the journal has an entry like that.
@@ -167,8 +204,9 @@ func (m *mover) measureKept(ctx context.Context, r *ledger.Rotation) (string, er
 		if err != nil {
 			return "", fmt.Errorf("counting what is in force under %s: %w", r.New, err)
 		}
-		have += left.Devices + left.Others
-		text += fmt.Sprintf(", %s in force under it", a(left.Devices+left.Others, "certificate is", "certificates are"))
+		// Those of this server's own and of people are replaced without anybody's doing.
+		have += left.Devices + left.Waived
+		text += fmt.Sprintf(", %s of devices in force under it", a(left.Devices+left.Waived, "certificate", "certificates"))
 	}
 	r.Kept = r.Kept || have > 0
 	if !r.Kept {

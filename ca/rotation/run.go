@@ -19,6 +19,11 @@ func (m *Machine) Run(ctx context.Context, id string, to State, actor string, pr
 	if to != "" && !slices.Contains(States, to) {
 		return Result{}, refused("rotation-state", "%q is no state that a rotation can be taken to: use one of %s", to, stateList())
 	}
+	ctx, end, err := m.exclusive(ctx, id)
+	if err != nil {
+		return Result{}, err
+	}
+	defer end()
 	r, err := m.open(ctx, id, actor, progress)
 	if err != nil {
 		return Result{}, err
@@ -46,7 +51,10 @@ func (m *Machine) Run(ctx context.Context, id string, to State, actor string, pr
 		}
 		waiting, err := r.move(ctx, at.Next(), g)
 		if waiting != nil {
-			return Result{Rotation: r.r, Next: at.Next(), Waiting: waiting, Blocked: []string{waiting.What}, Measured: g.found, Signed: g.signed, Counts: r.counts(ctx, &g)}, nil
+			g.missing = []string{waiting.What}
+			result := r.with(ctx, g)
+			result.Waiting = waiting
+			return result, nil
 		}
 		if err != nil {
 			return Result{Rotation: r.r}, err
@@ -107,6 +115,10 @@ func (m *mover) one(ctx context.Context, to State, w work) (*Waiting, error) {
 // enter writes that a rotation is in a state, and has the servers go by that.
 func (m *mover) enter(ctx context.Context, to State, r ledger.Rotation, text string) error {
 	r.State, r.Since = string(to), m.now()
+	if to != RolledBack {
+		// Who signed for taking it back did so for the state in which it was.
+		r.Signatures = slices.DeleteFunc(slices.Clone(r.Signatures), func(s ledger.GateSignature) bool { return s.Gate == string(RolledBack) })
+	}
 	if err := m.put(ctx, r, to, "enter", done, text); err != nil {
 		return err
 	}
@@ -145,8 +157,18 @@ func (m *mover) result(ctx context.Context) Result {
 
 // with is the result of a gate.
 func (m *mover) with(ctx context.Context, g gate) Result {
-	counts := m.counts(ctx, &g)
-	return Result{Rotation: m.r, Next: State(m.r.State).Next(), Blocked: g.missing, Measured: g.found, Signed: g.signed, Counts: counts}
+	result := Result{Rotation: m.r, Next: State(m.r.State).Next(), Counts: m.counts(ctx, &g)}
+	if reopens, err := m.reopens(ctx); err != nil {
+		g.find("%v", err)
+	} else if reopens {
+		names, _, err := m.signed(ctx, RolledBack)
+		if err != nil {
+			g.find("%v", err)
+		}
+		result.Back = &Back{Officers: m.need(), Signed: names}
+	}
+	result.Blocked, result.Measured, result.Signed = g.missing, g.found, g.signed
+	return result
 }
 
 // counts are the devices by class, also where the gate did not ask for them.

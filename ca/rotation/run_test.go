@@ -22,12 +22,12 @@ func TestTwoMovers(t *testing.T) {
 			want := at[state.Next()].snapshot(id)
 			for line := 1; ; line++ {
 				w := at[state].clone()
+				w.now = w.now.Add(100 * day)
+				w.counts = map[ledger.AnchorClass]int{ledger.AnchorMoved: 10}
 				if state.Next().Signed() {
 					must(t, w.sign(id, state.Next(), "alice"))
 					must(t, w.sign(id, state.Next(), "bob"))
 				}
-				w.now = w.now.Add(100 * day)
-				w.counts = map[ledger.AnchorClass]int{ledger.AnchorMoved: 10}
 				told := 0
 				_, err := w.machine().Run(context.Background(), id, state.Next(), "alice", func(ledger.RotationEntry) {
 					if told++; told == line {
@@ -305,7 +305,7 @@ func TestStates(t *testing.T) {
 		if (s.Next() == "") != last || !last && s.Next() != rotation.States[i+1] {
 			t.Errorf("after %s comes %q", s, s.Next())
 		}
-		if s.Over() != (s == rotation.Archived) || s.Frees() != s.From(rotation.Retired) {
+		if s.Over() != (s == rotation.Archived) || s.Frees() != s.From(rotation.TrustRemoved) {
 			t.Errorf("%s: over %t, frees %t", s, s.Over(), s.Frees())
 		}
 	}

@@ -14,9 +14,11 @@ import (
 // mostSignature is more than the longest signature of a key that may sign, in bytes.
 const mostSignature = 2048
 
-// Sign adds an officer's signature for the gate that is next: nobody signs in advance for
-// what was not measured yet. *Refused if it does not count. Officers who sign at the same
-// moment do not get in each other's way.
+// Sign adds an officer's signature for the gate that is next, once that misses nothing but
+// signatures: what officers sign for is what they were shown. An emergency shows what it
+// does not wait for, and is signed at once; once it has shut out the old CA, it can be signed
+// for ROLLED_BACK too. *Refused if it does not count. Officers who sign at the same moment do
+// not get in each other's way.
 func (m *Machine) Sign(ctx context.Context, id string, gate State, officer string, signature []byte) (r ledger.Rotation, err error) {
 	const tries = 5
 	for range tries {
@@ -32,9 +34,18 @@ func (m *Machine) sign(ctx context.Context, id string, gate State, officer strin
 	if err != nil {
 		return ledger.Rotation{}, err
 	}
+	reopens := false
+	if gate == RolledBack {
+		if reopens, err = r.reopens(ctx); err != nil {
+			return r.r, err
+		}
+	}
 	switch at := State(r.r.State); {
 	case RollingBack(r.r):
 		return r.r, refused("rotation-rollback", "rotation %s is %s", id, r.r.Paused)
+	case reopens:
+	case gate == RolledBack:
+		return r.r, refused("rotation-gate", "nobody signs for %s of this rotation, in state %s: mintmark rotate rollback %s takes back what can be", gate, at, id)
 	case !gate.Signed():
 		return r.r, refused("rotation-gate", "nobody signs for %q", gate)
 	case gate != at.Next():
@@ -58,6 +69,11 @@ func (m *Machine) sign(ctx context.Context, id string, gate State, officer strin
 	}
 	if _, why := verify(principals, r.r, added); why != "" {
 		return r.r, refused("rotation-signature", "%s", why)
+	}
+	if gate != RolledBack && !r.r.Emergency {
+		if lacks := r.conditions(ctx, gate).missing; len(lacks) > 0 {
+			return r.r, refused("rotation-early", "%s is signed for once it lacks nothing but signatures, and it lacks: %s", gate, strings.Join(lacks, "; "))
+		}
 	}
 	next := r.r
 	next.Signatures = nil
@@ -96,6 +112,8 @@ func (m *Machine) Pause(ctx context.Context, id, reason, actor string) (ledger.R
 		return r.r, refused("rotation-state", "rotation %s is in state %s: there is nothing to stop", id, at)
 	case RollingBack(r.r):
 		return r.r, refused("rotation-rollback", "rotation %s is %s, which is not stopped halfway", id, r.r.Paused)
+	case reason == "" && r.r.Paused == "":
+		return r.r, refused("rotation-state", "rotation %s is not paused: it is in state %s", id, at)
 	case reason == r.r.Paused:
 		return r.r, nil
 	case reason == "":
@@ -122,24 +140,40 @@ func reasonable(reason string) error {
 // mostBrought is how many certificates a ceremony brings at most.
 const mostBrought = 1000
 
-// Bring takes certificates that a ceremony has made; see Authorities.Bring. Only while the
-// new CA and what leads to it are being made.
+// MayBring says by *Refused why certificates cannot be brought now, whatever is in them:
+// only while the new CA and what leads to it are being made.
+func (m *Machine) MayBring(ctx context.Context, id string, certificates []*x509.Certificate) error {
+	r, err := m.open(ctx, id, "", nil)
+	if err != nil {
+		return err
+	}
+	return r.mayBring(certificates)
+}
+
+func (m *mover) mayBring(certificates []*x509.Certificate) error {
+	switch at := State(m.r.State); {
+	case RollingBack(m.r):
+		return refused("rotation-rollback", "rotation %s is %s", m.r.ID, m.r.Paused)
+	case at != Approved && at != KeyGenerated:
+		return refused("rotation-state", "rotation %s is in state %s: certificates are brought in %s and %s", m.r.ID, at, Approved, KeyGenerated)
+	case m.r.Paused != "":
+		return refused("rotation-state", "rotation %s is paused: %s. mintmark rotate resume %s lets it go on", m.r.ID, m.r.Paused, m.r.ID)
+	case len(certificates) == 0 || len(certificates) > mostBrought:
+		return refused("rotation-spec", "%d certificates are not between 1 and %d", len(certificates), mostBrought)
+	}
+	return nil
+}
+
+// Bring takes certificates that a ceremony has made; see Authorities.Bring and MayBring.
 func (m *Machine) Bring(ctx context.Context, id string, certificates []*x509.Certificate, actor string) ([]string, error) {
 	r, err := m.open(ctx, id, actor, nil)
 	if err != nil {
 		return nil, err
 	}
-	at := State(r.r.State)
-	switch {
-	case RollingBack(r.r):
-		return nil, refused("rotation-rollback", "rotation %s is %s", id, r.r.Paused)
-	case at != Approved && at != KeyGenerated:
-		return nil, refused("rotation-state", "rotation %s is in state %s: certificates are brought in %s and %s", id, at, Approved, KeyGenerated)
-	case r.r.Paused != "":
-		return nil, refused("rotation-state", "rotation %s is paused: %s. mintmark rotate resume %s lets it go on", id, r.r.Paused, id)
-	case len(certificates) == 0 || len(certificates) > mostBrought:
-		return nil, refused("rotation-spec", "%d certificates are not between 1 and %d", len(certificates), mostBrought)
+	if err := r.mayBring(certificates); err != nil {
+		return nil, err
 	}
+	at := State(r.r.State)
 	const step = "bring"
 	if err := r.put(ctx, r.r, at, step, begun, a(len(certificates), "certificate", "certificates")); err != nil {
 		return nil, err

@@ -139,6 +139,97 @@ func TestSignRefused(t *testing.T) {
 	rule(t, err, "rotation-gate")
 }
 
+// TestSignEarly: nobody signs for what is not so yet.
+func TestSignEarly(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		spec  rotation.Spec
+		at    rotation.State
+		early func(w *world, id string)
+		says  string
+	}{
+		{"nobody has moved", rootSpec(), rotation.Draining, func(w *world, id string) {
+			w.counts = counts{ledger.AnchorTrusts: 400, ledger.AnchorNever: 600}
+		}, "0.00 % of 1000 devices have moved"},
+		{"the canary has just begun", issuingSpec(), rotation.Canaried, func(w *world, id string) { w.now = w.get(id).Since.Add(time.Second) }, "CANARY lasts at least 7 days"},
+		{"a cloud lists a device", rootSpec(), rotation.TrustRemoved, func(w *world, id string) { w.clouds[0].remaining = 1 }, "aws/line-a: 1 device comes in"},
+		{"a cloud is away", rootSpec(), rotation.TrustRemoved, func(w *world, id string) { w.clouds[0].unknown = errInjected }, "injected"},
+		{"certificates are in force for years", rootSpec(), rotation.Retired, func(w *world, id string) {
+			w.below["a"] = rotation.Left{Others: 2, LastExpiry: w.now.Add(7000 * day)}
+		}, "2 of others are in force under a"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, id := ready(t, c.spec, c.at)
+			good := w.clone()
+			c.early(w, id)
+			version := w.get(id).Version
+			rule(t, w.sign(id, c.at.Next(), "alice"), "rotation-early", c.says)
+			if w.get(id).Version != version {
+				t.Error("it was recorded all the same")
+			}
+			must(t, good.sign(id, c.at.Next(), "alice"))
+		})
+	}
+}
+
+// TestBackSigned: an emergency that has shut out the old CA is not taken back by one person.
+func TestBackSigned(t *testing.T) {
+	ctx := context.Background()
+	for state := rotation.Approved; state != rotation.TrustRemoved; state = state.Next() {
+		w := newWorld(t)
+		id := w.plan(emergency(issuingSpec()))
+		w.forward(id, state)
+		before := w.snapshot(id)
+		_, err := w.machine().Rollback(ctx, id, "never mind", "mallory", nil)
+		rule(t, err, "rotation-unsigned", "0 of 2 officers have signed for ROLLED_BACK", "--gate ROLLED_BACK")
+		must(t, w.sign(id, rotation.RolledBack, "alice"))
+		rule(t, w.sign(id, rotation.RolledBack, "alice"), "rotation-signed")
+		status, err := w.machine().Status(ctx, id)
+		if err != nil || status.Back == nil || status.Back.Officers != 2 || strings.Join(status.Back.Signed, " ") != "alice" {
+			t.Errorf("%s: status says %+v, %v", state, status.Back, err)
+		}
+		_, err = w.machine().Rollback(ctx, id, "never mind", "alice", nil)
+		rule(t, err, "rotation-unsigned", "1 of 2 officers", "alice")
+		if got := strings.ReplaceAll(w.snapshot(id), "signed ROLLED_BACK alice\n", ""); got != before {
+			t.Errorf("%s: something was done all the same:\n%s\nbefore\n%s", state, got, before)
+		}
+		// What was signed for one state is not kept for another.
+		if next := w.clone(); state.Next() != rotation.TrustRemoved {
+			next.forward(id, state.Next())
+			must(t, next.sign(id, rotation.RolledBack, "bob"))
+			_, err = next.machine().Rollback(ctx, id, "never mind", "bob", nil)
+			rule(t, err, "rotation-unsigned", "1 of 2 officers", "bob")
+		}
+		must(t, w.sign(id, rotation.RolledBack, "bob"))
+		result, err := w.machine().Rollback(ctx, id, "a false alarm", "alice", nil)
+		if err != nil || result.Rotation.State != string(rotation.RolledBack) {
+			t.Errorf("%s: two have signed: %s, %v", state, result.Rotation.State, err)
+		}
+		w.check(id)
+	}
+	// As soon as one cloud has shut it out.
+	w := newWorld(t)
+	id := w.plan(emergency(rootSpec()))
+	rule(t, w.sign(id, rotation.RolledBack, "alice"), "rotation-gate", "rotate rollback")
+	w.signBoth(id, rotation.Approved)
+	w.clouds[1].stuck = true
+	if _, err := w.machine().Run(ctx, id, "", "alice", nil); err == nil || w.get(id).State != string(rotation.Planned) || w.clouds[0].stage != rotation.StageCutOff {
+		t.Fatalf("a cloud that does not follow: %v, in %s", err, w.get(id).State)
+	}
+	_, err := w.machine().Rollback(ctx, id, "never mind", "mallory", nil)
+	rule(t, err, "rotation-unsigned")
+	// Of what is no emergency, or has shut nothing out, nobody signs.
+	for _, spec := range []rotation.Spec{rootSpec(), issuingSpec()} {
+		w := newWorld(t)
+		id := w.plan(spec)
+		w.forward(id, rotation.Draining)
+		rule(t, w.sign(id, rotation.RolledBack, "alice"), "rotation-gate")
+		if _, err := w.machine().Rollback(ctx, id, "the pilot failed", "alice", nil); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestSignaturesAtTheGate: they are verified again when the gate is passed.
 func TestSignaturesAtTheGate(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -231,6 +322,9 @@ func TestPause(t *testing.T) {
 		t.Fatalf("%+v, %v", r.Paused, err)
 	}
 	w.blocked(id, rotation.Distributing, "paused: a holiday. mintmark rotate resume "+id)
+	other, unpaused := ready(t, rootSpec(), rotation.Distributing)
+	_, err = other.machine().Pause(ctx, unpaused, "", "bob")
+	rule(t, err, "rotation-state", "is not paused")
 	if _, err := w.machine().Pause(ctx, id, "a holiday", "bob"); err != nil || w.get(id).Version != r.Version {
 		t.Errorf("paused once more: %v", err)
 	}

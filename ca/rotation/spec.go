@@ -22,6 +22,10 @@ type Spec struct {
 	ValidityDays int    `json:"validity_days,omitempty"`
 	// Elsewhere: the key of the new root is made in a ceremony.
 	Elsewhere bool `json:"elsewhere,omitempty"`
+	// NewSHA256 is the SHA-256 of the certificate of the new CA, in lower-case hexadecimal,
+	// where that was there when the rotation was planned: Plan fills it in, nobody asks for
+	// it, and no other CA of the same name will do.
+	NewSHA256 string `json:"new_sha256,omitempty"`
 
 	Canary ledger.Canary `json:"canary"`
 	Gates  Gates         `json:"gates"`

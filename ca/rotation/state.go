@@ -32,10 +32,11 @@ var States = []State{Planned, Approved, KeyGenerated, Certified, PathsVerified, 
 // Over reports whether nothing will move any more.
 func (s State) Over() bool { return s == Archived || s == RolledBack }
 
-// Frees reports whether another rotation may begin: nothing of the old CA is left at the
-// clouds. From there to ARCHIVED it may be years, until the last certificate below the old
-// CA has expired, and those years must not stand in the way of an emergency.
-func (s State) Frees() bool { return s == RolledBack || s.From(Retired) }
+// Frees reports whether another rotation may begin: the old CA lets nobody in any more, and
+// the second slot of the clouds is free. From there to ARCHIVED it may be years, until the
+// last certificate below the old CA has expired, and to RETIRED as long as a cloud lists a
+// device that nobody waives: neither may stand in the way of an emergency.
+func (s State) Frees() bool { return s == RolledBack || s.From(TrustRemoved) }
 
 // Next is the state after s; empty after the last one, and for what is no state.
 func (s State) Next() State {

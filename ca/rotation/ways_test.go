@@ -219,6 +219,7 @@ func TestRollbackOfHalf(t *testing.T) {
 					if w.get(id).State == string(rotation.TrustRemoved) {
 						continue
 					}
+					w.signBack(id)
 					_, err := w.machine().Rollback(context.Background(), id, "half", "carol", nil)
 					if slices.ContainsFunc(w.journal[id], func(e ledger.RotationEntry) bool { return e.Step == "revoke" }) {
 						rule(t, err, "rotation-state", "nothing takes back")
@@ -244,19 +245,19 @@ func TestRollbackOfHalf(t *testing.T) {
 
 // step is one go of forward that lets the world die.
 func (w *world) step(id string, to rotation.State) {
-	if to.Signed() {
-		for _, officer := range []string{"alice", "bob"} {
-			if err := w.sign(id, to, officer); err != nil {
-				w.t.Fatal(err)
-			}
-		}
-	}
 	w.now = w.now.Add(100 * day)
 	switch rotation.State(w.get(id).State) {
 	case rotation.Distributing:
 		w.counts = map[ledger.AnchorClass]int{ledger.AnchorTrusts: 1000}
 	case rotation.Draining:
 		w.counts = map[ledger.AnchorClass]int{ledger.AnchorMoved: 1000}
+	}
+	if to.Signed() {
+		for _, officer := range []string{"alice", "bob"} {
+			if err := w.sign(id, to, officer); err != nil {
+				w.t.Fatal(err)
+			}
+		}
 	}
 	if _, err := w.machine().Run(context.Background(), id, to, "alice", nil); err != nil {
 		w.t.Fatal(err)
@@ -278,6 +279,7 @@ func TestKept(t *testing.T) {
 		{"one has moved", rootSpec(), rotation.Distributing, map[ledger.AnchorClass]int{ledger.AnchorLeft: 10, ledger.AnchorMoved: 1}, 0, true},
 		{"one was waived", rootSpec(), rotation.Distributing, map[ledger.AnchorClass]int{ledger.AnchorLeft: 10, ledger.AnchorWaived: 1}, 0, true},
 		{"one certificate by a new issuing CA", issuingSpec(), rotation.Canaried, map[ledger.AnchorClass]int{ledger.AnchorLeft: 10}, 1, true},
+		{"this server's own certificate by a new issuing CA", issuingSpec(), rotation.Canaried, map[ledger.AnchorClass]int{ledger.AnchorLeft: 10}, -1, false},
 		{"none by a new issuing CA", issuingSpec(), rotation.Canaried, map[ledger.AnchorClass]int{ledger.AnchorLeft: 10}, 0, false},
 		{"a new root certifies CAs and no devices", rootSpec(), rotation.CloudActiveBoth, map[ledger.AnchorClass]int{ledger.AnchorLeft: 10}, 3, false},
 		{"all were served by it a moment ago", rootSpec(), rotation.Switched, map[ledger.AnchorClass]int{ledger.AnchorLeft: 10}, 0, true},
@@ -287,7 +289,7 @@ func TestKept(t *testing.T) {
 			id := w.plan(c.spec)
 			w.forward(id, c.at)
 			w.counts = c.counts
-			w.below["b"] = rotation.Left{Devices: c.below}
+			w.below["b"] = rotation.Left{Devices: max(0, c.below), Others: max(0, -c.below)}
 			w.below["a"] = rotation.Left{Devices: 10, Others: 4}
 			w.rollback(id)
 			w.check(id)
@@ -295,6 +297,55 @@ func TestKept(t *testing.T) {
 			last := w.journal[id][len(w.journal[id])-1]
 			if strings.Contains(last.Text, "stays with the clouds") != c.kept || !strings.Contains(last.Text, "the pilot failed") {
 				t.Errorf("the last line says %q", last.Text)
+			}
+		})
+	}
+}
+
+// TestLetGo: what a rollback has left of the new CA is taken away once no device has anything
+// of it, and not before; cut off anywhere, the same again ends it.
+func TestLetGo(t *testing.T) {
+	ctx := context.Background()
+	for _, spec := range []rotation.Spec{rootSpec(), issuingSpec(), emergency(issuingSpec())} {
+		w := newWorld(t)
+		id := w.plan(spec)
+		w.forward(id, rotation.Switched)
+		w.rollback(id)
+		w.isBack(id, spec, true)
+		w.counts = counts{ledger.AnchorLeft: 999, ledger.AnchorTrusts: 1}
+		_, err := w.machine().Rollback(ctx, id, "it is not used", "carol", nil)
+		rule(t, err, "rotation-kept", "1 device has something of b")
+		w.counts = counts{ledger.AnchorLeft: 1000}
+		if spec.Kind == ledger.RotateIssuing {
+			w.below["b"] = rotation.Left{Devices: 1, Others: 1}
+			_, err := w.machine().Rollback(ctx, id, "it is not used", "carol", nil)
+			rule(t, err, "rotation-kept", "1 certificate of devices")
+			w.below["b"] = rotation.Left{Others: 1} // this server's own
+		}
+		w.isBack(id, spec, true)
+		busy := w.clone()
+		other := busy.plan(rootSpec())
+		_, err = busy.machine().Rollback(ctx, id, "it is not used", "carol", nil)
+		rule(t, err, "rotation-overlap", other)
+		w.cut(func(w *world) {
+			for range 100 {
+				var err error
+				dead := survive(func() { _, err = w.machine().Rollback(ctx, id, "it is not used", "carol", nil) })
+				if dead == "" && err != nil && !w.get(id).Kept {
+					return // it was done, and there is nothing to take back
+				}
+				if dead == "" && err == nil {
+					w.restart()
+					return
+				}
+			}
+			t.Error("it was never let go")
+		}, func(w *world, how string) {
+			w.restart()
+			w.check(id)
+			w.isBack(id, spec, false)
+			if t.Failed() {
+				t.Fatal(how)
 			}
 		})
 	}

@@ -37,6 +37,9 @@ func span(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
+// when writes a time to the minute, in UTC.
+func when(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
 // classes are all of them, those to be looked at first.
 var classes = []ledger.AnchorClass{ledger.AnchorLeft, ledger.AnchorSilent, ledger.AnchorNever, ledger.AnchorExpired,
 	ledger.AnchorTrusts, ledger.AnchorWaived, ledger.AnchorMoved}

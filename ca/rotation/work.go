@@ -167,6 +167,9 @@ func (m *mover) certify(ctx context.Context, r *ledger.Rotation) (string, error)
 	if r.Kind == ledger.RotateIssuing {
 		return fmt.Sprintf("%s stands under the root of %s", r.New, r.Old), nil
 	}
+	if r.Emergency {
+		return fmt.Sprintf("under both %s and %s: %s", r.Old, r.New, strings.Join(names, ", ")), nil
+	}
 	return fmt.Sprintf("what leads between %s and %s is there; under both: %s", r.Old, r.New, strings.Join(names, ", ")), nil
 }
 
@@ -181,6 +184,9 @@ func (m *mover) verifyPaths(ctx context.Context, r *ledger.Rotation) (string, er
 func (m *mover) distribute(ctx context.Context, r *ledger.Rotation) (string, error) {
 	if err := m.world.Authorities.Distribute(ctx, *r); err != nil {
 		return "", err
+	}
+	if r.Emergency {
+		return fmt.Sprintf("EST gives out %s beside %s, and nothing leads from one to the other", r.New, r.Old), nil
 	}
 	return fmt.Sprintf("EST gives out %s beside %s, and what leads from one to the other", r.New, r.Old), nil
 }
@@ -265,5 +271,9 @@ func (m *mover) revoke(ctx context.Context, r *ledger.Rotation) (string, error) 
 	if err := m.world.Authorities.Revoke(ctx, *r, ledger.KeyCompromise, m.actor); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("the certificate of %s is revoked where another signed it", r.Old), nil
+	text := fmt.Sprintf("the certificate of %s is revoked where another signed it", r.Old)
+	if r.Kind == ledger.RotateIssuing {
+		text += ", and what it has signed"
+	}
+	return text, nil
 }

@@ -19,6 +19,14 @@ type World struct {
 	// Officers are the principals whose keys may sign, by name, as they are now.
 	Officers func(ctx context.Context) ([]ledger.Principal, error)
 	Now      func() time.Time
+	// Leases, with Holder, the name of this server in it, keeps servers of one ledger from
+	// moving rotations at the same time. nil where there is only this one.
+	Leases ledger.Leases
+	Holder string
+	// Settle is how long other servers may take until they go by a record: so long the
+	// switch must have lasted before clouds let nobody in by the old CA. Zero where there
+	// are none.
+	Settle time.Duration
 }
 
 // Records is the part of the ledger that holds rotations; see ledger.Rotations.
@@ -59,10 +67,11 @@ type Authorities interface {
 	// the record does not issue by: the old one once trust in it is taken away (IssueNew),
 	// the new one when a rotation is taken back (IssueOld).
 	EndBridges(ctx context.Context, r ledger.Rotation) error
-	// LeftBelow counts the certificates in force that the CA named Old has signed. A
-	// rollback asks it with Old and New exchanged.
+	// LeftBelow counts the certificates in force that the CA named Old has signed, those of
+	// devices that were waived apart. A rollback asks it with Old and New exchanged.
 	LeftBelow(ctx context.Context, r ledger.Rotation) (Left, error)
-	// Revoke revokes the certificate of the old CA's own (where another has signed it).
+	// Revoke revokes the certificate of the old CA's own (where another has signed it) and,
+	// of RotateIssuing, everything in force that it has signed.
 	Revoke(ctx context.Context, r ledger.Rotation, reason ledger.Reason, actor string) error
 	// Refresh has this server, at once, and the others, within seconds, serve by the record.
 	Refresh(ctx context.Context) error
@@ -77,11 +86,14 @@ type Findings struct {
 	Warned  []string // what an officer should know
 	// Affected are the issuing CAs whose devices have to move.
 	Affected []string
+	// NewSHA256 is Spec.NewSHA256: of the new CA's certificate, if it is there.
+	NewSHA256 string
 }
 
 // Left is what still stands under the old CA, in certificates.
 type Left struct {
-	Devices    int       // of devices
+	Devices    int       // of devices that were not waived
+	Waived     int       // of devices that were
 	Others     int       // of anything else: servers, officers, CAs
 	LastExpiry time.Time // of all of them; zero if there are none
 }

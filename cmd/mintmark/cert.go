@@ -111,7 +111,9 @@ func (a *app) printCertificates(list admin.Certificates) error {
 }
 
 func newCertShow(a *app) *cobra.Command {
-	return a.command("show SERIAL", "Show one certificate", "Show prints what the ledger knows of a serial number, and the certificate.",
+	return a.command("show SERIAL", "Show one certificate", `Show prints what the ledger knows of a serial number, and the certificate. Of a
+revoked one it says where that is known: on its CRL, at the places where CRLs
+are published, by OCSP, and at the clouds.`,
 		"  mintmark cert show 1a:2b:3c --dir ./factory", cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			serial, err := parseSerial(args[0])
 			if err != nil {
@@ -156,6 +158,9 @@ func (a *app) printCertificate(one admin.Certificate) error {
 	t.field("revoked", dateOf(one.RevokedAt))
 	t.field("reason", one.Reason)
 	t.field("revoked by", one.RevokedBy)
+	if one.Revocation != nil {
+		revocationFields(t, *one.Revocation)
+	}
 	if err := t.flush(); err != nil {
 		return err
 	}

@@ -56,6 +56,9 @@ exist. What would stop the server is an error; what is unwise is a warning.`,
 					return err
 				}
 				status, err := client.Status(c.Context())
+				for _, r := range status.Rotations {
+					warnings = append(warnings, "rotation "+r.ID+" runs: "+rotationWords(r))
+				}
 				if err == nil && status.Unprotected != "" {
 					warnings = append(warnings, status.Unprotected)
 				}

@@ -129,6 +129,9 @@ func (a *app) printDevice(d admin.Device) error {
 	if d.ChangedAt != nil {
 		t.field("changed", dateOf(d.ChangedAt)+" by "+d.ChangedBy+": "+d.Note)
 	}
+	for _, one := range d.Targets {
+		t.field("at "+one.Name, toldWords(one))
+	}
 	if d.Listed {
 		t.field("listed", dateOf(d.ListedAt))
 	} else {

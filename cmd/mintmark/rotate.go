@@ -76,26 +76,37 @@ it with what was seen from outside, and why one has failed.`,
 				if a.json {
 					return a.printJSON(all)
 				}
-				t := newTable(a.out, "NO", "AT", "BY", "STATE", "STEP", "EVENT", "WHAT")
 				for _, e := range all.Entries {
-					t.row(fmt.Sprint(e.Number), e.At.UTC().Format("2006-01-02 15:04:05"), e.Actor, e.State, e.Step, e.Event, oneLine(e.Text))
+					if _, err := fmt.Fprint(a.out, entryWords(e)); err != nil {
+						return err
+					}
 				}
-				return t.flush()
+				return nil
 			})
 		})
 	c.Flags().Int64Var(&after, "after", 0, "only lines after this `number`")
 	return c
 }
 
-// runningRotation finds the one that runs or, if there is none, the last one. One in
-// RETIRED waits for certificates to expire, for years, and another may run beside it.
+// entryWords is one line of a journal, broken into those of a terminal.
+func entryWords(e admin.RotationEntry) string {
+	text := hanging(fmt.Sprintf("%-4d ", e.Number), fmt.Sprintf("%s UTC %s, %s: %s %s", e.At.UTC().Format("2006-01-02 15:04:05"), e.Actor, e.State, e.Step, e.Event))
+	if e.Text != "" {
+		text += folded("     ", "     ", e.Text)
+	}
+	return text
+}
+
+// runningRotation finds the one that runs or, if there is none, the last one. From
+// TRUST_REMOVED on another may run beside one that waits: for clouds, and for certificates to
+// expire, for years.
 func runningRotation(ctx context.Context, client *admin.Client) (string, error) {
 	list, err := client.Rotations(ctx)
 	if err != nil {
 		return "", err
 	}
 	for _, r := range list {
-		if !r.Over && r.State != "RETIRED" {
+		if !r.Over && r.State != "TRUST_REMOVED" && r.State != "RETIRED" {
 			return r.ID, nil
 		}
 	}

@@ -163,9 +163,13 @@ func TestStatePath(t *testing.T) {
 		"PLANNED":       "  [>] PLANNED\n  [ ] APPROVED            officers sign\n  [ ] KEY_GENERATED\n",
 		"APPROVED":      "  [x] PLANNED\n  [>] APPROVED            officers sign\n  [ ] KEY_GENERATED\n",
 		"KEY_GENERATED": "  [x] PLANNED\n  [x] APPROVED            officers sign\n  [>] KEY_GENERATED\n",
-		"ROLLED_BACK":   "  [ ] PLANNED\n  [ ] APPROVED            officers sign\n  [ ] KEY_GENERATED\n  [>] ROLLED_BACK\n",
+		"ROLLED_BACK":   "  [x] PLANNED\n  [x] APPROVED            officers sign\n  [ ] KEY_GENERATED\n  [>] ROLLED_BACK\n",
 	} {
-		if got := statePath(admin.Rotation{State: state}, plan); got != want {
+		end := ""
+		if state == "ROLLED_BACK" {
+			end = "rolled back from APPROVED: line 2: does not verify"
+		}
+		if got := statePath(admin.Rotation{State: state}, plan, end); got != want {
 			t.Errorf("%s:\n%s\nwant\n%s", state, got, want)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,13 +14,22 @@ import (
 	"mintmark/admin"
 )
 
+// signableGates are those that officers sign for: ROLLED_BACK only of an emergency that has
+// shut out the old CA.
+var signableGates = []string{"APPROVED", "SWITCHED", "TRUST_REMOVED", "RETIRED", "ARCHIVED", "ROLLED_BACK"}
+
 func newRotateApprove(a *app) *cobra.Command {
 	var gate, key, file, statement, hash string
 	c := a.command("approve ID (--key KEY | --signature FILE | --statement-out FILE) [flags]", "Sign for the next gate of a rotation",
-		`Approve shows what the next gate has measured and what is signed, asks for the
-hash of the plan, signs on this machine and sends the signature. The hash comes
-from where you have read the plan, not from this screen; --hash gives it where
-nobody can type. The key is your own and never leaves: a file, or a pkcs11: URI.
+		`Approve shows what the next gate has measured, asks for the hash of the plan,
+shows what is signed, signs on this machine and sends the signature. The hash
+comes from where you have read the plan, not from this screen; --hash gives it
+where nobody can type. The key is your own and never leaves: a file, or a
+pkcs11: URI.
+
+A gate is signed for once it lacks nothing but signatures, in an emergency at
+once. --gate ROLLED_BACK signs for letting in again what an emergency has shut
+out.
 
 --statement-out writes exactly the bytes to sign and ends, for a key that
 another program holds; --signature brings what was signed there.`,
@@ -29,10 +39,16 @@ another program holds; --signature brings what was signed there.`,
     --hash d01e421262f8117880025905f3defa16439091873f8fb998de265b7f909fc26b`,
 		cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			gate = strings.ToUpper(gate)
+			if gate != "" && !slices.Contains(signableGates, gate) {
+				return usagef("--gate %s: officers sign for %s", printable(gate), strings.Join(signableGates, ", "))
+			}
 			return a.withClient(c.Context(), func(client *admin.Client) error {
 				s, err := client.Rotation(c.Context(), args[0])
 				if err != nil {
 					return noRotation(args[0], err)
+				}
+				if s, err = signedFor(s, gate); err != nil {
+					return err
 				}
 				if err := checkGate(s, args[0], gate); err != nil {
 					return err
@@ -45,6 +61,10 @@ another program holds; --signature brings what was signed there.`,
 				}
 				if err := a.agreeHash(s.Rotation.Hash, hash); err != nil {
 					return err
+				}
+				a.say("what is signed:")
+				for line := range strings.SplitSeq(strings.TrimRight(s.Gate.Statement, "\n"), "\n") {
+					a.say("  %s", printable(line))
 				}
 				var signature []byte
 				if file != "" {
@@ -62,7 +82,8 @@ another program holds; --signature brings what was signed there.`,
 				if a.json {
 					return a.printJSON(s)
 				}
-				if g := s.Gate; g != nil {
+				if shown, err := signedFor(s, gate); err == nil && shown.Gate != nil {
+					g := shown.Gate
 					a.say("signed for %s: %d of %d officers have (%s)", g.State, len(g.Signed), g.Officers, printable(strings.Join(g.Signed, ", ")))
 				}
 				a.sayNext(s)
@@ -78,6 +99,18 @@ another program holds; --signature brings what was signed there.`,
 	c.MarkFlagsMutuallyExclusive("key", "signature", "statement-out")
 	c.MarkFlagsOneRequired("key", "signature", "statement-out")
 	return c
+}
+
+// signedFor has the gate of a status be the one that is asked for.
+func signedFor(s admin.RotationStatus, gate string) (admin.RotationStatus, error) {
+	if gate != "ROLLED_BACK" {
+		return s, nil
+	}
+	if s.Rollback == nil {
+		return s, fmt.Errorf("nobody signs for taking back rotation %s, in %s: mintmark rotate rollback %s --reason TEXT does it, if it can be done", s.Rotation.ID, s.Rotation.State, s.Rotation.ID)
+	}
+	s.Gate, s.Blocked, s.Measured = s.Rollback, nil, nil
+	return s, nil
 }
 
 // checkGate holds what the server wants signed against what it shows: the plan is that of
@@ -106,28 +139,33 @@ func checkGate(s admin.RotationStatus, id, gate string) error {
 	return nil
 }
 
-// showGate shows what was measured, and what is signed.
+// showGate shows what was measured. It does not show the hash of the plan, which who signs
+// must have from elsewhere.
 func (a *app) showGate(s admin.RotationStatus) error {
 	plan, err := s.ReadPlan()
 	if err != nil {
 		return err
 	}
-	a.say("rotation %s, %s: %s is replaced by %s", s.Rotation.ID, rotationKind(s.Rotation), printable(s.Rotation.Old), printable(s.Rotation.New))
-	a.say("from %s, since %s, to %s", s.Rotation.State, date(s.Rotation.Since), s.Gate.State)
+	show := func(head, text string) { fmt.Fprint(a.err, hanging(head, text)) }
+	show("", fmt.Sprintf("rotation %s, %s: %s is replaced by %s", s.Rotation.ID, rotationKind(s.Rotation), s.Rotation.Old, s.Rotation.New))
+	show("", fmt.Sprintf("from %s, since %s, to %s", s.Rotation.State, date(s.Rotation.Since), s.Gate.State))
 	if s.Gate.Asks != "" {
-		a.say("asked for: %s", printable(oneLine(s.Gate.Asks)))
+		show("asked for: ", s.Gate.Asks)
 	}
-	if words := fleetWords(s.Counts); words != "" {
-		a.say("devices:   %s", words)
+	if words := fleetWords(s.Counts, s.Rotation.Kind); words != "" {
+		show("devices:   ", words)
 	}
 	for _, line := range s.Measured {
-		a.say("found:     %s", printable(oneLine(line)))
+		show("found:     ", line)
 	}
 	for _, line := range s.Blocked {
-		a.say("lacking:   %s", printable(oneLine(line)))
+		show("lacking:   ", line)
 	}
-	planned := s.Rotation.State == "PLANNED" // all of it is signed
+	planned := s.Gate.State == "APPROVED" // all of it is signed
 	for _, step := range plan.Steps {
+		if planned && step.Gate != "" {
+			fmt.Fprint(a.err, paragraph("  ", step.State+"  if "+step.Gate))
+		}
 		for _, change := range step.Changes {
 			switch {
 			case planned:
@@ -139,15 +177,11 @@ func (a *app) showGate(s admin.RotationStatus) error {
 	}
 	if planned {
 		for _, warning := range plan.Warned {
-			a.say("warning: %s", printable(oneLine(warning)))
+			show("warning: ", warning)
 		}
 	}
 	if s.Gate.State == "TRUST_REMOVED" && s.Rotation.Kind == "root" {
-		a.say("note: from then on --server-ca must hold the new root: mintmark ca export %s", printable(s.Rotation.New))
-	}
-	a.say("what is signed:")
-	for line := range strings.SplitSeq(strings.TrimRight(s.Gate.Statement, "\n"), "\n") {
-		a.say("  %s", printable(line))
+		show("note: ", "from then on --server-ca must hold the new root: mintmark ca export "+s.Rotation.New)
 	}
 	return nil
 }
@@ -167,7 +201,7 @@ func (a *app) agreeHash(want, given string) error {
 	}
 	given = strings.ToLower(strings.Join(strings.Fields(strings.ReplaceAll(given, ":", "")), ""))
 	if subtle.ConstantTimeCompare([]byte(given), []byte(want)) != 1 {
-		return fmt.Errorf("the plan of this rotation has another hash (%s): nothing was signed", want)
+		return errors.New("that is not the hash of this rotation's plan: nothing was signed. mintmark rotate status --plan shows the plan again, with its hash")
 	}
 	return nil
 }

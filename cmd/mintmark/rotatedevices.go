@@ -22,7 +22,10 @@ page at a time. Each is in exactly one class:
 
   moved    has the new anchors, and a path under the new CA
   waived   was taken out of the gates by an officer
-  trusts   has the new anchors, and shows the old path still
+  trusts   has the new anchors, and shows the old path still: after the switch
+           it has to ask /cacerts again, with its certificate, for the new
+           path; a renewal alone does not bring it, unless an issuing CA is
+           replaced
   expired  every certificate that it had is over
   never    has not come back since its first certificate
   silent   not heard of for longer than the plan's --silent

@@ -30,6 +30,9 @@ rotate run writes.`,
     --watch 14d --dir ./factory
   mintmark rotate plan --old line-a --new line-a2 --emergency --dir ./factory`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+			if spec.CanaryPercent < 0 || spec.CanaryPercent > 100 {
+				return usagef("--canary-percent %d is not between 0 and 100", spec.CanaryPercent)
+			}
 			spec.Gates.Trusting, spec.Gates.Moved = trusting.hundredths, moved.hundredths
 			spec.Gates.DistributeSeconds, spec.Gates.WatchSeconds, spec.Gates.DrainSeconds = distribute.seconds, watch.seconds, drain.seconds
 			if silent.seconds != nil {
@@ -181,21 +184,28 @@ func changeWords(c admin.RotationPlanChange) string {
 
 // paragraph breaks a text into lines of a terminal, the first one behind the indent and
 // the others further in.
-func paragraph(indent, text string) string {
+func paragraph(indent, text string) string { return folded(indent, indent+"    ", text) }
+
+// hanging does so behind a head, with the other lines below the first word after it.
+func hanging(head, text string) string {
+	return folded(head, strings.Repeat(" ", len([]rune(head))), text)
+}
+
+func folded(head, indent, text string) string {
 	var b strings.Builder
-	line := indent
+	line, begun := head, false
 	for _, word := range strings.Fields(printable(strings.ReplaceAll(text, "\n", " "))) {
 		switch {
-		case strings.TrimSpace(line) == "":
-			line += word
+		case !begun:
+			line, begun = line+word, true
 		case len([]rune(line))+1+len([]rune(word)) > helpWidth:
 			b.WriteString(line + "\n")
-			line = indent + "    " + word
+			line = indent + word
 		default:
 			line += " " + word
 		}
 	}
-	return b.String() + line + "\n"
+	return b.String() + strings.TrimRight(line, " ") + "\n"
 }
 
 func canaryWords(spec admin.RotationPlanSpec) string {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,7 +20,8 @@ func newRotateRun(a *app) *cobra.Command {
 		`Run goes from state to state, writes a line before and after each step, and
 stops where a gate misses something: it says what, and what to type. What was
 cut off goes on with the same command. The exit code is 0 if the rotation has
-moved or is over, and 3 if it waits for a time, for devices or for people.
+moved, is in the state of --to or is over, and 3 if it waits for a time, for
+devices, for people or for a ceremony.
 
 Where a key is elsewhere, --ceremony-out writes the file of the ceremony that
 makes what is lacking, and beside it the files that this names; rotate bring
@@ -33,7 +35,7 @@ takes what comes of it.`,
 				return fmt.Errorf("%s exists: name a file that does not, in a folder of its own", ceremony)
 			}
 			return a.withClient(c.Context(), func(client *admin.Client) error {
-				done, err := a.moveRotation(func(progress func(admin.RotationEntry)) (admin.RotationDone, error) {
+				done, err := a.moveRotation(ceremony, func(progress func(admin.RotationEntry)) (admin.RotationDone, error) {
 					return client.RunRotation(c.Context(), args[0], to, progress)
 				})
 				if err != nil {
@@ -49,16 +51,20 @@ takes what comes of it.`,
 
 // blockedUnless is errRotationBlocked for a rotation that has not moved and should have.
 func blockedUnless(done admin.RotationDone, to string) error {
-	if done.Moved || done.Rotation.Over || to != "" && done.Rotation.State == to {
+	switch {
+	case done.Rotation.Over, to != "" && done.Rotation.State == to:
+		return nil
+	case done.Moved && done.Waiting == nil:
 		return nil
 	}
 	return errRotationBlocked
 }
 
-// moveRotation shows a rotation as it moves, and where it has stopped.
-func (a *app) moveRotation(move func(func(admin.RotationEntry)) (admin.RotationDone, error)) (admin.RotationDone, error) {
+// moveRotation shows a rotation as it moves, and where it has stopped; ceremony is the
+// file for one, if it was asked for.
+func (a *app) moveRotation(ceremony string, move func(func(admin.RotationEntry)) (admin.RotationDone, error)) (admin.RotationDone, error) {
 	done, err := move(func(e admin.RotationEntry) {
-		a.say("%s %-16s %s %s%s", e.At.UTC().Format("15:04:05"), printable(e.State), printable(e.Step), printable(e.Event), textOf(e))
+		fmt.Fprint(a.err, folded(e.At.UTC().Format("15:04:05 "), strings.Repeat(" ", 9), fmt.Sprintf("%s %s %s%s", e.State, e.Step, e.Event, textOf(e))))
 	})
 	if err != nil {
 		return done, err
@@ -67,6 +73,10 @@ func (a *app) moveRotation(move func(func(admin.RotationEntry)) (admin.RotationD
 		return done, a.printJSON(done)
 	}
 	_, err = fmt.Fprintf(a.out, "rotation %s is in %s since %s\n", done.Rotation.ID, rotationState(done.Rotation), date(done.Rotation.Since))
+	if ceremony != "" {
+		// It is written now.
+		done.Next = slices.DeleteFunc(done.Next, func(command string) bool { return strings.Contains(command, " --ceremony-out ") })
+	}
 	a.sayBlocked(done.RotationStatus)
 	return done, err
 }
@@ -88,10 +98,12 @@ func textOf(e admin.RotationEntry) string {
 // sayBlocked says what the next gate misses, and what to type.
 func (a *app) sayBlocked(s admin.RotationStatus) {
 	for _, line := range s.Blocked {
-		a.say("lacking: %s", printable(oneLine(line)))
+		if s.Waiting == nil || line != s.Waiting.What {
+			fmt.Fprint(a.err, hanging("lacking: ", line))
+		}
 	}
 	if s.Waiting != nil {
-		a.say("elsewhere: %s", printable(oneLine(s.Waiting.What)))
+		fmt.Fprint(a.err, hanging("elsewhere: ", s.Waiting.What))
 	}
 	a.sayNext(s)
 }
@@ -100,9 +112,11 @@ func newRotateBring(a *app) *cobra.Command {
 	return a.command("bring ID FILE...", "Bring what a ceremony has made for a rotation",
 		`Bring gives a rotation the certificates that were made elsewhere: the new root,
 what leads from one root to the other, and the issuing CAs under the new root.
-Each is checked like a stranger's. Nothing is switched by it: rotate run goes on
-from there.`,
-		`  mintmark rotate bring k3f7q2xw4m stick/root-2026/outputs/*.pem --dir ./factory`,
+Each is checked like a stranger's. Where two officers have a key it takes both:
+the proposal names each certificate by its subject and SHA-256, which the second
+one compares with what came out of the ceremony. Nothing is switched by it:
+rotate run goes on from there.`,
+		`  mintmark rotate bring k3f7q2xw4m made/outputs/*.pem --dir ./factory`,
 		cobra.MinimumNArgs(2), func(c *cobra.Command, args []string) error {
 			var text []byte
 			for _, name := range args[1:] {
@@ -121,7 +135,7 @@ from there.`,
 					return a.printJSON(brought)
 				}
 				for _, line := range brought.Brought {
-					a.say("brought: %s", printable(oneLine(line)))
+					fmt.Fprint(a.err, hanging("brought: ", line))
 				}
 				a.say("next: mintmark rotate run %s", args[0])
 				return nil
@@ -136,11 +150,15 @@ func newRotateRollback(a *app) *cobra.Command {
 order. Nothing is deleted that a device may have: where some have the new
 anchors or a certificate under the new CA, it stays known and in the clouds. It
 works until trust in the old CA was taken away. A rollback that was cut off goes
-on with the same command.`,
+on with the same command.
+
+An emergency has shut out a key that is in wrong hands: as many officers as for
+any gate sign first for letting it in again, with rotate approve --gate
+ROLLED_BACK.`,
 		`  mintmark rotate rollback k3f7q2xw4m --reason "line 2 does not verify" --dir ./factory`,
 		cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			return a.withClient(c.Context(), func(client *admin.Client) error {
-				done, err := a.moveRotation(func(progress func(admin.RotationEntry)) (admin.RotationDone, error) {
+				done, err := a.moveRotation("", func(progress func(admin.RotationEntry)) (admin.RotationDone, error) {
 					return client.RollBackRotation(c.Context(), args[0], reason, progress)
 				})
 				if err != nil {
@@ -188,7 +206,7 @@ func (a *app) changePause(ctx context.Context, id string, change func(*admin.Cli
 			return a.printJSON(r)
 		}
 		if r.Paused != "" {
-			a.say("rotation %s stays in %s: %s", r.ID, r.State, printable(r.Paused))
+			fmt.Fprint(a.err, folded("", "", fmt.Sprintf("rotation %s stays in %s: %s", r.ID, r.State, r.Paused)))
 		} else {
 			a.say("rotation %s goes on from %s: mintmark rotate run %s", r.ID, r.State, r.ID)
 		}

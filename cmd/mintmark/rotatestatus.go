@@ -52,53 +52,67 @@ func (a *app) printRotationStatus(s admin.RotationStatus) error {
 		return err
 	}
 	r := s.Rotation
-	t := newTable(a.out)
-	t.field("rotation", r.ID)
-	t.field("what", fmt.Sprintf("%s: %s is replaced by %s", rotationKind(r), r.Old, r.New))
-	t.field("planned", date(r.At)+" by "+r.Actor)
-	t.field("plan hash", r.Hash)
-	t.field("state", fmt.Sprintf("%s since %s", rotationState(r), date(r.Since)))
-	if !r.Over {
-		t.field("paused", r.Paused)
-	}
-	t.field("serving", servingWords(r, plan.Spec))
-	if r.Kept {
-		t.field("kept", "devices have something of "+r.New+": it stays known, and in the clouds")
-	}
-	t.field("devices", fleetWords(s.Counts))
-	for _, signature := range r.Signatures {
-		t.field("signed", fmt.Sprintf("%s by %s on %s", signature.Gate, signature.Officer, date(signature.At)))
-	}
-	if err := t.flush(); err != nil {
-		return err
-	}
-	if _, err := fmt.Fprint(a.out, "\n", statePath(r, plan)); err != nil {
-		return err
-	}
-	if g := s.Gate; g != nil {
-		var b strings.Builder
-		fmt.Fprintf(&b, "\nnext gate %s\n", printable(g.State))
-		if g.Asks != "" {
-			fmt.Fprintf(&b, "  asks for  %s\n", printable(oneLine(g.Asks)))
+	var b strings.Builder
+	field := func(name, value string) {
+		if value != "" {
+			b.WriteString(hanging(fmt.Sprintf("%-10s ", name), value))
 		}
-		if g.Officers > 0 {
-			fmt.Fprintf(&b, "  signed    %d of %d officers %s\n", len(g.Signed), g.Officers, printable(strings.Join(g.Signed, ", ")))
+	}
+	field("rotation", r.ID)
+	field("what", fmt.Sprintf("%s: %s is replaced by %s", rotationKind(r), r.Old, r.New))
+	field("planned", date(r.At)+" by "+r.Actor)
+	field("plan hash", r.Hash)
+	field("state", fmt.Sprintf("%s since %s", rotationState(r), date(r.Since)))
+	if !r.Over {
+		field("paused", r.Paused)
+	}
+	field("ended", s.End)
+	field("serving", servingWords(r, plan.Spec))
+	if r.Kept {
+		field("kept", "devices have something of "+r.New+": it stays known, and in the clouds")
+	}
+	field("devices", fleetWords(s.Counts, r.Kind))
+	for _, signature := range r.Signatures {
+		field("signed", fmt.Sprintf("%s by %s on %s", signature.Gate, signature.Officer, date(signature.At)))
+	}
+	b.WriteString("\n" + statePath(r, plan, s.End))
+	if s.Gate != nil {
+		b.WriteString(gateWords("next gate ", *s.Gate))
+		for _, line := range s.Failed {
+			b.WriteString(hanging("  failed    ", line))
 		}
 		for _, line := range s.Measured {
-			fmt.Fprintf(&b, "  found     %s\n", printable(oneLine(line)))
+			b.WriteString(hanging("  found     ", line))
 		}
 		for _, line := range s.Blocked {
-			fmt.Fprintf(&b, "  lacking   %s\n", printable(oneLine(line)))
+			if s.Waiting == nil || line != s.Waiting.What {
+				b.WriteString(hanging("  lacking   ", line))
+			}
 		}
 		if s.Waiting != nil {
-			fmt.Fprintf(&b, "  elsewhere %s\n", printable(oneLine(s.Waiting.What)))
+			b.WriteString(hanging("  elsewhere ", s.Waiting.What))
 		}
-		if _, err := fmt.Fprint(a.out, b.String()); err != nil {
-			return err
-		}
+	}
+	if s.Rollback != nil {
+		b.WriteString(gateWords("or ", *s.Rollback))
+	}
+	if _, err := fmt.Fprint(a.out, b.String()); err != nil {
+		return err
 	}
 	a.sayNext(s)
 	return nil
+}
+
+// gateWords say what a gate asks for, and who has signed.
+func gateWords(head string, g admin.RotationGate) string {
+	text := "\n" + head + printable(g.State) + "\n"
+	if g.Asks != "" {
+		text += hanging("  asks for  ", g.Asks)
+	}
+	if g.Officers > 0 {
+		text += hanging("  signed    ", fmt.Sprintf("%d of %d officers %s", len(g.Signed), g.Officers, strings.Join(g.Signed, ", ")))
+	}
+	return text
 }
 
 func servingWords(r admin.Rotation, spec admin.RotationPlanSpec) string {
@@ -106,13 +120,22 @@ func servingWords(r admin.Rotation, spec admin.RotationPlanSpec) string {
 	case "new":
 		return r.New
 	case "canary":
-		return fmt.Sprintf("%s, and %s to %s", r.Old, r.New, canaryWords(spec))
+		to := canaryWords(spec)
+		if to == "" {
+			to = "nobody yet"
+		}
+		return fmt.Sprintf("%s, and %s to %s", r.Old, r.New, to)
 	}
 	return r.Old
 }
 
-// statePath shows the states of the plan with marks: done, here, and to come.
-func statePath(r admin.Rotation, plan admin.RotationPlan) string {
+// rolledBackFrom begins the last line of the journal of a rotation that was taken back,
+// and is followed by the state in which it was.
+const rolledBackFrom = "rolled back from "
+
+// statePath shows the states of the plan with marks: done, here, and to come. end is the
+// last line of the journal.
+func statePath(r admin.Rotation, plan admin.RotationPlan, end string) string {
 	states := []string{"PLANNED"}
 	for _, step := range plan.Steps {
 		if !slices.Contains(states, step.State) {
@@ -120,13 +143,18 @@ func statePath(r admin.Rotation, plan admin.RotationPlan) string {
 		}
 	}
 	here := slices.Index(states, r.State)
+	last := here - 1
+	if rest, ok := strings.CutPrefix(end, rolledBackFrom); ok {
+		from, _, _ := strings.Cut(rest, ":")
+		last = slices.Index(states, from)
+	}
 	var b strings.Builder
 	for i, state := range states {
 		mark := "[ ]"
 		switch {
 		case i == here:
 			mark = "[>]"
-		case i < here:
+		case i <= last:
 			mark = "[x]"
 		}
 		signs := ""
@@ -142,18 +170,18 @@ func statePath(r admin.Rotation, plan admin.RotationPlan) string {
 }
 
 // classWords are the classes of devices, in the order in which they are shown.
-var classWords = []struct{ class, words string }{
-	{"moved", "have moved"},
-	{"trusts", "have the new anchors"},
-	{"left", "do not have them"},
-	{"silent", "are silent"},
-	{"never", "were never back"},
-	{"expired", "are expired"},
-	{"waived", "are waived"},
+var classWords = []struct{ class, one, many string }{
+	{"moved", "has moved", "have moved"},
+	{"trusts", "has the new anchors", "have the new anchors"},
+	{"left", "does not have the new anchors", "do not have the new anchors"},
+	{"silent", "is silent", "are silent"},
+	{"never", "was never back", "were never back"},
+	{"expired", "is expired", "are expired"},
+	{"waived", "is waived", "are waived"},
 }
 
-// fleetWords say where devices are.
-func fleetWords(counts map[string]int) string {
+// fleetWords say where devices are. Where an issuing CA is replaced there are no new anchors.
+func fleetWords(counts map[string]int, kind string) string {
 	if counts == nil {
 		return ""
 	}
@@ -163,9 +191,19 @@ func fleetWords(counts map[string]int) string {
 		total += n
 	}
 	for _, one := range classWords {
-		if n := counts[one.class]; n > 0 {
-			words = append(words, fmt.Sprintf("%d %s", n, one.words))
+		n, is := counts[one.class], one.many
+		if n == 1 {
+			is = one.one
 		}
+		switch {
+		case n == 0:
+			continue
+		case kind == "issuing" && one.class == "left" && n == 1:
+			is = "has not moved"
+		case kind == "issuing" && one.class == "left":
+			is = "have not moved"
+		}
+		words = append(words, fmt.Sprintf("%d %s", n, is))
 	}
 	if len(words) == 0 {
 		return fmt.Sprintf("%d", total)

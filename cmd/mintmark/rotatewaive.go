@@ -80,7 +80,10 @@ columns, or - for standard input:
   at      since when, as 2027-01-31T12:00:00Z; now if empty
   chains  yes if the device shows the path under the new root, too
 
-Names that no device of the rotation has are counted and left out.`,
+Names that no device of the rotation has are counted and left out. What is
+reported counts in the gates, and so it takes two persons, who sign the number
+of devices and the hash of what is said of them; a file of more than 5000 is
+proposed in parts.`,
 		"  mintmark rotate reported k3f7q2xw4m --file updated.csv --dir ./factory", cobra.ExactArgs(1),
 		func(c *cobra.Command, args []string) error {
 			rows, err := a.readAnchorRows(file, "device", "at", "chains")
@@ -126,9 +129,18 @@ func reportedRows(file string, rows []map[string]string) ([]admin.ReportedDevice
 
 func (a *app) reportAnchors(ctx context.Context, client *admin.Client, id string, devices []admin.ReportedDevice) error {
 	var sum admin.AnchorReported
+	var proposed []error
 	for chunk := range slices.Chunk(devices, admin.MaxReported) {
 		done, err := client.ReportAnchors(ctx, id, admin.AnchorReport{Devices: chunk})
+		var waits *admin.Proposed
+		if errors.As(err, &waits) {
+			proposed = append(proposed, err)
+			continue
+		}
 		if err != nil {
+			if len(proposed) > 0 {
+				return fmt.Errorf("%w; %d parts of the file were proposed before that: mintmark approval list shows them", noRotation(id, err), len(proposed))
+			}
 			if sum.Noted > 0 {
 				return fmt.Errorf("%w; %s noted before that, and the same file may be given again", noRotation(id, err), things(int64(sum.Noted), "device"))
 			}
@@ -138,6 +150,9 @@ func (a *app) reportAnchors(ctx context.Context, client *admin.Client, id string
 		if len(sum.Names) == 0 {
 			sum.Names = done.Names
 		}
+	}
+	if len(proposed) > 0 {
+		return errors.Join(proposed...)
 	}
 	if a.json {
 		return a.printJSON(sum)

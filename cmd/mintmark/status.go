@@ -42,13 +42,19 @@ func newStatus(a *app) *cobra.Command {
 				for _, name := range slices.Sorted(maps.Keys(s.UnlistedRevocations)) {
 					t.field("not on the CRL of "+name, fmt.Sprint(s.UnlistedRevocations[name]))
 				}
+				for _, o := range s.Outstanding {
+					t.field("revoked or held, not at "+o.Where, fmt.Sprintf("%d, the oldest since %s", o.Count, date(o.Since)))
+				}
 				for _, p := range s.CRLPlaces {
 					t.field("crl place "+p.Name, placeWords(p))
 				}
 				if s.PendingEnrollments > 0 {
 					t.field("requests that wait", waitingWords(s))
 				}
-				for _, words := range slices.Concat(s.CRLs, s.AWSDrift, s.AzureDrift) {
+				for _, r := range s.Rotations {
+					t.field("rotation "+r.ID, rotationWords(r))
+				}
+				for _, words := range slices.Concat(s.Replaced, s.CRLs, s.AWSDrift, s.AzureDrift) {
 					a.say("warning: %s", words)
 				}
 				if s.Unprotected != "" {
@@ -57,6 +63,18 @@ func newStatus(a *app) *cobra.Command {
 				return t.flush()
 			})
 		})
+}
+
+// rotationWords says where a rotation stands.
+func rotationWords(r admin.RunningRotation) string {
+	words := fmt.Sprintf("%s to %s: %s since %s", r.Old, r.New, r.State, date(r.Since))
+	if r.Emergency {
+		words = "emergency, " + words
+	}
+	if r.Paused != "" {
+		words += "; paused: " + printable(firstLine(r.Paused))
+	}
+	return words
 }
 
 // placeWords says whether a place has the latest CRLs.

@@ -49,8 +49,12 @@ type Config struct {
 	// RetryAfter is what devices and callers are told to wait, in seconds; 3 if zero.
 	RetryAfter int
 
-	Now    func() time.Time
-	Logger *slog.Logger
+	Now func() time.Time
+	// TokenTime is the clock of Entra's access tokens, where it is another than Now: the
+	// libraries that keep tokens go by that of their machine, also in a drill that lets
+	// years pass.
+	TokenTime func() time.Time
+	Logger    *slog.Logger
 	// ListenFunc replaces net.Listen.
 	ListenFunc func(network, address string) (net.Listener, error)
 }
@@ -123,6 +127,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.TokenTime == nil {
+		c.TokenTime = c.Now
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

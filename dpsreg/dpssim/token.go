@@ -37,7 +37,7 @@ type tokens struct {
 }
 
 func newTokens(cfg Config) *tokens {
-	return &tokens{now: cfg.Now, key: sha256.Sum256([]byte("access tokens of " + cfg.TenantID + "\n" + cfg.ClientSecret))}
+	return &tokens{now: cfg.TokenTime, key: sha256.Sum256([]byte("access tokens of " + cfg.TenantID + "\n" + cfg.ClientSecret))}
 }
 
 // accessToken is what a token says.

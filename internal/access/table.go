@@ -39,21 +39,26 @@ const (
 	// trusts both.
 	AuthorityRollover Operation = "authority.rollover"
 	CRLPublish        Operation = "crl.publish"
-	// The rotation of a CA. None of these takes two persons by way of a proposal: the
+	// The rotation of a CA. To move it takes no two persons by way of a proposal: the
 	// signatures of as many officers as its plan asks for, two at least, stand in the
 	// rotation itself, over the hash of the plan and for each gate on its own, and nothing
 	// moves through a gate without them. Stopping is for one: it must be quick, and takes
-	// no CA away from a device.
+	// no CA away from a device. What lets in again a CA whose key is in wrong hands is
+	// signed for in the rotation, too.
 	RotationRead     Operation = "rotation.read"
 	RotationPlan     Operation = "rotation.plan"
 	RotationSign     Operation = "rotation.sign"
-	RotationRun      Operation = "rotation.run"      // and what a ceremony brings
+	RotationRun      Operation = "rotation.run"
 	RotationRollback Operation = "rotation.rollback" // and pause and resume
+	// RotationBring brings what was made elsewhere, as an import does (AuthorityCreate):
+	// the plan that officers sign cannot name a certificate that is still to be made.
+	RotationBring Operation = "rotation.bring"
 	// RotationWaive takes devices out of the gates, which then count them as if they had
 	// followed: a list that officers would have to read before they sign for a gate is
 	// signed by two of them here.
 	RotationWaive Operation = "rotation.waive"
-	// RotationReport says for another system which devices have the new anchors.
+	// RotationReport says for another system which devices have the new anchors. It counts
+	// in the gates as a waiver does.
 	RotationReport   Operation = "rotation.report"
 	CertificateRead  Operation = "certificate.read"
 	CertificateIssue Operation = "certificate.issue"
@@ -134,10 +139,11 @@ var Table = []Rule{
 	{RotationRead, "see rotations of CAs, their plans and journals", []Role{Operator, Officer, Auditor}, false},
 	{RotationPlan, "plan a rotation", []Role{Officer}, false},
 	{RotationSign, "sign for a gate of a rotation", []Role{Officer}, false},
-	{RotationRun, "move a rotation as far as its gates allow, and bring what a ceremony made", []Role{Officer}, false},
+	{RotationRun, "move a rotation as far as its gates allow", []Role{Officer}, false},
+	{RotationBring, "bring what a ceremony made for a rotation", []Role{Officer}, true},
 	{RotationRollback, "pause, resume or roll back a rotation", []Role{Officer}, false},
 	{RotationWaive, "take devices out of the gates of a rotation", []Role{Officer}, true},
-	{RotationReport, "report which devices have the new anchors of a rotation", []Role{Officer}, false},
+	{RotationReport, "report which devices have the new anchors of a rotation", []Role{Officer}, true},
 	{CRLPublish, "sign a CRL now, or import one that was signed elsewhere", []Role{Operator, Officer}, false},
 	{CertificateRead, "find certificates", []Role{Operator, Officer, Auditor, Station}, false},
 	{CertificateIssue, "issue a device certificate from a CSR", []Role{Operator, Station}, false},

@@ -29,6 +29,9 @@ var (
 	ErrTaken = errors.New("serial number is in the ledger already")
 	// ErrMoved: the approval is not in the state that it was expected in.
 	ErrMoved = errors.New("approval was decided or carried out meanwhile")
+	// ErrAuthorities: a selector that leaves out the certificates of CAs and OCSP responders
+	// names nothing else that is valid.
+	ErrAuthorities = errors.New("only certificates of CAs or OCSP responders are named, and those are revoked by their serial numbers")
 	// ErrOldCRL: the CRL's number is not higher than the stored one's.
 	ErrOldCRL = errors.New("CRL number is not higher than that of the stored CRL")
 )

@@ -154,7 +154,7 @@ type Page struct {
 }
 
 // Selector names certificates to revoke; exactly one of the first six fields
-// is set.
+// is set. Only Serial names the certificate of a CA.
 type Selector struct {
 	Serial    Serial
 	Device    string   // all valid certificates of the device
@@ -165,9 +165,9 @@ type Selector struct {
 	// RequesterKind restricts Requester to one way in which requesters are authenticated
 	// (Requester.Kind): a station and a work order may have the same name. Empty for any.
 	RequesterKind string
-	// Superseded leaves out, of what Issuer selects, every certificate of a device that has
-	// no newer one of the same purpose in force by another issuer: what is revoked then cuts
-	// nobody off.
+	// Superseded leaves out, of what Issuer selects, whatever is no device's, and every
+	// certificate of a device that has no newer one of the same purpose in force by another
+	// issuer: what is revoked then cuts nobody off.
 	Superseded bool
 	Most       int // how many may be revoked at once; 0 for any number. Limit and After do not change what is counted.
 	// Limit is how many are revoked in this call, in the order of serial numbers, which

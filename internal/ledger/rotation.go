@@ -23,7 +23,8 @@ type Rotation struct {
 	Old, New string // names of authorities; New exists from the state KEY_GENERATED on
 	// Emergency: the old key is in wrong hands. It vouches for nothing new.
 	Emergency bool
-	// Plan is the canonical JSON of what officers sign; it never changes.
+	// Plan is the canonical JSON of what officers sign, at most MostPlan bytes; it never
+	// changes.
 	Plan []byte
 	// State is one of package ca/rotation; Since is when it was entered.
 	State string
@@ -49,6 +50,9 @@ type Rotation struct {
 	// Version is 1 for a new record and rises by one with every change.
 	Version int64
 }
+
+// MostPlan bounds a plan, in bytes.
+const MostPlan = 1 << 20
 
 // Issue is which of two CAs serves.
 type Issue string
@@ -166,11 +170,13 @@ type Rotations interface {
 	// RotationJournal lists entries after a number, the oldest first.
 	RotationJournal(ctx context.Context, id string, after int64, limit int) ([]RotationEntry, error)
 	// NoteAnchors adds to what is known of devices: a time that is set already stays, with
-	// what was said of it. Any number of notes, of which each thousand is one transaction;
+	// what was said of it, unless the device has enrolled since by a credential other than
+	// its certificate: what was seen of it before is void then. Any number of notes, of which each thousand is one transaction;
 	// what was noted before costs no write. ErrNotFound for an unknown rotation.
 	NoteAnchors(ctx context.Context, rotation string, notes []AnchorNote) error
 	// Anchors lists devices by name.
 	Anchors(ctx context.Context, query AnchorQuery) (devices []AnchorDevice, next string, err error)
-	// AnchorCount counts the devices of a query by class. It reads every one of them.
+	// AnchorCount counts the devices of a query by class, none where it names no CA. It
+	// reads every one of them.
 	AnchorCount(ctx context.Context, query AnchorQuery) (map[AnchorClass]int, error)
 }

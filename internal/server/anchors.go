@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"mintmark/ca"
 	"mintmark/ca/rotation"
 	"mintmark/internal/ledger"
 	"mintmark/issuer"
@@ -42,9 +43,10 @@ type followers struct {
 	dropped prometheus.Counter
 	noted   prometheus.Counter
 
-	mu   sync.Mutex
-	id   string                // of the rotation that known is about
-	done map[[32]byte]evidence // of which client certificates what is in the ledger
+	mu      sync.Mutex
+	id      string                // of the rotation that known is about
+	done    map[[32]byte]evidence // of which client certificates what is in the ledger
+	waiting map[[32]byte]evidence // of which client certificates what is in the queue
 
 	shown shown // only of the goroutine that judges
 }
@@ -69,7 +71,7 @@ type sighting struct {
 
 func newFollowers(s *Server) *followers {
 	return &followers{
-		ra: s.ra, notes: s.ledger, log: s.log, queue: make(chan sighting, maxSeen), done: make(map[[32]byte]evidence),
+		ra: s.ra, notes: s.ledger, log: s.log, queue: make(chan sighting, maxSeen), done: make(map[[32]byte]evidence), waiting: make(map[[32]byte]evidence),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "rotation_notes_dropped_total", Help: "Exchanges of which was not noted that the device has followed the rotation, because too many waited or the ledger could not write.",
 		}),
@@ -94,14 +96,36 @@ func (f *followers) see(s est.Seen) {
 		return
 	}
 	one := sighting{seen: s, rotation: r, says: says, key: sha256.Sum256(s.Client.Raw), at: f.ra.Now()}
-	if f.knows(one) {
+	if f.knows(one) || !f.ours(s.Client) {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if says&^f.waiting[one.key] == 0 {
 		return
 	}
 	select {
 	case f.queue <- one:
+		f.waiting[one.key] |= says
 	default:
 		f.dropped.Inc()
 	}
+}
+
+// ours reports whether one of our authorities has signed a certificate. The names of
+// authorities are public, and what anybody can make up would fill the queue: devices that have
+// followed would be forgotten. It costs less than the handshake did.
+func (f *followers) ours(c *x509.Certificate) bool {
+	return slices.ContainsFunc(f.ra.Authorities(), func(a *ca.Authority) bool {
+		return bytes.Equal(a.Certificate().RawSubject, c.RawIssuer) && c.CheckSignatureFrom(a.Certificate()) == nil
+	})
+}
+
+// begun says that what waits of a client certificate is being judged.
+func (f *followers) begun(s sighting) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.waiting, s.key)
 }
 
 // knows reports whether all that an exchange may say is in the ledger.

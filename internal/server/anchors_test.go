@@ -216,15 +216,30 @@ func TestFollowersBounds(t *testing.T) {
 	for i := range 3 {
 		devices = append(devices, issue(t, s, "device", fmt.Sprintf("device-%d", i)))
 	}
-	for range maxSeen + 5 {
-		f.see(seen(devices[0]))
+	// Strangers can name our CA as their issuer, and one device can come again and again:
+	// neither takes a place of those who have followed.
+	f.queue = make(chan sighting, 2)
+	stranger := selfSigned(t, devices[0].PrivateKey.(crypto.Signer), devices[0].Leaf)
+	if stranger.Leaf, err = x509.ParseCertificate(stranger.Certificate[0]); err != nil {
+		t.Fatal(err)
 	}
-	if n := counted(t, f.dropped); n != 5 || len(f.queue) != maxSeen {
+	for i := range 10 {
+		f.see(seen(stranger))
+		f.see(seen(devices[i%2]))
+	}
+	if n := counted(t, f.dropped); n != 0 || len(f.queue) != 2 {
+		t.Errorf("%v dropped, %d wait, of two devices", n, len(f.queue))
+	}
+	for range 5 {
+		f.see(seen(devices[2]))
+	}
+	if n := counted(t, f.dropped); n != 5 || len(f.queue) != 2 {
 		t.Errorf("%v dropped, %d wait", n, len(f.queue))
 	}
 	for len(f.queue) > 0 {
-		<-f.queue
+		f.begun(<-f.queue)
 	}
+	f.queue = make(chan sighting, maxSeen)
 	// Of another issuing CA, of nothing new, and of none that concerns the rotation.
 	other := seen(devices[0])
 	other.Issuer = "elsewhere"

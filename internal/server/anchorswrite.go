@@ -51,6 +51,7 @@ func (f *followers) run(ctx context.Context) {
 
 // take judges an exchange.
 func (f *followers) take(ctx context.Context, next *written, s sighting) {
+	f.begun(s)
 	if next.rotation != s.rotation.ID {
 		f.flush(ctx, next)
 		f.dropped.Add(float64(len(next.seen))) // the ledger could not write all that time

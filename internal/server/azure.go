@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mintmark/admin"
+	"mintmark/ca/rotation"
 	"mintmark/dpsreg"
 	"mintmark/internal/keystore"
 	"mintmark/internal/ledger"
@@ -56,7 +57,7 @@ func newAzureTargets(s *Server) (*azureTargets, error) {
 		return nil, err
 	}
 	t.registrar, err = dpsreg.New(connections, dpsreg.Config{
-		Authorities: t.authorities, LabelIssuer: t.labelIssuers(), Strangers: t.strangers(), Verification: s.ra.Verification, Carried: s.ra.CarriedVerification,
+		Authorities: t.authorities, LabelIssuer: t.labelIssuers(), Strangers: t.strangers, Verification: s.ra.Verification, Carried: s.ra.CarriedVerification,
 		Records: s.ledger,
 	})
 	if err != nil {
@@ -70,7 +71,17 @@ func newAzureTargets(s *Server) (*azureTargets, error) {
 func (t *azureTargets) authorities() []dpsreg.Authority {
 	var list []dpsreg.Authority
 	for _, a := range t.s.ra.Authorities() {
-		list = append(list, dpsreg.Authority{Name: a.Name(), Certificate: a.Certificate(), Chain: a.Chain()})
+		one := dpsreg.Authority{Name: a.Name(), Certificate: a.Certificate(), Chain: a.Chain()}
+		for _, r := range t.s.ra.KnownRotations() {
+			// Groups stand on the new root alone before the switch.
+			if r.Kind != ledger.RotateRoot || !r.Emergency || rotation.State(r.State).Over() {
+				continue
+			}
+			if path := t.s.ra.PathUnder(a.Name(), r.New); len(path) > 1 {
+				one.Under = append(one.Under, path[0])
+			}
+		}
+		list = append(list, one)
 	}
 	return list
 }
@@ -85,20 +96,21 @@ func (t *azureTargets) labelIssuers() map[string]string {
 }
 
 // strangers are the authorities whose certificates must let nobody in as a device, each
-// with what it issues.
+// with what it issues, and those that rotations have put in the place of one.
 func (t *azureTargets) strangers() map[string]string {
 	strangers := make(map[string]string)
-	for _, l := range t.s.config.Labels {
-		if l.Gateway != "" {
-			strangers[l.Issuer] = "CA certificates of gateways"
+	add := func(name, issues string) {
+		for _, one := range t.s.ra.Related(name) {
+			strangers[one] = issues
 		}
 	}
-	if name := t.s.config.Orders.Issuer; name != "" {
-		strangers[name] = "claim certificates"
+	for _, l := range t.s.config.Labels {
+		if l.Gateway != "" {
+			add(l.Issuer, "CA certificates of gateways")
+		}
 	}
-	if name := t.s.config.Access.Issuer; name != "" {
-		strangers[name] = "certificates of officers"
-	}
+	add(t.s.config.Orders.Issuer, "claim certificates")
+	add(t.s.config.Access.Issuer, "certificates of officers")
 	return strangers
 }
 

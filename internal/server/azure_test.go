@@ -369,11 +369,11 @@ func TestAzureStrangers(t *testing.T) {
 func TestStrangers(t *testing.T) {
 	c := &config.Config{Labels: []config.Label{{Name: "line", Issuer: "issuing"}, {Name: "edge", Issuer: "gateways", Gateway: "edge-ca"}}}
 	c.Orders.Issuer, c.Access.Issuer = "claims", "officers"
-	got := (&azureTargets{s: &Server{config: c}}).strangers()
+	got := (&azureTargets{s: &Server{config: c, ra: new(issuer.RA)}}).strangers()
 	if len(got) != 3 || !strings.Contains(got["gateways"], "gateways") || !strings.Contains(got["claims"], "claim") || !strings.Contains(got["officers"], "officers") {
 		t.Errorf("strangers %q", got)
 	}
-	if got := (&azureTargets{s: &Server{config: new(config.Config)}}).strangers(); len(got) != 0 {
+	if got := (&azureTargets{s: &Server{config: new(config.Config), ra: new(issuer.RA)}}).strangers(); len(got) != 0 {
 		t.Errorf("strangers of nothing %q", got)
 	}
 }

@@ -29,7 +29,7 @@ func (s *Server) newPublisher(ctx context.Context) (*revocation.Publisher, error
 	}
 	return revocation.New(revocation.Config{
 		Ledger: s.ledger, Authorities: s.ra.Authorities, Period: s.config.CRL.Period, Lifetime: s.config.CRL.Lifetime,
-		Shards: s.config.CRL.Shards, Points: s.ra.CRLPoints, Places: places, Wake: s.poke.Set, Now: s.ra.Now, Logger: s.log,
+		ShardCount: s.ra.ShardsOf, Points: s.ra.CRLPoints, Places: places, Wake: s.poke.Set, Now: s.ra.Now, Logger: s.log,
 	}), nil
 }
 

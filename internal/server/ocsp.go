@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"net/http"
 	"strings"
+	"time"
 
 	"mintmark/ca/revocation/ocsp"
 )
@@ -21,8 +22,17 @@ func newOCSP(s *Server) *ocsp.Responder {
 		Issue: func(ctx context.Context, authority string) (*x509.Certificate, crypto.Signer, error) {
 			return s.ra.Responder(ctx, authority, c.Certificate)
 		},
-		Lifetime: c.Lifetime, Outage: c.Outage, Most: c.Keep, Now: s.ra.Now, Logger: s.log,
+		Lifetime: c.Lifetime, Outage: c.Outage, Most: c.Keep, Unlimited: s.config.Limits.Prefixes(), Now: s.ra.Now, Logger: s.log,
 	})
+}
+
+// ocspSeen is the function that says when the responder last saw what is revoked; nil
+// without one.
+func (s *Server) ocspSeen() func() time.Time {
+	if s.ocsp == nil {
+		return nil
+	}
+	return s.ocsp.Seen
 }
 
 // revoked wakes who publishes that something was revoked by this server.

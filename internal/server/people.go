@@ -155,7 +155,7 @@ func (s *Server) self(r *http.Request) (access.Principal, bool, error) {
 
 // certified is the principal whose certificate a TLS connection has. It must be
 // one that we have issued to a principal from the CA that is configured for that,
-// byte for byte, and it must be in force, as must be the principal; the roles are
+// or one that a rotation has put in its place or it in theirs, byte for byte, and it must be in force, as must be the principal; the roles are
 // the ledger's. The handshake has proved that its key is there.
 func (s *Server) certified(r *http.Request) (access.Principal, bool, error) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
@@ -195,7 +195,8 @@ func (s *Server) holder(ctx context.Context, certificate *x509.Certificate) (led
 	switch {
 	case record.Purpose != ledger.ForOfficer:
 		return refuse("certificate-purpose", "the client certificate %s is for the purpose %s, not for people", serial, record.Purpose)
-	case record.Issuer != s.config.Access.Issuer:
+	case !slices.Contains(s.ra.Related(s.config.Access.Issuer), record.Issuer):
+		// What has replaced the configured CA counts as it, and what it has replaced.
 		return refuse("certificate-issuer", "the client certificate %s is from CA %q, and access.issuer is another: have a new one issued (mintmark officer enroll)", serial, record.Issuer)
 	case record.State != ledger.Valid:
 		return refuse("certificate-revoked", "the client certificate %s is revoked", serial)

@@ -134,12 +134,12 @@ func (c awsCloud) planned(ctx context.Context, r ledger.Rotation, stage rotation
 			}
 		}
 	}
-	if stage != rotation.StageRegistered || len(plan.Changes) == 0 {
+	if stage != asked(r) || len(plan.Changes) == 0 {
 		return plan, nil
 	}
 	now, err := c.t.registrar.Plan(ctx, c.at(r, rotation.StageOf(r), false))
 	if err == nil && !now.Empty() {
-		plan.Changes = append(plan.Changes, reconcile.Change{Kind: "target", Subject: c.name, Action: reconcile.Refuse, After: drifted("aws", c.name, differing(now)).Error()})
+		plan.Changes = append(plan.Changes, foundOut(r, "aws", c.name, differing(now)))
 	}
 	return plan, err
 }
@@ -183,8 +183,8 @@ func (c awsCloud) Advance(ctx context.Context, r ledger.Rotation, stage rotation
 	if err != nil {
 		return reconcile.Plan{}, err
 	}
-	if drift := driftBefore(next, left, c.about(r)); len(drift) > 0 {
-		return reconcile.Plan{}, drifted("aws", c.name, drift)
+	if err := c.t.s.heldUp(r, stage, "aws", c.name, driftBefore(next, left, c.about(r))); err != nil {
+		return reconcile.Plan{}, err
 	}
 	if next.Pending() > 0 {
 		refused, err := c.newcomers(ctx, r, stage)

@@ -62,7 +62,9 @@ func (c azureCloud) Plan(ctx context.Context, r ledger.Rotation, stage rotation.
 		return c.planned(ctx, r, stage)
 	}
 	plan, err := c.t.registrar.Plan(ctx, c.at(r, stage, stage == rotation.StageBefore))
-	plan.Changes = append(plan.Changes, c.taken(r)...)
+	if stage != rotation.StageCutOff {
+		plan.Changes = append(plan.Changes, c.taken(r)...)
+	}
 	return plan, err
 }
 
@@ -106,19 +108,21 @@ func (c azureCloud) planned(ctx context.Context, r ledger.Rotation, stage rotati
 	if stage == rotation.StageOldRemoved && ca {
 		add(changeCA, r.Old, reconcile.Delete, "uploaded and verified", "not uploaded")
 	}
-	if stage != rotation.StageRegistered {
+	if stage == rotation.StageRegistered {
+		plan.Changes = append(plan.Changes, c.taken(r)...)
+	}
+	if stage != rotation.StageRegistered && stage != asked(r) {
 		return plan, nil
 	}
-	plan.Changes = append(plan.Changes, c.taken(r)...)
 	status, err := c.t.registrar.Status(ctx, c.at(r, rotation.StageOf(r), false), false)
 	if err != nil {
 		return plan, err
 	}
-	if uploads && status.CertificateSlots >= dpsreg.MaxCertificates && !c.has(status, r.New) {
+	if stage == rotation.StageRegistered && uploads && status.CertificateSlots >= dpsreg.MaxCertificates && !c.has(status, r.New) {
 		add(changeCA, r.New, reconcile.Refuse, "", fmt.Sprintf("a DPS instance takes %d certificates and has %d: delete one that is not needed first (state: deleted)", dpsreg.MaxCertificates, status.CertificateSlots))
 	}
-	if !status.Plan.Empty() {
-		add("target", c.name, reconcile.Refuse, "", drifted("azure", c.name, differing(status.Plan)).Error())
+	if stage == asked(r) && !status.Plan.Empty() {
+		plan.Changes = append(plan.Changes, foundOut(r, "azure", c.name, differing(status.Plan)))
 	}
 	return plan, nil
 }
@@ -139,12 +143,21 @@ func (m moment) words(g dpsreg.Group) string {
 
 // Advance implements rotation.Cloud.
 func (c azureCloud) Advance(ctx context.Context, r ledger.Rotation, stage rotation.Stage) (reconcile.Plan, error) {
-	if taken := c.taken(r); len(taken) > 0 {
+	if taken := c.taken(r); len(taken) > 0 && stage != rotation.StageCutOff {
 		return reconcile.Plan{}, fmt.Errorf("DPS target %q: group %q: %s", c.name, taken[0].Subject, taken[0].After)
 	}
 	var left []reconcile.Plan
-	for _, stage := range leftAt(r) {
-		plan, err := c.t.registrar.Plan(ctx, c.at(r, stage, false))
+	for i, stage := range leftAt(r) {
+		target := c.at(r, stage, false)
+		if i > 0 {
+			// What a run left half done is only compared: that labels do not lead there any
+			// more, since the old path serves again, is no reason not to take it back.
+			target.Groups = slices.Clone(target.Groups)
+			for i := range target.Groups {
+				target.Groups[i].Labels = nil
+			}
+		}
+		plan, err := c.t.registrar.Plan(ctx, target)
 		if err != nil {
 			return reconcile.Plan{}, err
 		}
@@ -155,8 +168,8 @@ func (c azureCloud) Advance(ctx context.Context, r ledger.Rotation, stage rotati
 	if err != nil {
 		return reconcile.Plan{}, err
 	}
-	if drift := driftBefore(next, left, c.about(r)); len(drift) > 0 {
-		return reconcile.Plan{}, drifted("azure", c.name, drift)
+	if err := c.t.s.heldUp(r, stage, "azure", c.name, driftBefore(next, left, c.about(r))); err != nil {
+		return reconcile.Plan{}, err
 	}
 	done, err := c.t.applyTarget(ctx, target, reconcile.Agreed{Hash: next.Hash(), Destructive: true}, nil)
 	if err != nil {

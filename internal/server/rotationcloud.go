@@ -21,6 +21,12 @@ const (
 // drifted is the error of a target that is not as its present stage wants it. Nothing of
 // a rotation is done to it: what somebody else has begun there must be known first.
 func drifted(cloud, target string, changes []reconcile.Change) error {
+	return fmt.Errorf("%s target %q is not as it should be before the next step: %s: bring it in order first: mintmark %s plan %s",
+		map[string]string{"aws": "AWS", "azure": "DPS"}[cloud], target, driftWords(changes), cloud, target)
+}
+
+// driftWords are changes that nobody has planned.
+func driftWords(changes []reconcile.Change) string {
 	var list []string
 	for _, c := range changes {
 		list = append(list, fmt.Sprintf("%s %s is %q and should be %q", c.Kind, c.Subject, cmp.Or(c.Before, "absent"), cmp.Or(c.After, "absent")))
@@ -29,8 +35,40 @@ func drifted(cloud, target string, changes []reconcile.Change) error {
 	if more := len(list) - most; more > 0 {
 		list = append(list[:most], fmt.Sprintf("and %d more", more))
 	}
-	return fmt.Errorf("%s target %q is not as it should be before the next step: %s: bring it in order first: mintmark %s plan %s",
-		map[string]string{"aws": "AWS", "azure": "DPS"}[cloud], target, strings.Join(list, "; "), cloud, target)
+	return strings.Join(list, "; ")
+}
+
+// asked is the stage at which a rotation begins at a cloud. For its plan the cloud is asked
+// whether there is room and whether the target is in order.
+func asked(r ledger.Rotation) rotation.Stage {
+	if r.Emergency {
+		return rotation.StageCutOff
+	}
+	return rotation.StageRegistered
+}
+
+// foundOut says in a plan what a target differs in from what it should be before the rotation
+// begins. An emergency does not wait for that to be looked into: shutting the old CA out brings
+// the rest in order with it.
+func foundOut(r ledger.Rotation, cloud, target string, changes []reconcile.Change) reconcile.Change {
+	if r.Emergency {
+		return reconcile.Change{Kind: "target", Subject: target, Action: reconcile.Update, Before: driftWords(changes),
+			After: "as it should be: what differs is brought in order together with this"}
+	}
+	return reconcile.Change{Kind: "target", Subject: target, Action: reconcile.Refuse, After: drifted(cloud, target, changes).Error()}
+}
+
+// heldUp is the error of a target that has drifted before a stage, or nil. In an emergency the
+// old CA is shut out all the same, and the words say what else is changed by that.
+func (s *Server) heldUp(r ledger.Rotation, stage rotation.Stage, cloud, target string, drift []reconcile.Change) error {
+	switch {
+	case len(drift) == 0:
+		return nil
+	case r.Emergency && stage == rotation.StageCutOff:
+		s.log.Warn("an emergency shuts a CA out of a target that was not as it should be, and brings that in order with it", "rotation", r.ID, "target", cloud+"/"+target, "differed", driftWords(drift))
+		return nil
+	}
+	return drifted(cloud, target, drift)
 }
 
 // driftBefore are the changes that stand in the way of a rotation: what differs outside of

@@ -17,6 +17,9 @@ type following struct {
 	shapes map[string]string // of the CAs of each AWS target
 	counts map[ledger.AnchorClass]int
 	of     string // the rotation that was counted
+	// anchored says by which states of rotations DIR/root.pem was last written, and
+	// unanchored why it could not be.
+	anchored, unanchored string
 }
 
 // followRotations has the clouds told again where a rotation has changed what a target
@@ -25,6 +28,7 @@ type following struct {
 func (s *Server) followRotations() {
 	s.following.mu.Lock()
 	defer s.following.mu.Unlock()
+	s.anchorFile()
 	first := s.following.shapes == nil
 	shapes := make(map[string]string)
 	for _, target := range s.aws.targets() {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"mintmark/ca/rotation"
 	"mintmark/internal/ledger"
@@ -17,9 +18,14 @@ func (s *Server) machine() *rotation.Machine {
 	for _, target := range s.azure.list {
 		clouds = append(clouds, azureCloud{s.azure, target.Name})
 	}
+	// Servers that share a database read its records every few seconds.
+	settle := time.Duration(0)
+	if s.config.Database.URL != "" {
+		settle = 30 * time.Second
+	}
 	return rotation.New(rotation.World{
 		Records: s.ledger, Authorities: served{s.ra.Rotations(), s}, Clouds: clouds, Fleet: rotationFleet{s},
-		Officers: s.ledger.Principals, Now: s.ra.Now,
+		Officers: s.ledger.Principals, Now: s.ra.Now, Leases: s.ledger, Holder: s.config.Server, Settle: settle,
 	})
 }
 

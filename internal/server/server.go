@@ -76,6 +76,7 @@ type Server struct {
 	aws       *awsTargets
 	azure     *azureTargets
 	following following
+	shutting  shutting
 	registry  *prometheus.Registry
 	poke      poke   // wakes the CRL job
 	unkeep    func() // stops keeping the epoch, and waits
@@ -165,7 +166,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	for _, t := range s.tokens() {
 		s.register(t.Metrics()...)
 	}
-	s.register(newStateCollector(s), newAWSCollector(s.aws), newAzureCollector(s.azure), newRotationCollector(s))
+	s.register(newStateCollector(s), newAWSCollector(s.aws), newAzureCollector(s.azure), newRotationCollector(s), newShuttingCollector(s))
 	return nil
 }
 
@@ -197,6 +198,8 @@ func (s *Server) Admin() http.Handler { return s.admin(s.self) }
 func (s *Server) admin(actor func(*http.Request) (access.Principal, bool, error)) http.Handler {
 	return adminhttp.New(adminhttp.Config{
 		RA: s.ra, Ledger: s.ledger, AWS: s.aws, Azure: s.azure, Rotations: s.machine(), Tokens: s.adminTokens, Outbox: clouds{s}, PublishCRL: s.publishCRL, SignCRL: s.signCRL, CRLPlaces: s.crls.PlaceStates,
+		OCSPSeen: s.ocspSeen(), Outstanding: s.outstanding,
+		Replaced: func() []string { return Replaced(s.config, s.ra.KnownRotations()) },
 		Actor: actor, Version: Version, Logger: s.log,
 		OfficerIssuer: s.config.Access.Issuer, OfficerProfile: s.config.Access.Profile,
 		ApprovalTTL: s.config.Access.ApprovalTTL, RevokeLimit: s.config.Access.RevokeLimit,

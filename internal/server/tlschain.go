@@ -5,13 +5,16 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"slices"
+
+	"mintmark/internal/ledger"
 )
 
 // chained is the server's own certificate with the path that every device can check at
 // the moment: the issuing CAs up to, and without, the root, and while a root is replaced
 // the certificate of that root by the other one. A device that trusts either of the two then
 // finds what it trusts on the path. RFC 8446, Section 4.4.2 lets a chain hold more than
-// a device needs.
+// a device needs. In an emergency nothing leads from one root to the other: whoever trusts the
+// new one only would take what the thief of the old key has made.
 //
 // It is computed of what the registration authority holds in memory, for every handshake,
 // so that a step of a rotation counts from the next handshake on.
@@ -27,7 +30,9 @@ func (o *ownTLS) chained(c *tls.Certificate) *tls.Certificate {
 	if len(path) == 1 {
 		chain = [][]byte{c.Leaf.Raw} // by the root itself
 	}
-	if b := bridge(path[0], o.s.ra.Bridges(o.serving())); b != nil {
+	r, running := o.s.ra.RotationOf(o.s.config.TLS.Issuer)
+	emergency := running && r.Emergency && r.Kind == ledger.RotateRoot
+	if b := bridge(path[0], o.s.ra.Bridges(o.serving())); b != nil && !emergency {
 		chain = append(chain, b.Raw)
 	}
 	if slices.EqualFunc(chain, c.Certificate, bytes.Equal) {

@@ -201,3 +201,58 @@ func TestOwnCertificateOfIssuing(t *testing.T) {
 		t.Errorf("a restart: %v", err)
 	}
 }
+
+// TestChainOfEmergency: with the key of the old root in wrong hands nothing that the server
+// shows leads from one root to the other. Until the switch who trusts the old one is served, and
+// after it who trusts the new one; and what a thief signs with the old key, whoever trusts the new root
+// alone takes at no time.
+func TestChainOfEmergency(t *testing.T) {
+	openssl, gnutls := pkitest.Tool(t, "openssl"), pkitest.Tool(t, "gnutls-cli")
+	server := serveLocal(t, newState(t), nil)
+	w := turn(t, server.Server, ledger.RotateRoot, func(s *rotation.Spec) { s.Emergency = true })
+	w.to(t, rotation.Certified)
+	old, fresh := server.rootCertificate("root"), server.rootCertificate("root2")
+	trust := map[string][]*x509.Certificate{"old": {old}, "both": {old, fresh}, "new": {fresh}}
+	files := make(map[string]string)
+	for name, list := range trust {
+		files[name] = pemFile(t, name, list)
+	}
+	leaf := ownCertificate(t, server.dir).Leaf
+	for _, state := range []rotation.State{rotation.Certified, rotation.Distributing, rotation.Canaried, rotation.Switched, rotation.Draining, rotation.TrustRemoved} {
+		w.to(t, state)
+		under := "root"
+		if state.From(rotation.Switched) {
+			under = "root2"
+		}
+		if got, err := shownBy(server.est); err != nil || len(got) != 2 || !got[0].Equal(leaf) || !got[1].Equal(server.certificateUnder("issuing", under)) {
+			t.Errorf("%s: it shows %d certificates, %v, and not its own and that of the issuing CA under %s", state, len(got), err, under)
+		}
+		for name, anchors := range trust {
+			want := name == "both" || (name == "new") == state.From(rotation.Switched)
+			for who, err := range map[string]error{
+				"go":      byGo(server.est, anchors, tls.VersionTLS13, leaf),
+				"openssl": byOpenSSL(openssl, server.est, files[name], tls.VersionTLS13),
+				"gnutls":  byGnuTLS(gnutls, server.est, files[name], tls.VersionTLS13),
+			} {
+				if (err == nil) != want {
+					t.Errorf("%s: who trusts %s, by %s: %v, want served %v", state, name, who, err, want)
+				}
+			}
+		}
+		for _, c := range server.ra.Bridges("issuing") {
+			if c.CheckSignatureFrom(fresh) == nil && bytes.Equal(c.RawSubjectPublicKeyInfo, old.RawSubjectPublicKeyInfo) {
+				t.Errorf("%s: the new root vouches for the stolen key until %s", state, c.NotAfter)
+			}
+		}
+	}
+}
+
+// shownBy is what a server shows, whoever it is.
+func shownBy(address string) ([]*x509.Certificate, error) {
+	c, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"})
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return c.ConnectionState().PeerCertificates, nil
+}

@@ -32,7 +32,8 @@ type CACerts string
 // the same.
 const (
 	// CACertsFull holds the active path and, while a root is replaced, both roots and
-	// what leads from one to the other (RFC 7030, Section 4.1.3). The zero value does, too.
+	// what leads from one to the other (RFC 7030, Section 4.1.3), of which there is nothing in
+	// an emergency, and the old root only until the switch. The zero value does, too.
 	CACertsFull CACerts = "full"
 	// CACertsBoth holds the active path and both roots: for clients that take several
 	// roots and no certificate of one by the other.
@@ -81,6 +82,8 @@ func (h *Handler) given(l *label, device string) []*x509.Certificate {
 		if path := h.paths.PathUnder(serving, r.New); len(path) > 0 {
 			return path
 		}
+	case distributed && r.Kind == ledger.RotateRoot && r.Emergency:
+		return h.withBoth(l, active, r, serving)
 	case running && r.Kind == ledger.RotateRoot && l.CACerts == CACertsOld && !r.Emergency && !rotation.State(r.State).From(rotation.TrustRemoved):
 		if path := h.paths.PathUnder(serving, r.Old); len(path) > 0 {
 			return path
@@ -102,6 +105,23 @@ func (h *Handler) withBridges(l *label, list []*x509.Certificate, issuerName str
 			if bytes.Equal(c.RawIssuer, c.RawSubject) && c.CheckSignatureFrom(c) == nil {
 				list = append(list, c)
 			}
+		}
+	}
+	return list
+}
+
+// withBoth adds, in an emergency, both roots until the switch, as far as the flavour takes them:
+// by the one a device verifies this server until then, and by the other one after it. Nothing leads
+// from one to the other, since the old key is in wrong hands, and after the switch nobody is given
+// its root.
+func (h *Handler) withBoth(l *label, list []*x509.Certificate, r ledger.Rotation, serving string) []*x509.Certificate {
+	if r.Issue == ledger.IssueNew || l.CACerts != "" && l.CACerts != CACertsFull && l.CACerts != CACertsBoth {
+		return list
+	}
+	for _, root := range []string{r.Old, r.New} {
+		path := h.paths.PathUnder(serving, root)
+		if len(path) > 0 && !slices.ContainsFunc(list, path[0].Equal) {
+			list = append(list, path[0])
 		}
 	}
 	return list

@@ -125,14 +125,37 @@ func TestFlavoursOfRoot(t *testing.T) {
 			check(state.name+" again", string(flavour), want)
 		}
 	}
-	// The old key is in wrong hands: its root is given to nobody who has not got it.
-	emergency := record(rotation.Switched, ledger.IssueNew)
-	emergency.Emergency = true
-	paths.enter(emergency)
-	f.authority.bridges = []*x509.Certificate{next.certificate, oldWithNew}
-	check("emergency", "old", "B IB")
-	check("emergency", "full", "B IB A@B")
-	check("emergency", "both", "B IB")
+	// The old key is in wrong hands: nothing leads from one root to the other, and after the
+	// switch its root is given to nobody.
+	emergency := func(state rotation.State, issue ledger.Issue) ledger.Rotation {
+		r := record(state, issue)
+		r.Emergency = true
+		return r
+	}
+	f.authority.bridges = []*x509.Certificate{root.certificate, next.certificate, oldWithNew, newWithOld} // of whatever else
+	before := map[CACerts]string{"full": "A B IA", "both": "A B IA", "active": "A IA", "new": "B IB", "old": "A IA", "path": "IA A"}
+	after := map[CACerts]string{"full": "B IB", "both": "B IB", "active": "B IB", "new": "B IB", "old": "B IB", "path": "IB B"}
+	for _, state := range []struct {
+		name string
+		r    ledger.Rotation
+		want map[CACerts]string
+	}{
+		{"emergency", emergency(rotation.Distributing, ledger.IssueOld), before},
+		{"emergency, canary", emergency(rotation.Canaried, ledger.IssueCanary), before},
+		{"emergency, switched", emergency(rotation.Switched, ledger.IssueNew), after},
+		{"emergency, draining", emergency(rotation.Draining, ledger.IssueNew), after},
+		{"emergency, going back", emergency(rotation.Draining, ledger.IssueOld), before},
+	} {
+		paths.enter(state.r)
+		for flavour, want := range state.want {
+			check(state.name, string(flavour), want)
+		}
+	}
+	// Who is served by the new CA before the others still meets a server with the old path.
+	paths.canary = func(label, _ string) bool { return label == "f-full" }
+	paths.enter(emergency(rotation.Canaried, ledger.IssueCanary))
+	check("emergency, of the canary", "full", "A B IB")
+	paths.canary = nil
 
 	// Both roots have one name: what they sign for each other is still no root.
 	same := newCA(t, root.certificate.Subject.CommonName, nil)

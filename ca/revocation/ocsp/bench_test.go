@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"syscall"
 	"testing"
@@ -87,7 +88,9 @@ func BenchmarkHandler(b *testing.B) {
 
 // BenchmarkSigning is an answer that is looked up and signed.
 func BenchmarkSigning(b *testing.B) {
-	w := newWorld(b, "P-256", nil) // without Run nothing is kept
+	w := newWorld(b, "P-256", func(_ *world, c *ocsp.Config) { // without Run nothing is kept
+		c.Unlimited = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	})
 	issuing, device := w.authority(b, "issuing"), w.enroll(b, "dev-1")
 	request, err := xocsp.CreateRequest(device, issuing, nil)
 	if err != nil {

@@ -88,16 +88,19 @@ func (c *cache) get(q question, now time.Time) *kept {
 }
 
 // begin returns the signing of an answer; first says that the caller has to do
-// it, and to end it.
-func (c *cache) begin(q question, serial ledger.Serial) (s *signing, first bool) {
+// it, and to end it. Nobody is first whom admit does not let in.
+func (c *cache) begin(q question, serial ledger.Serial, admit func() error) (s *signing, first bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s, ok := c.signings[q]; ok && !s.stale {
-		return s, false
+		return s, false, nil
+	}
+	if err := admit(); err != nil {
+		return nil, false, err
 	}
 	s = &signing{question: q, serial: serial, watched: c.watching, done: make(chan struct{})}
 	c.signings[q] = s
-	return s, true
+	return s, true, nil
 }
 
 // end gives the answer to those who wait for it, and keeps it, unless it may be

@@ -9,6 +9,10 @@
 // has changed, read every second: whatever it names is dropped, and an answer that
 // is being signed at that moment is not kept.
 //
+// Who asks is not known, so that what is not kept is bounded: for each address, for all
+// of them, in processors, and for serial numbers that nobody was ever given, which are
+// signed a few times a second and answered without a signature beyond that.
+//
 // It knows nothing of how a certificate is issued: Config.Issue makes the
 // responder's.
 package ocsp

@@ -53,7 +53,7 @@ func (r *Responder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if err != nil {
 		answer = malformedRequest.reply(outcomeMalformed)
 	} else {
-		answer = r.answer(req.Context(), name, der)
+		answer = r.answer(req.Context(), addressOf(req), name, der)
 	}
 	r.metrics.answers[answer.outcome].Inc()
 	r.write(w, req, answer, cacheable)

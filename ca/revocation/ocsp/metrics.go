@@ -13,10 +13,11 @@ const (
 	outcomeMalformed
 	outcomeUnauthorized
 	outcomeTryLater
+	outcomeLimited
 	outcomeInternal
 )
 
-var outcomeNames = [...]string{"good", "revoked", "unknown", "several", "malformed", "unauthorized", "try-later", "internal"}
+var outcomeNames = [...]string{"good", "revoked", "unknown", "several", "malformed", "unauthorized", "try-later", "limited", "internal"}
 
 // outcomes are those of answers about one certificate.
 var outcomes = [...]outcome{good: outcomeGood, revoked: outcomeRevoked, unknown: outcomeUnknown}
@@ -31,7 +32,7 @@ type metrics struct {
 func newMetrics(r *Responder) *metrics {
 	answers := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "ocsp_answers_total",
-		Help: "OCSP requests by what was answered: good, revoked, unknown, several (certificates in one request), malformed, unauthorized, try-later, internal.",
+		Help: "OCSP requests by what was answered: good, revoked, unknown, several (certificates in one request), malformed, unauthorized, try-later, limited (an address that asks for too many signatures), internal.",
 	}, []string{"outcome"})
 	m := &metrics{
 		signatures: prometheus.NewCounter(prometheus.CounterOpts{

@@ -11,7 +11,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net/http"
-	"runtime"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,7 +28,7 @@ type Ledger interface {
 	ChangedSince(ctx context.Context, position string, limit int) (serials []ledger.Serial, next string, err error)
 }
 
-// Config is what New needs; every field must be set, Outage may be zero.
+// Config is what New needs; every field must be set but Outage and Unlimited.
 type Config struct {
 	Ledger Ledger
 	// Authority returns the authority of a name, or an error if there is none.
@@ -42,9 +42,12 @@ type Config struct {
 	// be read, and nobody here can know whether they are right still.
 	Outage time.Duration
 	// Most is how many answers are kept.
-	Most   int
-	Now    func() time.Time
-	Logger *slog.Logger
+	Most int
+	// Unlimited are networks behind whose addresses many ask; no limit per address holds
+	// for them.
+	Unlimited []netip.Prefix
+	Now       func() time.Time
+	Logger    *slog.Logger
 }
 
 const (
@@ -61,6 +64,9 @@ type Responder struct {
 	cache   *cache
 	metrics *metrics
 	wake    chan struct{}
+	quota   *quota
+	waiting chan struct{} // bounds who waits for a signature
+	lookups chan struct{} // bounds who waits for the ledger
 	signers chan struct{} // bounds the signatures that are made at a time
 	seen    atomic.Int64  // when changes were last listed, in Unix nanoseconds; 0 for never
 	quiet   atomic.Int64  // until when failures are not logged again, in Unix nanoseconds
@@ -75,7 +81,8 @@ type Responder struct {
 func New(config Config) *Responder {
 	r := &Responder{
 		Config: config, cache: newCache(config.Most), wake: make(chan struct{}, 1),
-		signers: make(chan struct{}, 4*runtime.GOMAXPROCS(0)),
+		quota: newQuota(config.Unlimited), waiting: make(chan struct{}, maxWaiting),
+		lookups: make(chan struct{}, lookupsAtOnce()), signers: make(chan struct{}, signersAtOnce()),
 		offices: make(map[string]*office), names: make(map[string]*issuerName),
 	}
 	r.metrics = newMetrics(r)
@@ -91,8 +98,8 @@ type reply struct {
 
 func (s responseStatus) reply(o outcome) reply { return reply{head: s.failure(), outcome: o} }
 
-// answer answers a request for the authority of that name.
-func (r *Responder) answer(ctx context.Context, name string, der []byte) reply {
+// answer answers a request that came from an address for the authority of that name.
+func (r *Responder) answer(ctx context.Context, from netip.Addr, name string, der []byte) reply {
 	request, err := parseRequest(der)
 	if err != nil {
 		return malformedRequest.reply(outcomeMalformed)
@@ -105,12 +112,16 @@ func (r *Responder) answer(ctx context.Context, name string, der []byte) reply {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if request.nonce == nil && len(request.asked) == 1 {
-		k, err := r.presigned(ctx, a, request.asked[0])
+		k, err := r.presigned(ctx, from, a, request.asked[0])
 		if err != nil {
 			return r.failed(name, err)
 		}
 		return reply{head: k.head, tail: k.signer.tail, kept: k, outcome: outcomes[k.status]}
 	}
+	if err := r.admit(from); err != nil {
+		return r.failed(name, err)
+	}
+	defer r.leave()
 	s, err := r.sign(ctx, a, request.asked, request.nonce)
 	if err != nil {
 		return r.failed(name, err)
@@ -146,8 +157,28 @@ func (r *Responder) issuerName(a *ca.Authority) (*issuerName, error) {
 	return n, err
 }
 
+// admit lets in who asks for a signature from an address; leave must follow.
+func (r *Responder) admit(from netip.Addr) error {
+	if !r.quota.sign(r.Now(), from) {
+		return errLimited
+	}
+	return r.enter()
+}
+
+// enter takes one of the places of those who wait for a signature; leave must follow.
+func (r *Responder) enter() error {
+	select {
+	case r.waiting <- struct{}{}:
+		return nil
+	default:
+		return errBusy
+	}
+}
+
+func (r *Responder) leave() { <-r.waiting }
+
 // presigned returns the kept answer about a certificate, or has one signed.
-func (r *Responder) presigned(ctx context.Context, a *ca.Authority, id certID) (*kept, error) {
+func (r *Responder) presigned(ctx context.Context, from netip.Addr, a *ca.Authority, id certID) (*kept, error) {
 	now := r.Now()
 	q := question{a.Name(), string(id.raw)}
 	if r.watched(now) {
@@ -155,7 +186,10 @@ func (r *Responder) presigned(ctx context.Context, a *ca.Authority, id certID) (
 			return k, nil
 		}
 	}
-	s := r.keep(ctx, a, q, id)
+	s, err := r.keep(ctx, a, q, id, func() error { return r.admit(from) })
+	if err != nil {
+		return nil, err
+	}
 	select {
 	case <-s.done:
 		return s.answer, s.err
@@ -164,14 +198,16 @@ func (r *Responder) presigned(ctx context.Context, a *ca.Authority, id certID) (
 	}
 }
 
-// keep has an answer signed and kept, beside whoever waits for it.
-func (r *Responder) keep(ctx context.Context, a *ca.Authority, q question, id certID) *signing {
-	s, first := r.cache.begin(q, id.serial)
-	if !first {
-		return s
+// keep has an answer signed and kept, beside whoever waits for it. Who asks first must be
+// let in by admit; what others are waiting for costs nothing.
+func (r *Responder) keep(ctx context.Context, a *ca.Authority, q question, id certID, admit func() error) (*signing, error) {
+	s, first, err := r.cache.begin(q, id.serial, admit)
+	if err != nil || !first {
+		return s, err
 	}
 	id.raw = []byte(q.id) // and not a part of somebody's request
 	go func() {
+		defer r.leave()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), signingBound)
 		defer cancel()
 		answer, err := r.sign(ctx, a, []certID{id}, nil)
@@ -186,7 +222,7 @@ func (r *Responder) keep(ctx context.Context, a *ca.Authority, q question, id ce
 			etag: `"` + hex.EncodeToString(sum[:12]) + `"`, modified: answer.from.UTC().Format(http.TimeFormat),
 		}, nil)
 	}()
-	return s
+	return s, nil
 }
 
 // signed is an answer that was just signed.
@@ -199,38 +235,76 @@ type signed struct {
 
 // sign looks up certificates and signs what the ledger says of them.
 func (r *Responder) sign(ctx context.Context, a *ca.Authority, ids []certID, nonce []byte) (s signed, err error) {
-	select {
-	case r.signers <- struct{}{}:
-		defer func() { <-r.signers }()
-	case <-ctx.Done():
-		return s, fmt.Errorf("waiting for a turn to sign: %w", ctx.Err())
-	}
 	// Who signs comes first, because that may take seconds: between the look into the
 	// ledger and the answer there must be none.
 	if s.by, err = r.delegate(ctx, a); err != nil {
 		return s, err
 	}
-	now := r.Now() // before anything is read: thisUpdate is when it was right
-	for _, id := range ids {
-		var record ledger.Certificate
-		if id.serial != "" {
-			if record, err = r.Ledger.Certificate(ctx, id.serial); err != nil && !errors.Is(err, ledger.ErrNotFound) {
-				return s, fmt.Errorf("looking up certificate %s: %w", id.serial, err)
-			}
-		}
-		s.about = append(s.about, singleOf(id, record, a.Name()))
+	found, err := r.lookUp(ctx, a, ids)
+	if err != nil {
+		return s, err
 	}
-	s.from, s.until = now.Truncate(time.Second), now.Add(r.Lifetime).Truncate(time.Second)
+	if found.strange && !r.quota.stranger(found.at) {
+		return s, errStranger
+	}
+	s.about = found.about
+	s.from, s.until = found.at.Truncate(time.Second), found.at.Add(r.Lifetime).Truncate(time.Second)
 	if end := s.by.certificate.NotAfter; s.until.After(end) {
 		s.until = end
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, turn, errBusy)
+	defer cancel()
+	select {
+	case r.signers <- struct{}{}:
+		defer func() { <-r.signers }()
+	case <-ctx.Done():
+		return s, fmt.Errorf("waiting for a turn to sign: %w", context.Cause(ctx))
 	}
 	r.metrics.signatures.Inc()
 	s.head, err = s.by.respond(s.about, nonce, s.from, s.until)
 	return s, err
 }
 
+// found is what the ledger says of certificates.
+type found struct {
+	about   []single
+	at      time.Time // before anything was read: thisUpdate is when it was right
+	strange bool      // the ledger has none of them
+}
+
+// lookUp asks the ledger.
+func (r *Responder) lookUp(ctx context.Context, a *ca.Authority, ids []certID) (found, error) {
+	select {
+	case r.lookups <- struct{}{}:
+		defer func() { <-r.lookups }()
+	case <-ctx.Done():
+		return found{}, fmt.Errorf("waiting for a turn to ask the ledger: %w", ctx.Err())
+	}
+	f := found{at: r.Now(), strange: true}
+	for _, id := range ids {
+		var record ledger.Certificate
+		if id.serial != "" {
+			var err error
+			if record, err = r.Ledger.Certificate(ctx, id.serial); err != nil && !errors.Is(err, ledger.ErrNotFound) {
+				return f, fmt.Errorf("looking up certificate %s: %w", id.serial, err)
+			}
+		}
+		f.strange = f.strange && record.Issuer != a.Name()
+		f.about = append(f.about, singleOf(id, record, a.Name()))
+	}
+	return f, nil
+}
+
 // failed is the answer where the ledger or a key is away: it may be there soon.
 func (r *Responder) failed(name string, err error) reply {
+	switch {
+	case errors.Is(err, errLimited):
+		return tryLater.reply(outcomeLimited)
+	case errors.Is(err, errStranger):
+		// RFC 5019, Section 2.2.3: there is no record of it. That costs no signature, and
+		// nobody can take it for "good".
+		return unauthorized.reply(outcomeUnauthorized)
+	}
 	// One line a while: everybody who asks fails alike.
 	now := r.Now()
 	if until := r.quiet.Load(); now.UnixNano() >= until && r.quiet.CompareAndSwap(until, now.Add(10*time.Second).UnixNano()) {

@@ -117,7 +117,10 @@ func (r *Responder) refresh(ctx context.Context) {
 			if err != nil || !r.answersFor(a, nil) {
 				continue
 			}
-			s := r.keep(ctx, a, question{k.issuer, string(k.id.raw)}, k.id)
+			s, err := r.keep(ctx, a, question{k.issuer, string(k.id.raw)}, k.id, r.enter)
+			if err != nil {
+				break // too many wait, and there is time left
+			}
 			select {
 			case <-ctx.Done():
 				return

@@ -4,6 +4,7 @@ package place
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -26,7 +27,8 @@ type folder struct {
 
 // Folder is a directory that exists, for a web server to serve. A file in it changes at
 // once from one whole version to the next, and everybody may read it. A file system that
-// hangs is left alone with the one call that hangs in it. name is what people call it.
+// hangs is left alone with the one call that hangs in it. Links below it are not followed:
+// whoever else may write there reaches nothing beside it. name is what people call it.
 func Folder(name, path string) revocation.Place { return &folder{name, path, make(chan struct{}, 1)} }
 
 func (f *folder) Name() string { return "dir " + f.name }
@@ -75,19 +77,35 @@ func (f *folder) alone(ctx context.Context, call func() error) error {
 const temporary = ".new-"
 
 func (f *folder) get(name string) ([]byte, string, error) {
-	file, err := os.Open(filepath.Join(f.path, filepath.FromSlash(name)))
+	root, err := os.OpenRoot(f.path)
+	if err != nil {
+		return nil, "", err // not mounted
+	}
+	defer root.Close()
+	return read(root, name)
+}
+
+// read reads a file below the place. Nothing is followed out of it, whoever may write
+// there, and where a link leads inside of it is nobody's file either.
+func read(root *os.Root, name string) ([]byte, string, error) {
+	name = filepath.FromSlash(name)
+	info, err := root.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Stat(f.path); err != nil {
-			return nil, "", err // not mounted
-		}
 		return nil, "", nil
+	}
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", filepath.Join(root.Name(), name))
 	}
 	if err != nil {
 		return nil, "", err
 	}
+	file, err := root.Open(name)
+	if err != nil {
+		return nil, "", err
+	}
 	defer file.Close()
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, "", errors.Join(err, fmt.Errorf("%s is not a regular file", file.Name()))
+	if now, err := file.Stat(); err != nil || !os.SameFile(info, now) {
+		return nil, "", errors.Join(err, fmt.Errorf("%s changes while it is read", file.Name()))
 	}
 	content, err := io.ReadAll(io.LimitReader(file, revocation.MaxFile+1))
 	if err != nil {
@@ -103,78 +121,108 @@ func (f *folder) get(name string) ([]byte, string, error) {
 	return content, hex.EncodeToString(sum[:]), nil
 }
 
+// put writes a file below the place, which must exist: where nothing is mounted, nothing
+// may be written.
 func (f *folder) put(name string, file revocation.File, version string) error {
-	path := filepath.Join(f.path, filepath.FromSlash(name))
-	dir := filepath.Dir(path)
-	if err := f.makeDir(dir); err != nil {
-		return err
-	}
-	sweep(dir)
-	next, err := os.CreateTemp(dir, temporary+"*")
+	root, err := os.OpenRoot(f.path)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(next.Name())
+	defer root.Close()
+	name = filepath.FromSlash(name)
+	dir, err := makeDir(root, filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	base := filepath.Base(name)
+	path := filepath.Join(dir.Name(), base)
+	sweep(dir)
+	temporary := temporary + rand.Text()
+	next, err := dir.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer dir.Remove(temporary)
 	_, err = next.Write(file.Content)
 	// After the content, so that nobody who may not write has half of it.
 	err = errors.Join(err, next.Chmod(0o644), next.Sync(), next.Close())
 	if err == nil {
-		err = os.Chtimes(next.Name(), file.Modified, file.Modified) // becomes Last-Modified
+		err = dir.Chtimes(temporary, file.Modified, file.Modified) // becomes Last-Modified
 	}
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	if _, now, err := f.get(name); err != nil || now != version {
+	if _, now, err := read(dir, base); err != nil || now != version {
 		return errors.Join(err, fmt.Errorf("%s: %w", path, revocation.ErrChanged))
 	}
-	if err := os.Rename(next.Name(), path); err != nil {
+	if err := dir.Rename(temporary, base); err != nil {
 		return err
 	}
 	return syncDir(dir)
 }
 
-// makeDir makes the directories below the place, which must exist: where nothing is
-// mounted, nothing may be written.
-func (f *folder) makeDir(dir string) error {
-	if _, err := os.Stat(f.path); err != nil {
-		return err
-	}
-	rel, err := filepath.Rel(f.path, dir)
+// makeDir makes the directories of a path below the place and opens the last one. A
+// link in the place of one is refused, wherever it leads: a place has none of ours.
+func makeDir(root *os.Root, path string) (*os.Root, error) {
+	at, err := root.OpenRoot(".")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	at := f.path
-	for part := range strings.SplitSeq(filepath.ToSlash(rel), "/") {
+	for part := range strings.SplitSeq(filepath.ToSlash(path), "/") {
 		if part == "." {
 			continue
 		}
-		parent := at
-		at = filepath.Join(at, part)
-		err := os.Mkdir(at, 0o755)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		if err == nil {
-			err = errors.Join(os.Chmod(at, 0o755), syncDir(parent)) // whatever the umask is
-		}
+		next, err := below(at, part)
+		at.Close()
 		if err != nil {
-			return err
+			return nil, err
 		}
+		at = next
 	}
-	return nil
+	return at, nil
+}
+
+// below opens a directory, which is made if there is none.
+func below(at *os.Root, name string) (*os.Root, error) {
+	err := at.Mkdir(name, 0o755)
+	if err == nil {
+		err = errors.Join(at.Chmod(name, 0o755), syncDir(at)) // whatever the umask is
+	} else if errors.Is(err, fs.ErrExist) {
+		err = nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := at.Lstat(name)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%s is not a directory", filepath.Join(at.Name(), name))
+	}
+	if err != nil {
+		return nil, err
+	}
+	dir, err := at.OpenRoot(name)
+	if err != nil {
+		return nil, err
+	}
+	if now, err := dir.Stat("."); err != nil || !os.SameFile(info, now) {
+		dir.Close()
+		return nil, errors.Join(err, fmt.Errorf("%s changes while it is opened", filepath.Join(at.Name(), name)))
+	}
+	return dir, nil
 }
 
 // sweep removes what a crash has left. Only one server writes at a time that has not
 // crashed, but for some seconds, in which the other one tries again.
-func sweep(dir string) {
-	left, _ := filepath.Glob(filepath.Join(dir, temporary+"*"))
-	for _, file := range left {
-		os.Remove(file)
+func sweep(dir *os.Root) {
+	left, _ := fs.Glob(dir.FS(), temporary+"*")
+	for _, name := range left {
+		dir.Remove(name)
 	}
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+func syncDir(dir *os.Root) error {
+	d, err := dir.Open(".")
 	if err != nil {
 		return fmt.Errorf("opening directory to sync it: %w", err)
 	}

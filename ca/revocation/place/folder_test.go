@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -161,4 +162,65 @@ func TestFolderIsAtomic(t *testing.T) {
 	}
 	close(stop)
 	readers.Wait()
+}
+
+// TestFolderFollowsNoLinks: who may write into the place, as the user of a web server may, has
+// nothing read, written or removed beside it.
+func TestFolderFollowsNoLinks(t *testing.T) {
+	for name, link := range map[string]string{"the directory": "crl", "one in it": "crl/line-a", "the file": "crl/line-a/1.crl"} {
+		t.Run(name, func(t *testing.T) {
+			place, beside := t.TempDir(), t.TempDir()
+			for _, d := range []string{place, beside} {
+				if err := os.MkdirAll(filepath.Join(d, "crl/line-a"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			content := map[string]string{"crl/line-a/1.crl": "theirs", "crl/line-a/" + temporary + "x": "theirs, too"}
+			for file, text := range content {
+				if err := os.WriteFile(filepath.Join(beside, file), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.RemoveAll(filepath.Join(place, link)); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(filepath.Join(beside, link), filepath.Join(place, link)); err != nil {
+				t.Fatal(err)
+			}
+			p := Folder("published", place)
+			if got, version, err := p.Get(t.Context(), "crl/line-a/1.crl"); err == nil {
+				t.Errorf("read %q, version %q", got, version)
+			}
+			for _, version := range []string{"", hashOf("theirs")} {
+				if err := p.Put(t.Context(), "crl/line-a/1.crl", file([]byte("ours")), version); err == nil {
+					t.Errorf("written over version %q", version)
+				}
+			}
+			for file, text := range content {
+				if got, err := os.ReadFile(filepath.Join(beside, file)); err != nil || string(got) != text {
+					t.Errorf("%s: %q, %v", file, got, err)
+				}
+			}
+			all, err := os.ReadDir(filepath.Join(beside, "crl/line-a"))
+			if err != nil || len(all) != len(content) {
+				t.Errorf("beside the place: %v, %v", all, err)
+			}
+		})
+	}
+	// A link inside of it is no directory of ours either.
+	place := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(place, "other"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("other", filepath.Join(place, "crl")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Folder("published", place).Put(t.Context(), "crl/a.crl", file([]byte("ours")), ""); err == nil {
+		t.Error("written through a link inside of the place")
+	}
+}
+
+func hashOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
 }

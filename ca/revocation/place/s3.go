@@ -40,9 +40,10 @@ func (b bucket) Get(ctx context.Context, name string) ([]byte, string, error) {
 }
 
 // Put implements revocation.Place. The condition is S3's own (Amazon S3 user guide,
-// conditional writes). A store that does not know it answers 501; there a later CRL could
-// be overwritten by a server that has read the place just before, and is put back by the
-// next look at it.
+// conditional writes). A store that does not know it answers 501; there an older CRL could
+// replace a newer one, written by a server that has read the place just before. The next
+// look at it, some seconds later, puts the newer one back, and until then what was revoked
+// last is not on the list there.
 func (b bucket) Put(ctx context.Context, name string, file revocation.File, version string) error {
 	header := http.Header{
 		"Content-Type":  {file.Type},

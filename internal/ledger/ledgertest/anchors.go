@@ -213,6 +213,64 @@ var anchorChecks = []check{
 		b.ok(err)
 		b.equal("of another rotation", devices[0].AnchorNote, ledger.AnchorNote{Device: "dev-1"})
 	}},
+	{"what was noted is void once the device enrolls as for the first time", func(t *testing.T, b *bench) {
+		b.rotate(b.rotation("r-1"), false)
+		credentials := []string{"password", "secret", "order", "claim", "maker", "admin"}
+		renewals := []string{"certificate", "ra", "cas"}
+		// A spare board in the place of the device, and who renews.
+		next := func(device, kind, key string) {
+			b.issue(b.intent(device, key, func(i *ledger.Intent) { i.Requester.Kind, i.SecondKey = kind, true }))
+		}
+		for _, kind := range slices.Concat(credentials, renewals) {
+			b.issue(b.intent("by-"+kind, "k-"+kind))
+		}
+		b.issue(b.intent("gateway", "g", gateway))
+		b.now = b.now.Add(time.Minute)
+		moved := func(device string) ledger.AnchorNote {
+			return ledger.AnchorNote{Device: device, Trusts: b.now, How: "fetched", Chains: b.now}
+		}
+		first := b.now
+		for _, kind := range slices.Concat(credentials, renewals) {
+			b.note(moved("by-" + kind))
+		}
+		waived := ledger.AnchorNote{Device: "by-order", Waived: b.now, WaivedBy: "anna"}
+		b.note(moved("gateway"), waived)
+		b.now = b.now.Add(time.Minute)
+		want := map[string]ledger.AnchorClass{"gateway": ledger.AnchorMoved}
+		for _, kind := range credentials {
+			next("by-"+kind, kind, "k2-"+kind)
+			want["by-"+kind] = ledger.AnchorLeft
+		}
+		want["by-order"] = ledger.AnchorWaived // that was said of the name
+		for _, kind := range renewals {
+			next("by-"+kind, kind, "k2-"+kind)
+			want["by-"+kind] = ledger.AnchorMoved
+		}
+		b.equal("classes", b.classes(b.fleet()), want)
+		b.equal("note", b.oneAnchor("by-password").AnchorNote, ledger.AnchorNote{Device: "by-password"})
+		b.equal("note", b.oneAnchor("by-order").AnchorNote, waived)
+		// What was seen before and is only written now says nothing of the new board.
+		b.note(ledger.AnchorNote{Device: "by-password", Trusts: first.Add(time.Second), How: "proved", Chains: first.Add(time.Second)})
+		b.equal("written late", b.oneAnchor("by-password").Class, ledger.AnchorLeft)
+		// It is noted anew, and that stays.
+		b.now = b.now.Add(time.Minute)
+		again := moved("by-password")
+		b.note(again)
+		b.now = b.now.Add(time.Minute)
+		next("by-password", "certificate", "k3")
+		b.note(moved("by-password"), moved("by-certificate"))
+		b.equal("noted again", b.oneAnchor("by-password").AnchorNote, again)
+		b.equal("noted once", b.oneAnchor("by-certificate").Trusts, first)
+		next("gateway", "password", "k-gateway")
+		b.equal("a gateway", b.oneAnchor("gateway").AnchorNote, ledger.AnchorNote{Device: "gateway"})
+	}},
+	{"a root with nothing below it has no devices", func(t *testing.T, b *bench) {
+		b.rotate(b.rotation("r-1"), false)
+		b.issue(b.intent("dev-1", "k1"))
+		for _, issuers := range [][]string{nil, {""}} {
+			b.equal("classes", b.classes(ledger.AnchorQuery{Rotation: "r-1", Issuers: issuers, Now: b.now}), map[string]ledger.AnchorClass{})
+		}
+	}},
 	{"many notes are one call", func(t *testing.T, b *bench) {
 		b.rotate(b.rotation("r-1"), false)
 		b.issue(b.intent("dev-00007", "k1"))
@@ -243,7 +301,7 @@ var anchorChecks = []check{
 		}
 		b.equal("noted", b.oneAnchor("dev-1").AnchorNote, ledger.AnchorNote{Device: "dev-1"})
 		for name, q := range map[string]ledger.AnchorQuery{
-			"no rotation": {Issuers: []string{"line-a"}, Now: b.now}, "no CA": {Rotation: "r-1", Now: b.now}, "no time": {Rotation: "r-1", Issuers: []string{"line-a"}},
+			"no rotation": {Issuers: []string{"line-a"}, Now: b.now}, "no time": {Rotation: "r-1", Issuers: []string{"line-a"}},
 			"many CAs": {Rotation: "r-1", Issuers: make([]string, 501), Now: b.now}, "no text": {Rotation: "r-1", Issuers: []string{"\xff"}, Now: b.now},
 		} {
 			if _, err := b.AnchorCount(b.ctx, q); err == nil {

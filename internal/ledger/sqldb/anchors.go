@@ -13,11 +13,34 @@ import (
 )
 
 const (
-	notesAtOnce   = 1000 // notes of one transaction
-	notesInOne    = 50   // notes of one statement
-	noteColumns   = `device, trusts, how, chains, waived, waived_by, why`
-	sqlKnownNotes = `SELECT ` + noteColumns + ` FROM anchors WHERE rotation = $1 AND device IN (`
+	notesAtOnce = 1000 // notes of one transaction
+	notesInOne  = 50   // notes of one statement
+	noteColumns = `device, trusts, how, chains, waived, waived_by, why`
 )
+
+var sqlKnownNotes = `SELECT CASE WHEN a.trusts > 0 OR a.chains > 0 THEN ` + sqlBegan("a.device") + ` END,
+	` + noteColumns + ` FROM anchors a WHERE a.rotation = $1 AND a.device IN (`
+
+// sqlBegan is when a device last enrolled as for the first time: by a credential other
+// than a certificate of its own. What stands behind the name may be another board since, or
+// one that was reset, with what its firmware trusts. Registration authorities and other
+// front ends do not say whether they enroll or renew, and count as renewing.
+func sqlBegan(device string) string {
+	return `(SELECT max(b.issued_at) FROM certificates b WHERE b.device = ` + device + ` AND b.device <> '' AND b.purpose = 'device' AND b.state IN ('valid', 'revoked')
+	AND b.requester_kind IN ('password', 'secret', 'order', 'claim', 'maker', 'admin'))`
+}
+
+// since leaves out of a note what was seen of a device before it began anew. That an officer
+// waives it stays: that is said of the name.
+func since(n ledger.AnchorNote, began int64) ledger.AnchorNote {
+	if micros(n.Trusts) < began {
+		n.Trusts, n.How = time.Time{}, ""
+	}
+	if micros(n.Chains) < began {
+		n.Chains = time.Time{}
+	}
+	return n
+}
 
 // sqlPutNotes writes several notes, or one: these two only, so that both stay prepared.
 // What was merged before is written as a whole.
@@ -88,7 +111,7 @@ func (t *tx) noteAnchors(rotation string, notes []ledger.AnchorNote, now time.Ti
 	if version == 0 {
 		return fmt.Errorf("rotation %.100q: %w", rotation, ledger.ErrNotFound)
 	}
-	news, err := t.mergeNotes(rotation, notes)
+	news, err := t.mergeNotes(rotation, notes, false)
 	if err != nil || len(news) == 0 {
 		return err
 	}
@@ -96,15 +119,17 @@ func (t *tx) noteAnchors(rotation string, notes []ledger.AnchorNote, now time.Ti
 	return nil
 }
 
-// mergeNotes writes notes and returns what is new in them: none of it if all is known.
-func (t *tx) mergeNotes(rotation string, notes []ledger.AnchorNote) (news []ledger.AnchorNote, err error) {
+// mergeNotes writes notes and returns what is new in them: none of it if all is known. What
+// was noted first stays, unless it is void since; of notes from the log the last one stays,
+// whatever the order, for they were new when they were written.
+func (t *tx) mergeNotes(rotation string, notes []ledger.AnchorNote, logged bool) (news []ledger.AnchorNote, err error) {
 	devices := make([]string, 0, len(notes))
 	for _, n := range notes {
 		devices = append(devices, n.Device)
 	}
 	slices.Sort(devices)
 	devices = slices.Compact(devices)
-	known := make(map[string]ledger.AnchorNote, len(devices))
+	known := make(map[string]knownNote, len(devices))
 	for some := range slices.Chunk(devices, notesInOne) {
 		if err := t.knownNotes(known, rotation, some); err != nil {
 			return nil, err
@@ -114,12 +139,15 @@ func (t *tx) mergeNotes(rotation string, notes []ledger.AnchorNote) (news []ledg
 	for _, n := range notes {
 		now := known[n.Device]
 		now.Device = n.Device
+		follows := func(had, has time.Time) bool {
+			return has.After(had) && (logged || had.IsZero() || micros(had) < now.began)
+		}
 		var is ledger.AnchorNote
-		if now.Trusts.IsZero() && !n.Trusts.IsZero() {
+		if follows(now.Trusts, n.Trusts) {
 			is.Trusts, is.How = n.Trusts, n.How
 			now.Trusts, now.How = n.Trusts, n.How
 		}
-		if now.Chains.IsZero() && !n.Chains.IsZero() {
+		if follows(now.Chains, n.Chains) {
 			is.Chains, now.Chains = n.Chains, n.Chains
 		}
 		if now.Waived.IsZero() && !n.Waived.IsZero() {
@@ -151,8 +179,14 @@ func (t *tx) mergeNotes(rotation string, notes []ledger.AnchorNote) (news []ledg
 	return news, nil
 }
 
+// knownNote is a note as it is stored, with when its device last began anew.
+type knownNote struct {
+	ledger.AnchorNote
+	began int64
+}
+
 // knownNotes reads what is known of some devices.
-func (t *tx) knownNotes(into map[string]ledger.AnchorNote, rotation string, devices []string) error {
+func (t *tx) knownNotes(into map[string]knownNote, rotation string, devices []string) error {
 	text, args := strings.Builder{}, []any{rotation}
 	text.WriteString(sqlKnownNotes)
 	for i := range notesInOne { // one text for any number
@@ -165,10 +199,11 @@ func (t *tx) knownNotes(into map[string]ledger.AnchorNote, rotation string, devi
 	text.WriteString(")")
 	return t.query(text.String(), func(rows *sql.Rows) error {
 		var n storedNote
-		if err := rows.Scan(n.into()...); err != nil {
+		var began sql.NullInt64
+		if err := rows.Scan(append([]any{&began}, n.into()...)...); err != nil {
 			return err
 		}
-		into[n.device.String] = n.note()
+		into[n.device.String] = knownNote{n.note(), began.Int64}
 		return nil
 	}, args...)
 }
@@ -204,6 +239,6 @@ func (r *replay) anchors(a *ledger.AnchorNotes) (needs string, err error) {
 			return "", err
 		}
 	}
-	_, err = r.mergeNotes(a.Rotation, a.Notes)
+	_, err = r.mergeNotes(a.Rotation, a.Notes, true)
 	return "", err
 }

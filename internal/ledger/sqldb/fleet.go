@@ -3,6 +3,7 @@ package sqldb
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -73,8 +74,6 @@ func checkFleet(q *ledger.AnchorQuery) error {
 	switch {
 	case q.Rotation == "" || q.Now.IsZero():
 		return errors.New("the query has no rotation or no time")
-	case len(q.Issuers) == 0 && q.New == "":
-		return errors.New("the query names no CA")
 	case len(q.Issuers) > mostIssuers:
 		return fmt.Errorf("the query names %d CAs, at most %d may be", len(q.Issuers), mostIssuers)
 	}
@@ -123,6 +122,9 @@ func (s *Store) AnchorCount(ctx context.Context, query ledger.AnchorQuery) (map[
 func (s *Store) fleet(ctx context.Context, query ledger.AnchorQuery, each func(*fleetDevice) bool) error {
 	if err := checkFleet(&query); err != nil {
 		return err
+	}
+	if !slices.ContainsFunc(append(slices.Clone(query.Issuers), query.New), func(name string) bool { return name != "" }) {
+		return nil // a root with nothing below it: nobody has to move
 	}
 	after := query.After
 	for {
@@ -186,6 +188,7 @@ func selectFleet(q *ledger.AnchorQuery, after string, limit int) (string, []any)
 	// The issuer is hidden in an expression, or SQLite would look for the certificate by
 	// each of the issuers.
 	return `SELECT d.id, d.certificates, d.last_issued, COALESCE(c.issuer, k.issuer), COALESCE(c.label, k.label), COALESCE(c.not_after, k.not_after), ` + latest + `,
+	CASE WHEN a.trusts > 0 AND d.last_issued > a.trusts OR a.chains > 0 AND d.last_issued > a.chains THEN ` + sqlBegan("d.id") + ` END,
 	a.device, a.trusts, a.how, a.chains, a.waived, a.waived_by, a.why
 	FROM devices d
 	LEFT JOIN certificates c ON c.serial = d.current_serial AND c.issuer || '' IN ` + issuers + `
@@ -198,9 +201,10 @@ func selectFleet(q *ledger.AnchorQuery, after string, limit int) (string, []any)
 func scanFleet(row row) (fleetDevice, error) {
 	var d fleetDevice
 	var id string
+	var began sql.NullInt64
 	var note storedNote
-	err := row.Scan(append([]any{&id, &d.certificates, &d.lastIssued, &d.issuer, &d.label, &d.notAfter, &d.lastNotAfter}, note.into()...)...)
-	d.AnchorNote = note.note()
+	err := row.Scan(append([]any{&id, &d.certificates, &d.lastIssued, &d.issuer, &d.label, &d.notAfter, &d.lastNotAfter, &began}, note.into()...)...)
+	d.AnchorNote = since(note.note(), began.Int64)
 	d.Device = id
 	return d, err
 }
@@ -223,7 +227,7 @@ func selectGateways(q *ledger.AnchorQuery, after, last string) (string, []any) {
 		c.and("g.device <=", last)
 	}
 	return `SELECT g.device, g.serial, CASE WHEN g.state = 'valid' AND g.issuer IN ` + issuers + ` THEN 1 ELSE 0 END, g.issuer, g.label, g.not_after, g.issued_at,
-	COALESCE(d.certificates, 0), COALESCE(d.last_issued, 0), a.device, a.trusts, a.how, a.chains, a.waived, a.waived_by, a.why
+	COALESCE(d.certificates, 0), COALESCE(d.last_issued, 0), CASE WHEN a.device IS NOT NULL THEN ` + sqlBegan("g.device") + ` END, a.device, a.trusts, a.how, a.chains, a.waived, a.waived_by, a.why
 	FROM certificates g LEFT JOIN devices d ON d.id = g.device LEFT JOIN anchors a ON a.rotation = ` + rotation + ` AND a.device = g.device` +
 		c.text() + ` ORDER BY g.device, g.serial`, c.args
 }
@@ -232,9 +236,10 @@ func scanGateway(row row) (gatewayRow, error) {
 	var g gatewayRow
 	var id string
 	var counts int64
+	var began sql.NullInt64
 	var note storedNote
-	err := row.Scan(append([]any{&id, &g.serial, &counts, &g.issuer, &g.label, &g.notAfter, &g.issuedAt, &g.certificates, &g.lastIssued}, note.into()...)...)
-	g.AnchorNote = note.note()
+	err := row.Scan(append([]any{&id, &g.serial, &counts, &g.issuer, &g.label, &g.notAfter, &g.issuedAt, &g.certificates, &g.lastIssued, &began}, note.into()...)...)
+	g.AnchorNote = since(note.note(), began.Int64)
 	g.Device, g.counts = id, counts != 0
 	return g, err
 }

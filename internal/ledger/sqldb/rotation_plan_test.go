@@ -16,7 +16,8 @@ func checkRotationPlans(check func(name, text, want string, args ...any)) {
 	for _, want := range []string{
 		"SEARCH d USING PRIMARY KEY (id>?)", "SEARCH c USING INDEX sqlite_autoindex_certificates_1 (serial=?)",
 		"SEARCH k USING INDEX sqlite_autoindex_certificates_1 (serial=?)", "SEARCH x USING INDEX certificates_device (device=?)",
-		"SEARCH y USING INDEX certificates_device (device=?)", "SEARCH a USING PRIMARY KEY (rotation=? AND device=?)",
+		"SEARCH y USING INDEX certificates_device (device=?)",
+		"SEARCH b USING INDEX certificates_device (device=?)", "SEARCH a USING PRIMARY KEY (rotation=? AND device=?)",
 	} {
 		check("devices of a rotation", text, want, args...)
 	}

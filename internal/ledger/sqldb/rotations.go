@@ -72,8 +72,8 @@ func checkRotation(c *ledger.RotationChange) error {
 		return fmt.Errorf("it is of kind %q", r.Kind)
 	case r.Old == "" || r.New == "" || r.Old == r.New:
 		return fmt.Errorf("it is from %q to %q", r.Old, r.New)
-	case len(r.Plan) == 0 || len(r.Plan) > maxDER:
-		return fmt.Errorf("its plan has %d bytes", len(r.Plan))
+	case len(r.Plan) == 0 || len(r.Plan) > ledger.MostPlan:
+		return fmt.Errorf("its plan has %d bytes, at most %d may be kept", len(r.Plan), ledger.MostPlan)
 	case r.Version < 1:
 		return fmt.Errorf("it is version %d", r.Version)
 	case len(r.Twins) > 1000 || len(r.Signatures) > 1000:

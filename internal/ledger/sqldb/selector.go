@@ -36,8 +36,21 @@ func checkSelector(s ledger.Selector) error {
 	return nil
 }
 
-// selectValid writes the condition of what a selector names, Limit and After left out.
+// selectValid writes the condition of what a selector names, Limit and After left out. The
+// certificates of CAs and their OCSP responders are no part of it: with a CA goes everything
+// below it, and that takes two persons, who name the certificate.
 func (c *conditions) selectValid(s ledger.Selector, now time.Time) {
+	c.selectNamed(s)
+	c.where = append(c.where, `c.state = 'valid'`, `c.purpose NOT IN ('ca', 'responder')`)
+	if s.Superseded {
+		at := c.value(micros(now))
+		c.where = append(c.where, `c.device <> '' AND EXISTS (SELECT 1 FROM certificates n WHERE n.device = c.device AND n.device <> '' AND n.purpose = c.purpose
+	AND n.state = 'valid' AND n.issuer <> c.issuer AND n.issued_at > c.issued_at AND n.not_before <= `+at+` AND n.not_after >= `+at+`)`)
+	}
+}
+
+// selectNamed writes the condition of what a selector names, of any purpose and state.
+func (c *conditions) selectNamed(s ledger.Selector) {
 	switch {
 	case s.Device != "":
 		c.and("c.device <> '' AND c.device =", s.Device)
@@ -51,13 +64,7 @@ func (c *conditions) selectValid(s ledger.Selector, now time.Time) {
 			c.and("c.requester_kind =", s.RequesterKind)
 		}
 	case s.Issuer != "":
-		c.and("c.purpose NOT IN ('ca', 'responder') AND c.issuer =", s.Issuer)
-	}
-	c.where = append(c.where, `c.state = 'valid'`)
-	if s.Superseded {
-		at := c.value(micros(now))
-		c.where = append(c.where, `(c.device = '' OR EXISTS (SELECT 1 FROM certificates n WHERE n.device = c.device AND n.device <> '' AND n.purpose = c.purpose
-	AND n.state = 'valid' AND n.issuer <> c.issuer AND n.issued_at > c.issued_at AND n.not_before <= `+at+` AND n.not_after >= `+at+`))`)
+		c.and("c.issuer =", s.Issuer)
 	}
 }
 
@@ -112,7 +119,28 @@ func (t *tx) selected(s ledger.Selector, now time.Time) (serials [][]byte, err e
 	if err != nil || len(serials) > 0 || s.After != "" {
 		return serials, err
 	}
-	return nil, t.known(s)
+	if err := t.known(s); err != nil {
+		return nil, err
+	}
+	return nil, t.spared(s)
+}
+
+// spared returns ErrAuthorities if what a selector names is nothing, and never was, but what
+// it leaves out, and some of that is valid. An issuer's name is that of its subordinates,
+// too, and nobody means those by it.
+func (t *tx) spared(s ledger.Selector) error {
+	if s.Issuer != "" {
+		return nil
+	}
+	var c conditions
+	c.selectNamed(s)
+	others, valid := 0, 0
+	err := t.query(`SELECT count(CASE WHEN c.purpose NOT IN ('ca', 'responder') THEN 1 END), count(CASE WHEN c.purpose IN ('ca', 'responder') AND c.state = 'valid' THEN 1 END)
+	FROM certificates c`+c.text(), scanInto(&others, &valid), c.args...)
+	if err != nil || others > 0 || valid == 0 {
+		return err
+	}
+	return ledger.ErrAuthorities
 }
 
 // selectedOne finds the certificate of a serial number. A void one counts as revoked

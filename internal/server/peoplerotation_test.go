@@ -1,0 +1,75 @@
+package server
+
+import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"testing"
+
+	"mintmark/ca/rotation"
+	"mintmark/internal/ledger"
+	"mintmark/internal/pkitest"
+	"mintmark/issuer"
+)
+
+// TestOfficersThroughRotation replaces the CA of officers' certificates: those of either CA are
+// taken while both are in force, whichever of the two the file names.
+func TestOfficersThroughRotation(t *testing.T) {
+	o := openOffice(t)
+	enroll := func() *x509.Certificate {
+		t.Helper()
+		csr := pkitest.CSR(t, o.keys["alice"], pkix.Name{CommonName: "alice"})
+		answer, err := o.ra.EnrollOfficer(t.Context(), "alice", "issuing", "officer", csr, o.spki(o.keys["alice"]), ledger.Requester{Kind: "admin", Name: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.Certificate
+	}
+	// wants holds what is answered to two certificates against the rules that they break.
+	wants := func(configured string, rules map[*x509.Certificate]string) {
+		t.Helper()
+		o.config.Access.Issuer = configured
+		for certificate, rule := range rules {
+			_, err := o.holder(t.Context(), certificate)
+			var refusal *issuer.Refusal
+			if rule == "" && err != nil || rule != "" && (!errors.As(err, &refusal) || refusal.Rule != rule) {
+				t.Errorf("access.issuer %s, certificate by %s: %v, want %q", configured, certificate.Issuer, err, rule)
+			}
+		}
+	}
+	before := enroll()
+	w := turn(t, o.Server, ledger.RotateIssuing)
+	w.to(t, rotation.Distributing)
+	// Until it issues, the new CA is any other one.
+	wants("issuing2", map[*x509.Certificate]string{before: "certificate-issuer"})
+	w.to(t, rotation.Switched)
+	after := enroll()
+	for _, configured := range []string{"issuing", "issuing2"} {
+		wants(configured, map[*x509.Certificate]string{before: "", after: ""})
+	}
+	wants("officers", map[*x509.Certificate]string{before: "certificate-issuer", after: "certificate-issuer"})
+	// A stolen CA is revoked: what it has certified ends with it.
+	authority, err := o.ra.Authority("issuing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.ra.Revoke(t.Context(), ledger.Selector{Serial: issuer.SerialOf(authority.Certificate().SerialNumber)}, ledger.KeyCompromise, "test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.ra.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wants("issuing", map[*x509.Certificate]string{before: "certificate-issuer", after: ""})
+}
+
+// TestStrangersThroughRotation: what has replaced a CA of officers lets no devices in either.
+func TestStrangersThroughRotation(t *testing.T) {
+	s := openLocal(t, newState(t), nil)
+	defer s.Close()
+	s.config.Access.Issuer = "issuing"
+	turn(t, s, ledger.RotateIssuing).to(t, rotation.Switched)
+	got := (&azureTargets{s: s}).strangers()
+	if got["issuing2"] == "" || got["issuing2"] != got["issuing"] {
+		t.Errorf("strangers %q", got)
+	}
+}
