@@ -48,7 +48,7 @@ var rotationRows = []row{
 		}, func(r ledger.Rotation) bool { return r.State == string(rotation.Approved) }),
 	changing("POST /v1/rotations/{id}/bring", access.RotationBring, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
 		r := p.approvedRotation(t, name, func(s *rotation.Spec) { s.Elsewhere = true })
-		in := admin.RotationBring{Certificates: string(pkitest.PEM("CERTIFICATE", rootElsewhere(t, "root", 30)))}
+		in := admin.RotationBring{Certificates: string(pkitest.PEM("CERTIFICATE", rootElsewhere(t, p, r)))}
 		return wire{path: "/v1/rotations/" + r.ID + "/bring", body: in}, func() bool { return p.hasAuthority(name) }
 	}),
 	rotationRow("/pause", access.RotationRollback, admin.RotationReason{Reason: "test"},
@@ -75,13 +75,21 @@ func rotationRow(path string, operation access.Operation, body any, make func(*t
 	})
 }
 
-// rootElsewhere is the DER of a root that a ceremony has made.
-func rootElsewhere(t *testing.T, commonName string, years int) []byte {
+// rootElsewhere is the DER of a root that a ceremony has made, valid for as long as the old one.
+func rootElsewhere(t *testing.T, p *people, r ledger.Rotation) []byte {
 	t.Helper()
-	key := pkitest.NewKey(t)
+	old, err := p.ra.Authority(r.Old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, own := pkitest.NewKey(t), old.Certificate()
+	end := r.At.Add(own.NotAfter.Sub(own.NotBefore))
+	if least := own.NotAfter.Add(24 * time.Hour); end.Before(least) {
+		end = least
+	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: commonName}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(years, 0, 0),
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: own.Subject.CommonName}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: end,
 	}
 	der, err := x509.CreateCertificate(nil, template, template, key.Public(), key)
 	if err != nil {

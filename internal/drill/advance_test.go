@@ -1,7 +1,6 @@
 package drill
 
 import (
-	"os"
 	"slices"
 	"testing"
 
@@ -60,6 +59,7 @@ func (p *plant) enter(id string, state rotation.State) {
 // devices that have followed are as well off as those that have not. Without MINTMARK_LONG=1,
 // from four states.
 func TestDrillBack(t *testing.T) {
+	beside(t)
 	p := newPlant(t)
 	p.open()
 	p.applyClouds()
@@ -69,7 +69,7 @@ func TestDrillBack(t *testing.T) {
 	defer table.report(t)
 	p.live(day)
 	for _, last := range rotation.States[:11] { // from PLANNED to DRAINING
-		if os.Getenv("MINTMARK_LONG") != "1" && !slices.Contains([]rotation.State{rotation.KeyGenerated, rotation.CloudActiveBoth, rotation.Switched, rotation.Draining}, last) {
+		if !long() && !slices.Contains([]rotation.State{rotation.KeyGenerated, rotation.CloudActiveBoth, rotation.Switched, rotation.Draining}, last) {
 			continue
 		}
 		r := p.begin()

@@ -13,14 +13,24 @@ import (
 
 // fleetSize is how many devices take part: n, or with MINTMARK_LONG=1 many.
 func fleetSize(n, many int) int {
-	if os.Getenv("MINTMARK_LONG") == "1" {
+	if long() {
 		return many
 	}
 	return n
 }
 
+func long() bool { return os.Getenv("MINTMARK_LONG") == "1" }
+
+// beside lets the small drills, which wait more than they work, run at the same time.
+func beside(t *testing.T) {
+	if !long() {
+		t.Parallel()
+	}
+}
+
 // TestDrillRoot replaces the root under a fleet, and watches every device in every state.
 func TestDrillRoot(t *testing.T) {
+	beside(t)
 	p := newPlant(t)
 	p.open()
 	p.applyClouds()
@@ -86,9 +96,7 @@ func TestDrillRoot(t *testing.T) {
 	p.followed(r.ID, ledger.AnchorMoved)
 	p.watch(table, o, "35 days later")
 	held(rotation.TrustRemoved, "% of", "moved", "aws/line-a", "azure/plant") // some are still away
-	for range 10 {
-		p.live(30 * day)
-	}
+	p.live(300 * day)
 	p.followed(r.ID, ledger.AnchorMoved)
 	p.watch(table, o, "a year later")
 	for _, name := range p.named(func(d *device) bool { return d.class.pinned }) {

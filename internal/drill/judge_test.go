@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"mintmark/internal/ledger"
+	"mintmark/issuer"
 	"time"
 )
 
@@ -85,6 +87,9 @@ func (p *plant) judge(d *device, s *shown, now time.Time) (outcome, why string) 
 	if d.replacedBy != "" {
 		return replaced, ""
 	}
+	if d.class.stock && !d.unpacked && p.waived[d.name] && p.revoked(d) {
+		return waived, "" // it is made again
+	}
 	if err := p.verifies(d, s, now); err != nil {
 		if p.opinion(s.old, "before "+s.id, s.before, d.says(now)) != nil {
 			outcome = wrongTime
@@ -107,4 +112,10 @@ func (p *plant) judge(d *device, s *shown, now time.Time) (outcome, why string) 
 		outcome = fine
 	}
 	return outcome, ""
+}
+
+// revoked reports whether the ledger says so of a device's certificate.
+func (p *plant) revoked(d *device) bool {
+	c, err := p.inside.Ledger.Certificate(p.t.Context(), issuer.SerialOf(d.leaf.SerialNumber))
+	return err == nil && c.State == ledger.Revoked
 }

@@ -34,6 +34,12 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": accessKey, "AWS_SECRET_ACCESS_KEY": secretKey} {
+		if err := os.Setenv(name, value); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	os.Exit(m.Run())
 }
 
@@ -86,6 +92,7 @@ func position(e ledger.RotationEntry) string { return e.State + " " + e.Step + "
 // TestDrillKill kills the server after every entry of the journal of a rotation, and goes on
 // with the next one. Without MINTMARK_LONG=1, after one entry on the way into three states.
 func TestDrillKill(t *testing.T) {
+	beside(t)
 	p := newPlant(t)
 	p.open()
 	p.applyClouds()
@@ -98,7 +105,7 @@ func TestDrillKill(t *testing.T) {
 	var survived []string
 	killed := 0
 	for _, state := range rotation.States[1:13] { // to RETIRED
-		if os.Getenv("MINTMARK_LONG") != "1" && !slices.Contains([]rotation.State{rotation.CloudActiveBoth, rotation.Switched, rotation.TrustRemoved}, state) {
+		if !long() && !slices.Contains([]rotation.State{rotation.CloudActiveBoth, rotation.Switched, rotation.TrustRemoved}, state) {
 			p.enter(r.ID, state)
 			continue
 		}
@@ -118,7 +125,7 @@ func TestDrillKill(t *testing.T) {
 			p.open()
 			last := p.last(r.ID)
 			survived = append(survived, position(last))
-			if os.Getenv("MINTMARK_LONG") != "1" {
+			if !long() {
 				survived = append(survived, "rest of "+string(state)) // one death a state
 			}
 			p.watch(table, o, fmt.Sprintf("killed after %s", position(last)))

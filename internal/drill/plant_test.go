@@ -62,8 +62,6 @@ type plant struct {
 func newPlant(t *testing.T) *plant {
 	t.Helper()
 	p := &plant{t: t, dir: filepath.Join(t.TempDir(), "state"), clock: new(clock), people: newPeople(t), waived: make(map[string]bool)}
-	t.Setenv("AWS_ACCESS_KEY_ID", accessKey)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", secretKey)
 	var err error
 	if p.aws, err = awssim.Start(t.Context(), awssim.Config{
 		Accounts: []awssim.Account{{ID: account, AccessKeyID: accessKey, SecretAccessKey: secretKey}}, Region: regions["line-a"], Now: p.clock.now, SignedAt: time.Now,

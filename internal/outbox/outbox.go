@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"time"
 
@@ -84,15 +85,10 @@ func (w *Worker) Poke() {
 // delivered twice.
 func (w *Worker) Run(ctx context.Context) error {
 	failures := 0
-	var next time.Time // the soonest of the tasks to be tried again, if known
+	again := make(retries)
 	for {
-		if !next.After(w.cfg.Now()) {
-			next = time.Time{}
-		}
-		soonest, more, err := w.once(ctx)
-		if next.IsZero() || !soonest.IsZero() && soonest.Before(next) {
-			next = soonest
-		}
+		again.passed(w.cfg.Now())
+		more, err := w.once(ctx, again)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -111,7 +107,7 @@ func (w *Worker) Run(ctx context.Context) error {
 			continue
 		default:
 			failures = 0
-			if !next.IsZero() {
+			if next := again.soonest(); !next.IsZero() {
 				wait = max(0, min(wait, next.Sub(w.cfg.Now())))
 			}
 		}
@@ -128,12 +124,37 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 }
 
-// once delivers one batch. It returns when the soonest task that failed is to
-// be tried again, and whether more may be due now.
-func (w *Worker) once(ctx context.Context) (soonest time.Time, more bool, err error) {
+// retries are the times at which tasks are to be tried again: of each second in which
+// there are any, the latest, so that they are as many as longestPause has seconds.
+type retries map[int64]time.Time
+
+func (r retries) add(at time.Time) {
+	if second := at.Unix(); r[second].Before(at) {
+		r[second] = at
+	}
+}
+
+// passed forgets those that are over.
+func (r retries) passed(now time.Time) {
+	maps.DeleteFunc(r, func(_ int64, at time.Time) bool { return !at.After(now) })
+}
+
+// soonest is the first of them; zero for none.
+func (r retries) soonest() (first time.Time) {
+	for _, at := range r {
+		if first.IsZero() || at.Before(first) {
+			first = at
+		}
+	}
+	return first
+}
+
+// once delivers one batch, adds to again when what failed is to be tried again, and
+// returns whether more may be due now.
+func (w *Worker) once(ctx context.Context, again retries) (more bool, err error) {
 	tasks, err := w.cfg.Ledger.Due(ctx, w.cfg.Kind, w.cfg.Now(), w.cfg.Batch)
 	if err != nil || len(tasks) == 0 {
-		return soonest, false, err
+		return false, err
 	}
 	results := w.deliver(ctx, tasks)
 	var done []int64
@@ -145,7 +166,7 @@ func (w *Worker) once(ctx context.Context) (soonest time.Time, more bool, err er
 	// Whatever was delivered is recorded first, also when the server stops.
 	record := context.WithoutCancel(ctx)
 	if err := w.cfg.Ledger.Done(record, done); err != nil {
-		return soonest, false, err
+		return false, err
 	}
 	for i, task := range tasks {
 		if results[i] == nil {
@@ -155,15 +176,13 @@ func (w *Worker) once(ctx context.Context) (soonest time.Time, more bool, err er
 			break // interrupted, which is no fault of the outside
 		}
 		at := w.cfg.Now().Add(backoff(task.Attempts+1, longestPause))
-		if soonest.IsZero() || at.Before(soonest) {
-			soonest = at
-		}
+		again.add(at)
 		w.cfg.Logger.Warn("delivery failed", "task", task.Key, "attempts", task.Attempts+1, "again", at, "err", results[i])
 		if err := w.cfg.Ledger.Retry(record, task.ID, at, results[i].Error()); err != nil {
-			return soonest, false, err
+			return false, err
 		}
 	}
-	return soonest, len(tasks) == w.cfg.Batch, nil
+	return len(tasks) == w.cfg.Batch, nil
 }
 
 // deliver calls Deliver in its time and makes one result a task of whatever it

@@ -183,6 +183,29 @@ func TestFailuresAreTriedAgainSlower(t *testing.T) {
 	})
 }
 
+// TestEachRetryInItsTime: what is to be tried again after something else that failed is
+// tried when its own pause is over.
+func TestEachRetryInItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newTasks(20)
+		failed := make(map[int64]bool)
+		start(t, o, func(_ context.Context, tasks []ledger.Task) []error {
+			results := make([]error, len(tasks))
+			for i, task := range tasks {
+				if !failed[task.ID] {
+					failed[task.ID] = true
+					results[i] = errors.New("away")
+				}
+			}
+			return results
+		})
+		pass(firstPause + time.Second)
+		if n := o.left(); n != 0 {
+			t.Errorf("%d of 20 left", n)
+		}
+	})
+}
+
 func TestMissingResultsAreFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newTasks(2)

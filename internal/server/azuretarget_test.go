@@ -6,8 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"mintmark/ca/rotation"
 	"mintmark/dpsreg"
 	"mintmark/internal/config"
+	"mintmark/internal/ledger"
 	"mintmark/issuer"
 )
 
@@ -225,5 +227,27 @@ func TestTakesUpperCase(t *testing.T) {
 		if got := takesUpperCase(c, "p"); got != test.want {
 			t.Errorf("%+v: %v", test.profile, got)
 		}
+	}
+}
+
+// TestStrangersOfRotation: what has taken the place of a CA of claims, gateways or officers lets
+// nobody in as a device, either; also once the rotation was taken back.
+func TestStrangersOfRotation(t *testing.T) {
+	s := openLocal(t, newState(t), nil)
+	defer s.Close()
+	s.config.Orders.Issuer = "claims"
+	if got := s.azure.strangers(); got["claims"] == "" || got["claims-2"] != "" {
+		t.Fatalf("before: %v", got)
+	}
+	w := turn(t, s, ledger.RotateIssuing, func(s *rotation.Spec) { s.Old, s.New = "claims", "claims-2" })
+	w.r.Issue = ledger.IssueCanary
+	w.enter(t, rotation.Canaried)
+	if got := s.azure.strangers(); got["claims-2"] != "claim certificates" || got["claims"] != "claim certificates" {
+		t.Errorf("while it runs: %v", got)
+	}
+	w.r.Issue, w.r.Kept = ledger.IssueOld, true
+	w.enter(t, rotation.RolledBack)
+	if got := s.azure.strangers(); got["claims-2"] != "claim certificates" {
+		t.Errorf("taken back: %v", got)
 	}
 }

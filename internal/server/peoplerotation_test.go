@@ -1,11 +1,17 @@
 package server
 
 import (
+	"bytes"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
+	"mintmark/admin"
 	"mintmark/ca/rotation"
 	"mintmark/internal/ledger"
 	"mintmark/internal/pkitest"
@@ -62,7 +68,8 @@ func TestOfficersThroughRotation(t *testing.T) {
 	wants("issuing", map[*x509.Certificate]string{before: "certificate-issuer", after: ""})
 }
 
-// TestStrangersThroughRotation: what has replaced a CA of officers lets no devices in either.
+// TestStrangersThroughRotation: what has replaced a CA of officers lets no devices in either, and
+// issues nothing to them.
 func TestStrangersThroughRotation(t *testing.T) {
 	s := openLocal(t, newState(t), nil)
 	defer s.Close()
@@ -71,5 +78,21 @@ func TestStrangersThroughRotation(t *testing.T) {
 	got := (&azureTargets{s: s}).strangers()
 	if got["issuing2"] == "" || got["issuing2"] != got["issuing"] {
 		t.Errorf("strangers %q", got)
+	}
+	request := pkitest.PEM("CERTIFICATE REQUEST", pkitest.CSR(t, pkitest.NewKey(t), pkix.Name{CommonName: "press-1"}))
+	body, err := json.Marshal(admin.Issue{Profile: "device", Issuer: "issuing2", CSR: string(request)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for field, own := range map[string]*string{"access.issuer": &s.config.Access.Issuer, "orders.issuer": &s.config.Orders.Issuer} {
+		s.config.Access.Issuer, s.config.Orders.Issuer = "", ""
+		*own = "issuing"
+		answer := httptest.NewRecorder()
+		q := httptest.NewRequest(http.MethodPost, "/v1/certificates", bytes.NewReader(body))
+		q.Header.Set("Content-Type", "application/json")
+		s.Admin().ServeHTTP(answer, q)
+		if answer.Code != http.StatusForbidden || !strings.Contains(answer.Body.String(), "nothing else") {
+			t.Errorf("%s: %d %s", field, answer.Code, answer.Body)
+		}
 	}
 }

@@ -79,7 +79,7 @@ func (s *Server) keepFollowing(ctx context.Context) {
 func (s *Server) running() (ledger.Rotation, bool) {
 	list := s.ra.KnownRotations()
 	for i := len(list) - 1; i >= 0; i-- {
-		if !rotation.State(list[i].State).Frees() {
+		if state := rotation.State(list[i].State); !state.Over() && !state.From(rotation.Retired) {
 			return list[i], true
 		}
 	}

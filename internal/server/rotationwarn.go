@@ -38,6 +38,10 @@ func Replaced(c *config.Config, rotations []ledger.Rotation) []string {
 		say("tls.issuer", c.TLS.Issuer)
 		say("access.issuer", c.Access.Issuer)
 		say("orders.issuer", c.Orders.Issuer)
+		// As long as the old CA is at the clouds, the rotation finds it by what the file names.
+		if !rotation.State(r.State).From(rotation.Retired) {
+			continue
+		}
 		for _, t := range c.AWS.Targets {
 			for _, a := range t.CAs {
 				say(fmt.Sprintf("AWS target %q", t.Name), a.Issuer)

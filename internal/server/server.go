@@ -200,7 +200,7 @@ func (s *Server) admin(actor func(*http.Request) (access.Principal, bool, error)
 		RA: s.ra, Ledger: s.ledger, AWS: s.aws, Azure: s.azure, Rotations: s.machine(), Tokens: s.adminTokens, Outbox: clouds{s}, PublishCRL: s.publishCRL, SignCRL: s.signCRL, CRLPlaces: s.crls.PlaceStates,
 		OCSPSeen: s.ocspSeen(), Outstanding: s.outstanding,
 		Replaced: func() []string { return Replaced(s.config, s.ra.KnownRotations()) },
-		Actor: actor, Version: Version, Logger: s.log,
+		Actor:    actor, Version: Version, Logger: s.log,
 		OfficerIssuer: s.config.Access.Issuer, OfficerProfile: s.config.Access.Profile,
 		ApprovalTTL: s.config.Access.ApprovalTTL, RevokeLimit: s.config.Access.RevokeLimit,
 		Labels: s.orderLabels(), ClaimIssuer: s.config.Orders.Issuer, ClaimProfile: s.config.Orders.Profile,
