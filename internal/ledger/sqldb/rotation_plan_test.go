@@ -33,7 +33,7 @@ func checkRotationPlans(check func(name, text, want string, args ...any)) {
 		"of an order":         {ledger.Selector{Order: "wo-1"}, "certificates_order (order_id=?)"},
 		"of an issuer":        {ledger.Selector{Issuer: "line-1", Limit: 5, After: "00ff"}, "certificates_issuer (issuer=? AND serial>?)"},
 		"superseded":          {ledger.Selector{Issuer: "line-1", Limit: 5, Superseded: true, After: "00ff"}, "certificates_issuer (issuer=? AND serial>?)"},
-		"superseded by what":  {ledger.Selector{Issuer: "line-1", Limit: 5, Superseded: true}, "SEARCH n USING INDEX certificates_device (device=? AND not_after>?)"},
+		"superseded by what":  {ledger.Selector{Issuer: "line-1", Limit: 5, Superseded: true}, "SEARCH n EXISTS USING INDEX certificates_device (device=? AND not_after>?)"},
 		"of a key":            {ledger.Selector{Key: [32]byte{1}}, "certificates_spki (spki=?)"},
 		"asked for by one":    {ledger.Selector{Requester: "r", RequesterKind: "password", After: "00ff"}, "certificates_requester (requester=? AND serial>?)"},
 		"asked for by anyone": {ledger.Selector{Requester: "r"}, "certificates_requester (requester=?)"},
