@@ -47,7 +47,13 @@ func (ra *RA) withdrawn(a *ca.Authority) bool {
 // struck reports whether a CA certificate is revoked, or condemned by another one. The caller
 // holds the lock.
 func (ra *RA) struck(c *x509.Certificate) bool {
-	return ra.revoked[SerialOf(c.SerialNumber)] || ra.condemned[caIdentity(c)]
+	return ra.revoked[SerialOf(c.SerialNumber)] || ra.condemned[caIdentity(c)] && !selfSigned(c)
+}
+
+// selfSigned reports whether a CA certificate is a root: what another root has said of its key
+// can be revoked, and then only that is.
+func selfSigned(c *x509.Certificate) bool {
+	return bytes.Equal(c.RawSubject, c.RawIssuer) && (len(c.AuthorityKeyId) == 0 || bytes.Equal(c.AuthorityKeyId, c.SubjectKeyId))
 }
 
 // lost reports whether a CA on a path, its root left out, has expired or is revoked. Nothing

@@ -108,7 +108,7 @@ func (p *plant) fetch(ctx context.Context, d *device) error {
 		return fmt.Errorf("%s: %w", d.name, err)
 	}
 	above, err := g.path(d.leaf)
-	if err != nil {
+	if err != nil && len(d.above) == 0 {
 		return fmt.Errorf("%s: %w", d.name, err)
 	}
 	switch {
@@ -117,7 +117,9 @@ func (p *plant) fetch(ctx context.Context, d *device) error {
 	case !slices.ContainsFunc(g.store.certs, d.store.certs[0].Equal):
 		return fmt.Errorf("%s is pinned to a root that it is not given any more", d.name)
 	}
-	d.above = above
+	if err == nil { // of a CA that was replaced it has the path
+		d.above = above
+	}
 	return nil
 }
 

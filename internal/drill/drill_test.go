@@ -71,7 +71,7 @@ func TestDrillRoot(t *testing.T) {
 				t.Errorf("what holds %s back does not say %q:\n%s", state, w, strings.Join(result.Blocked, "\n"))
 			}
 		}
-		if result, err := p.inside.Machine.Run(t.Context(), r.ID, state, "alice", nil); err != nil || result.Rotation.State == string(state) {
+		if result, err := p.run(r.ID, state); err != nil || result.Rotation.State == string(state) {
 			t.Fatalf("%s was entered, or %v", state, err)
 		}
 	}

@@ -44,7 +44,7 @@ func issuing(t *testing.T, emergency bool) {
 		if state == rotation.Draining {
 			if !emergency {
 				// Who has a certificate and never was at its cloud would not come in any more.
-				if _, err := p.inside.Machine.Run(t.Context(), r.ID, state, "alice", nil); err == nil || !strings.Contains(err.Error(), "have connected to no AWS target yet") {
+				if _, err := p.run(r.ID, state); err == nil || !strings.Contains(err.Error(), "have connected to no AWS target yet") {
 					t.Errorf("auto-registration goes off with devices in the warehouse: %v", err)
 				}
 			}

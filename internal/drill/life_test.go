@@ -85,7 +85,7 @@ func (p *plant) anchor(ctx context.Context, d *device) error {
 // arrive has devices come to their cloud for the first time, which takes more than one
 // attempt where the cloud provisions just in time.
 func (p *plant) arrive(list []*device) error {
-	deadline := time.Now().Add(10 * patience)
+	deadline := time.Now().Add(3 * patience)
 	for {
 		var mu sync.Mutex
 		var left []*device

@@ -106,16 +106,22 @@ func (p *plant) move(id string, to rotation.State) rotation.Result {
 	if to.Signed() {
 		p.sign(p.record(id), to)
 	}
-	result, err := p.inside.Machine.Run(p.t.Context(), id, to, "alice", nil)
-	// After a leap of the clock the server first joins a new epoch, and says so.
-	for deadline := time.Now().Add(patience); err != nil && strings.Contains(err.Error(), "lost its turn at issuing") && time.Now().Before(deadline); {
-		time.Sleep(200 * time.Millisecond)
-		result, err = p.inside.Machine.Run(p.t.Context(), id, to, "alice", nil)
-	}
+	result, err := p.run(id, to)
 	if err != nil {
 		p.t.Fatalf("into %s: %v", to, err)
 	}
 	return result
+}
+
+// run moves a rotation. After a leap of the clock the server first takes its turns anew, and
+// says so.
+func (p *plant) run(id string, to rotation.State) (rotation.Result, error) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
+		result, err := p.inside.Machine.Run(p.t.Context(), id, to, "alice", nil)
+		if err == nil || !strings.Contains(err.Error(), "has lapsed") || time.Now().After(deadline) {
+			return result, err
+		}
+	}
 }
 
 // record is a rotation as the ledger has it.
