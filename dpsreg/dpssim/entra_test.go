@@ -193,8 +193,8 @@ func TestTokenRequests(t *testing.T) {
 
 func FuzzAccessToken(f *testing.F) {
 	now := func() time.Time { return time.Unix(0, 0) }
-	m := newTokens(Config{TenantID: "a", ClientSecret: "b", Now: now})
-	other := newTokens(Config{TenantID: "a", ClientSecret: "c", Now: now})
+	m := newTokens(Config{TenantID: "a", ClientSecret: "b", TokenTime: now})
+	other := newTokens(Config{TenantID: "a", ClientSecret: "c", TokenTime: now})
 	good, err := m.issue(dpsAudience)
 	if err != nil {
 		f.Fatal(err)
