@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"context"
 	"slices"
 	"testing"
 
@@ -89,4 +90,26 @@ func TestDrillBack(t *testing.T) {
 		p.live(5 * day)
 		p.watch(table, nil, "5 days later")
 	}
+	// On the way to TRUST_REMOVED, with a cloud that has taken the old CA out of service.
+	r := p.begin()
+	for _, state := range rotation.States[1:11] {
+		p.enter(r.ID, state)
+	}
+	p.prepare(r.ID, rotation.TrustRemoved)
+	half, stop := context.WithCancel(t.Context())
+	defer stop()
+	_, err := p.inside.Machine.Run(half, r.ID, rotation.TrustRemoved, "alice", func(e ledger.RotationEntry) {
+		if e.Step == "azure/plant old-inactive" && e.Event == "done" {
+			stop()
+		}
+	})
+	if got := p.record(r.ID); err == nil || got.State != string(rotation.Draining) {
+		t.Fatalf("it was not cut off on the way: %s, %v", got.State, err)
+	}
+	if result, err := p.inside.Machine.Rollback(t.Context(), r.ID, "drill", "bob", nil); err != nil || result.Rotation.State != string(rotation.RolledBack) {
+		t.Fatalf("back from half of TRUST_REMOVED: %s, %v", result.Rotation.State, err)
+	}
+	p.watch(table, o, "back from half of TRUST_REMOVED")
+	p.live(30 * day)
+	p.watch(table, o, "30 days later")
 }
