@@ -57,6 +57,7 @@ func TestScript(t *testing.T) {
 				e.Setenv("GOCACHE", strings.TrimSpace(string(cache)))
 			}
 			e.Values["running"] = make(map[string]*exec.Cmd)
+			e.Values["t"] = e.T()
 			return nil
 		},
 	})
@@ -111,6 +112,11 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 		if running[name] != nil {
 			c.Process.Kill()
 			c.Wait()
+		}
+		// What the others said is often why a script fails.
+		if t, ok := ts.Value("t").(interface{ Failed() bool }); ok && t.Failed() {
+			text := ts.ReadFile(name + ".err")
+			ts.Logf("standard error of %s:\n%s", name, text[max(0, len(text)-8000):])
 		}
 	})
 	watchdog := time.AfterFunc(startLimit, func() { c.Process.Kill() })
