@@ -1,0 +1,61 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+)
+
+// MaxBatchItems is how many certificates one call of a batch asks for.
+const MaxBatchItems = 500
+
+// Batch asks for certificates of a batch. All items are of one profile, CA and order.
+type Batch struct {
+	Profile string `json:"profile"`
+	Issuer  string `json:"issuer"`
+	// Order is the work order that pays for them; empty for none.
+	Order string      `json:"order,omitempty"`
+	Items []BatchItem `json:"items"`
+}
+
+// BatchItem asks for one certificate: by a certification request, or for a key that
+// the caller has made and vouches for.
+type BatchItem struct {
+	CSR []byte `json:"csr,omitempty"` // DER
+	// Name is the common name, and Key the SubjectPublicKeyInfo in DER, where there is
+	// no CSR.
+	Name string `json:"name,omitempty"`
+	Key  []byte `json:"key,omitempty"`
+}
+
+// BatchResult is what became of the item in the same place.
+type BatchResult struct {
+	Certificate []byte `json:"certificate,omitempty"` // DER
+	// Chain is which of BatchIssued.Chains leads on from it.
+	Chain int `json:"chain"`
+	// Prior is true when an earlier certificate answers a repeated request.
+	Prior bool `json:"prior,omitempty"`
+	// Refusal is set if there is no certificate.
+	Refusal *BatchRefusal `json:"refusal,omitempty"`
+}
+
+// BatchRefusal says why an item got no certificate.
+type BatchRefusal struct {
+	Rule   string `json:"rule"`
+	Detail string `json:"detail"`
+	// Retry is true if the same item may succeed later.
+	Retry bool `json:"retry,omitempty"`
+}
+
+// BatchIssued answers a Batch, item by item.
+type BatchIssued struct {
+	Results []BatchResult `json:"results"`
+	// Chains are those from the issuing CA to, but without, the trust anchor; DER.
+	Chains [][][]byte `json:"chains"`
+}
+
+// BatchCertificates has certificates of the batch issued. A repeated call issues nothing
+// twice: an item whose key has a certificate in force for the same device gets that.
+func (c *Client) BatchCertificates(ctx context.Context, id string, b Batch) (BatchIssued, error) {
+	return call[BatchIssued](ctx, c, http.MethodPost, "/v1/batches/"+url.PathEscape(id)+"/certificates", nil, b)
+}

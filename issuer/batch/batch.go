@@ -1,0 +1,36 @@
+// Package batch makes the certificates of many devices at once, before they are shipped:
+// from their certification requests, or with keys that it makes. Its work is one folder,
+// which holds what was asked, what is done and, at the end, what the customer gets.
+//
+// It knows no server: certificates come through a Certifier. A batch that was cut off
+// anywhere is gone on from by running it again, and then issues nothing twice.
+package batch
+
+import (
+	"context"
+	"crypto/x509"
+)
+
+// Item asks for the certificate of one device.
+type Item struct {
+	Name string // common name; of a CSR what that says
+	CSR  []byte // DER; nil if the batch makes the key
+	Key  []byte // SubjectPublicKeyInfo in DER, where the batch made the key
+}
+
+// Result is what became of an Item.
+type Result struct {
+	Certificate *x509.Certificate // nil if refused
+	Chain       []*x509.Certificate
+	Prior       bool
+	Rule, Text  string // of a refusal
+	Retry       bool   // the same item may succeed later
+}
+
+// Certifier issues certificates. Certify answers up to 500 items in their order; a
+// repeated item gets the certificate that it has got. Sign returns a detached CMS
+// signature (DER) over a manifest all of whose certificates the CA has on record.
+type Certifier interface {
+	Certify(ctx context.Context, id string, items []Item) ([]Result, error)
+	Sign(ctx context.Context, id string, manifest []byte) ([]byte, error)
+}
