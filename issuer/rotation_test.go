@@ -223,9 +223,9 @@ func names(ra *issuer.RA) (list []string) {
 func TestEmergency(t *testing.T) {
 	store := newKeys(t).(*keys)
 	l := newLedger(t)
-	ra := deep(t, newRA(t, l, func(c *issuer.Config) { c.Keys = store }))
+	deep(t, newRA(t, l, func(c *issuer.Config) { c.Keys = store }))
 	delete(store.made, "softkms:path=keys/root.pem")
-	ra = newRA(t, l, func(c *issuer.Config) { c.Keys = store })
+	ra := newRA(t, l, func(c *issuer.Config) { c.Keys = store })
 	spec := rootsSpec
 	spec.Emergency = true
 	x := rotate(t, ra, spec)

@@ -111,20 +111,6 @@ func (p *plant) followed(id string, as ...ledger.AnchorClass) {
 	})
 }
 
-// counts are the devices of a rotation, by class.
-func (p *plant) counts(id string) map[ledger.AnchorClass]int {
-	p.t.Helper()
-	q, err := rotation.AnchorQuery(p.record(id), p.clock.now())
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	counts, err := p.inside.Ledger.AnchorCount(p.t.Context(), q)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return counts
-}
-
 // until polls.
 func (p *plant) until(what string, done func() (bool, string)) {
 	p.t.Helper()
@@ -135,7 +121,7 @@ func (p *plant) until(what string, done func() (bool, string)) {
 			return
 		}
 		if last = now; time.Now().After(deadline) {
-			p.t.Fatal(fmt.Sprintf("waiting until %s: %s", what, last))
+			p.t.Fatalf("waiting until %s: %s", what, last)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}

@@ -106,7 +106,7 @@ func (k *googleKey) create(ctx context.Context, alg string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return kmsURI(schemeGoogle, map[string]string{"resource": u.Opaque, "credentials-file": k.account}, nil), nil
+	return kmsURI(schemeGoogle, map[string]string{"resource": u.Opaque}, nil), nil
 }
 
 func (k *googleKey) open(ctx context.Context) (crypto.Signer, error) {
