@@ -82,8 +82,10 @@ func (s *Server) outstanding(ctx context.Context) ([]admin.Outstanding, error) {
 				one.Since = known.since.UTC()
 			}
 		}
-		if len(tasks) == shutMost {
-			one.Count += max(0, backlog[kind]-shutMost)
+		if beyond := backlog[kind] - shutMost; len(tasks) == shutMost && beyond > 0 {
+			if one.Count += beyond; one.Since.IsZero() {
+				one.Since = s.ra.Now().UTC() // their age is not known, and those before them shut nobody out
+			}
 		}
 		if one.Count > 0 {
 			list = append(list, one)
