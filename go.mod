@@ -43,6 +43,7 @@ require (
 	google.golang.org/api v0.293.0
 	google.golang.org/grpc v1.84.0
 	modernc.org/sqlite v1.61.1
+	software.sslmate.com/src/go-pkcs12 v0.7.4
 )
 
 require (

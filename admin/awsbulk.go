@@ -35,6 +35,16 @@ func (c *Client) AWSBulk(ctx context.Context, target, order string, w io.Writer)
 	if order != "" {
 		query.Set("order", order)
 	}
+	return c.awsBulk(ctx, target, query, w)
+}
+
+// AWSBulkTemplate returns the template that goes with a target's bulk registrations.
+func (c *Client) AWSBulkTemplate(ctx context.Context, target string) (json.RawMessage, error) {
+	bulk, err := c.awsBulk(ctx, target, url.Values{"template": {"only"}}, io.Discard)
+	return bulk.Template, err
+}
+
+func (c *Client) awsBulk(ctx context.Context, target string, query url.Values, w io.Writer) (AWSBulk, error) {
 	answer, err := c.send(ctx, http.MethodGet, awsPath(target)+"/bulk", query, nil)
 	if err != nil {
 		return AWSBulk{}, err

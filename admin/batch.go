@@ -1,13 +1,22 @@
 package admin
 
 import (
+	"bytes"
 	"context"
-	"net/http"
+	"encoding/json"
+	"fmt"
 	"net/url"
 )
 
 // MaxBatchItems is how many certificates one call of a batch asks for.
 const MaxBatchItems = 500
+
+// MaxBatch bounds the body of such a call, and MaxManifest the manifest of a batch, in
+// bytes.
+const (
+	MaxBatch    = 12 << 20
+	MaxManifest = 64 << 20
+)
 
 // Batch asks for certificates of a batch. All items are of one profile, CA and order.
 type Batch struct {
@@ -57,5 +66,37 @@ type BatchIssued struct {
 // BatchCertificates has certificates of the batch issued. A repeated call issues nothing
 // twice: an item whose key has a certificate in force for the same device gets that.
 func (c *Client) BatchCertificates(ctx context.Context, id string, b Batch) (BatchIssued, error) {
-	return call[BatchIssued](ctx, c, http.MethodPost, "/v1/batches/"+url.PathEscape(id)+"/certificates", nil, b)
+	content, err := json.Marshal(b)
+	if err != nil {
+		return BatchIssued{}, fmt.Errorf("encoding the request: %w", err)
+	}
+	if len(content) > MaxBatch {
+		return BatchIssued{}, fmt.Errorf("the request measures %d bytes; %d are allowed", len(content), MaxBatch)
+	}
+	answer, err := c.upload(ctx, batchPath(id)+"/certificates", nil, "application/json", bytes.NewReader(content))
+	if err != nil {
+		return BatchIssued{}, err
+	}
+	return decodeAnswer[BatchIssued](answer)
 }
+
+// BatchSignature is a detached CMS signature over a manifest.
+type BatchSignature struct {
+	Signature []byte `json:"signature"` // DER
+}
+
+// SignManifest has the manifest of a batch signed, every certificate of which must be on
+// record as it stands there. Package issuer/batch says what a manifest is.
+func (c *Client) SignManifest(ctx context.Context, id string, manifest []byte) ([]byte, error) {
+	if len(manifest) > MaxManifest {
+		return nil, fmt.Errorf("the manifest measures %d bytes; %d are allowed", len(manifest), MaxManifest)
+	}
+	answer, err := c.upload(ctx, batchPath(id)+"/manifest", nil, MediaNDJSON, bytes.NewReader(manifest))
+	if err != nil {
+		return nil, err
+	}
+	s, err := decodeAnswer[BatchSignature](answer)
+	return s.Signature, err
+}
+
+func batchPath(id string) string { return "/v1/batches/" + url.PathEscape(id) }

@@ -61,6 +61,8 @@ type Query struct {
 	ExpiresBefore time.Time
 	After         string // the serial that the previous page ended with
 	Limit         int    // at most MaxPage; DefaultPage if zero
+	// Revoking selects what is revoked and not everywhere yet; nothing but Limit goes with it.
+	Revoking bool
 }
 
 func (q Query) values() url.Values {
@@ -85,14 +87,19 @@ func (q Query) values() url.Values {
 	if q.Limit != 0 {
 		v.Set("limit", strconv.Itoa(q.Limit))
 	}
+	if q.Revoking {
+		v.Set("revoking", "true")
+	}
 	return v
 }
 
-// Certificates is one page of a list, in the order of serial numbers. Next, if
-// not empty, is the After of the following page.
+// Certificates is one page of a list, in the order of serial numbers or, of what was asked for
+// by its end alone, in the order of ends. Next, if not empty, is the After of the following page. More, of what is being revoked, says that there
+// are others.
 type Certificates struct {
 	Certificates []Certificate `json:"certificates"`
 	Next         string        `json:"next,omitempty"`
+	More         bool          `json:"more,omitempty"`
 }
 
 // Certificates returns one page of what the query selects.

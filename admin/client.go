@@ -49,11 +49,16 @@ func (c *Client) Close() error {
 
 // call sends in as JSON, unless it is nil, and decodes the answer.
 func call[T any](ctx context.Context, c *Client, method, path string, query url.Values, in any) (T, error) {
-	var out T
 	answer, err := c.send(ctx, method, path, query, in)
 	if err != nil {
-		return out, err
+		var none T
+		return none, err
 	}
+	return decodeAnswer[T](answer)
+}
+
+// decodeAnswer reads the JSON of an answer of success, and closes it.
+func decodeAnswer[T any](answer *http.Response) (out T, err error) {
 	defer answer.Body.Close()
 	content, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
 	if err != nil {

@@ -21,6 +21,16 @@ type RotationPlan struct {
 	// there were when the plan was made.
 	Affected []string `json:"affected"`
 	Devices  int      `json:"devices"`
+	// Targets are the cloud targets that are taken along. Plans of earlier versions have
+	// them in their steps only.
+	Targets []RotationPlanTarget `json:"targets,omitempty"`
+}
+
+// RotationPlanTarget is a cloud target with what it had of a rotation when that was planned, by the
+// configuration.
+type RotationPlanTarget struct {
+	Name string   `json:"name"` // aws/NAME, azure/NAME
+	Has  []string `json:"has,omitempty"`
 }
 
 // RotationPlanSpec is what was asked for, with the defaults filled in.

@@ -164,6 +164,43 @@ func TestRevokeAtAWS(t *testing.T) {
 	}
 }
 
+// TestRevocationWithoutEffect: a change that AWS accepts and that does not show is seen by reading
+// it back, and made again until it shows; without that it is not told.
+func TestRevocationWithoutEffect(t *testing.T) {
+	w := newWorld(t)
+	target := w.target()
+	w.apply(target)
+	device, _, c := w.issuers["line"].device(t, "pump-1")
+	out := must(w.iot(first).RegisterCertificate(t.Context(), &iot.RegisterCertificateInput{
+		CertificatePem: aws.String(pemOf(device)), CaCertificatePem: aws.String(pemOf(w.issuers["line"].Certificate)), Status: types.CertificateStatusActive,
+	}))(t)
+	c.State = ledger.Revoked
+	tasks := awsreg.TasksFor([]awsreg.Target{target}, c)
+	updates := func() (n int) {
+		for _, op := range w.sim.Calls() {
+			if op == "UpdateCertificate" {
+				n++
+			}
+		}
+		return n
+	}
+	before := updates()
+	w.sim.Inject(awssim.Fault{Operation: "UpdateCertificate", NoEffect: true, Every: 1})
+	if errs := w.registrar(first).Deliver(t.Context(), target, tasks); errs[0] == nil || !strings.Contains(errs[0].Error(), "AWS accepts the change and goes on to show ACTIVE") {
+		t.Errorf("told though nothing came of it: %v", errs[0])
+	}
+	if status := w.certificateStatus(*out.CertificateId); status != types.CertificateStatusActive || updates()-before < 2 {
+		t.Errorf("status %s after %d calls", status, updates()-before)
+	}
+	w.sim.ClearFaults()
+	before = updates()
+	w.sim.Inject(awssim.Fault{Operation: "UpdateCertificate", NoEffect: true})
+	w.deliver(target, tasks)
+	if status := w.certificateStatus(*out.CertificateId); status != types.CertificateStatusRevoked || updates()-before != 2 {
+		t.Errorf("status %s after %d calls, want two", status, updates()-before)
+	}
+}
+
 // JITP asks nobody, so a revoked certificate that AWS does not know is made
 // known as revoked.
 func TestRevokedBeforeProvisioning(t *testing.T) {

@@ -2,16 +2,17 @@ package awsreg
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // AWS's patterns of what a provisioning template says of a thing.
 // https://docs.aws.amazon.com/iot/latest/apireference/API_AttributePayload.html
 var (
-	rolePattern           = regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/.+$`)
-	attributePattern      = regexp.MustCompile(`^[a-zA-Z0-9_.,@/:#-]{1,128}$`)
-	attributeValuePattern = regexp.MustCompile(`^[a-zA-Z0-9_.,@/:#-]{0,800}$`)
+	rolePattern           = pattern.New(`^arn:[a-z-]+:iam::[0-9]{12}:role/.+$`)
+	attributePattern      = pattern.New(`^[a-zA-Z0-9_.,@/:#-]{1,128}$`)
+	attributeValuePattern = pattern.New(`^[a-zA-Z0-9_.,@/:#-]{0,800}$`)
 )
 
 const (

@@ -3,14 +3,15 @@ package awsreg
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 var (
-	accountPattern = regexp.MustCompile(`^[0-9]{12}$`)
-	regionPattern  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]+$`)
+	accountPattern = pattern.New(`^[0-9]{12}$`)
+	regionPattern  = pattern.New(`^[a-z]{2}(-[a-z]+)+-[0-9]+$`)
 )
 
 // What AWS takes as names. They are checked before anything is made of them,
@@ -19,13 +20,13 @@ var (
 // https://docs.aws.amazon.com/iot/latest/apireference/API_CreateThing.html
 // https://docs.aws.amazon.com/iot/latest/apireference/API_CreateCertificateProvider.html
 var (
-	templatePattern    = regexp.MustCompile(`^[0-9A-Za-z_-]{1,36}$`)
-	thingPattern       = regexp.MustCompile(`^[a-zA-Z0-9:_-]{1,128}$`)
-	thingPrefixPattern = regexp.MustCompile(`^[a-zA-Z0-9:_-]{0,127}$`)
-	providerPattern    = regexp.MustCompile(`^[\w=,@-]{1,128}$`)
-	policyNamePattern  = regexp.MustCompile(`^[\w+=,.@-]{1,128}$`)
-	rulePattern        = regexp.MustCompile(`^[a-zA-Z0-9_]{1,128}$`)
-	tablePattern       = regexp.MustCompile(`^[a-zA-Z0-9_.-]{3,255}$`)
+	templatePattern    = pattern.New(`^[0-9A-Za-z_-]{1,36}$`)
+	thingPattern       = pattern.New(`^[a-zA-Z0-9:_-]{1,128}$`)
+	thingPrefixPattern = pattern.New(`^[a-zA-Z0-9:_-]{0,127}$`)
+	providerPattern    = pattern.New(`^[\w=,@-]{1,128}$`)
+	policyNamePattern  = pattern.New(`^[\w+=,.@-]{1,128}$`)
+	rulePattern        = pattern.New(`^[a-zA-Z0-9_]{1,128}$`)
+	tablePattern       = pattern.New(`^[a-zA-Z0-9_.-]{3,255}$`)
 )
 
 // Validate reports what is wrong with a target on its own. What else AWS would

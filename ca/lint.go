@@ -32,6 +32,8 @@ import (
 // not name is always run. That nothing is lost by it is tested: every lint that
 // the table skips is run there on the same certificates and must find nothing.
 //
+// Beside them run a few of this package's own: see ownlint.go.
+//
 // A finding of any level above "pass" (notice, warning, error, fatal) refuses.
 
 // condition says when a lint can find something.
@@ -117,7 +119,7 @@ func lintCertificate(cert *x509.Certificate, pub crypto.PublicKey, selfSigned bo
 	}
 	z.SelfSigned = selfSigned // zcrypto looks at the signature, which is not one yet
 	var config lint.Configuration
-	var findings []Finding
+	findings := lintOwn(cert)
 	for _, l := range certificateLints() {
 		if !l.when.holds(cert, pub) {
 			continue

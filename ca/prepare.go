@@ -120,6 +120,11 @@ func prepare(template, parent *x509.Certificate, pub crypto.PublicKey, rules Rul
 	if err != nil {
 		return nil, refuse("template", "%v", err)
 	}
+	return encoded(tbs, template, parent, rules)
+}
+
+// encoded reads what was built as its readers will, and checks it.
+func encoded(tbs []byte, template, parent *x509.Certificate, rules Rules) (*Prepared, error) {
 	algorithm, err := signatureAlgorithm(tbs)
 	if err != nil {
 		return nil, err

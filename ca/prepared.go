@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
-	"fmt"
 	"sync/atomic"
+
+	"golang.org/x/crypto/cryptobyte"
+	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // A token is fresh, then recorded, then spent; never back.
@@ -74,15 +77,31 @@ func (p *Prepared) sign(ctx context.Context) (*x509.Certificate, error) {
 		return nil, err
 	}
 	// Step 8, on the certificate as its readers will see it.
-	cert, err := x509.ParseCertificate(der)
+	cert, err := p.signed(der)
 	if err != nil {
-		return nil, fmt.Errorf("parsing the signed certificate: %w", err)
-	}
-	if !bytes.Equal(cert.RawTBSCertificate, p.tbs) {
-		return nil, errors.New("the signed certificate is not the prepared one")
+		return nil, err
 	}
 	if err := p.issuer.verify(cert.RawTBSCertificate, cert.Signature); err != nil {
 		return nil, err
 	}
 	return cert, nil
+}
+
+// signed reads a certificate that must be the prepared one but for its signature. What is
+// inside the TBSCertificate is not parsed again: these bytes were, when it was prepared.
+func (p *Prepared) signed(der []byte) (*x509.Certificate, error) {
+	input := cryptobyte.String(der)
+	var whole, tbs, algorithm cryptobyte.String
+	var signature asn1.BitString
+	if !input.ReadASN1(&whole, cbasn1.SEQUENCE) || !input.Empty() ||
+		!whole.ReadASN1Element(&tbs, cbasn1.SEQUENCE) || !whole.ReadASN1Element(&algorithm, cbasn1.SEQUENCE) ||
+		!whole.ReadASN1BitString(&signature) || !whole.Empty() || signature.BitLength != 8*len(signature.Bytes) {
+		return nil, errors.New("parsing the signed certificate: malformed")
+	}
+	if !bytes.Equal(tbs, p.tbs) || !bytes.Equal(algorithm, p.algorithm) {
+		return nil, errors.New("the signed certificate is not the prepared one")
+	}
+	cert := *p.cert
+	cert.Raw, cert.RawTBSCertificate, cert.Signature = der, tbs, signature.Bytes
+	return &cert, nil
 }

@@ -1,13 +1,12 @@
 package ca
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/asn1"
 	"encoding/binary"
-	"hash"
 	"sync"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -19,11 +18,12 @@ import (
 // one full lint speaks for all certificates of its shape.
 //
 // The shape of a certificate is its TBS with every byte in it, except: the
-// digits of the serial number, of which the length counts; the dates, of which
-// the types, the year of notBefore and the difference count; the point of an EC
-// key (package x509 has found it on its curve); the subject key identifier, of
-// which the length counts; and the values of commonName and serialNumber, in
-// which a letter stands for every letter of its case and a digit for every
+// digits of the serial number, of which the length counts, the sign and whether it
+// is zero; the digits of the dates, of which the years and the difference count;
+// the point of an EC key (package x509 has found it on its curve); the subject key
+// identifier, of which the length counts; and the values of commonName and
+// serialNumber, if they are of printable ASCII and of a type that holds it as such:
+// there a letter stands for every letter of its case and a digit for every
 // digit, while everything else stands for itself. Certificates with subject
 // alternative names or with RSA keys have no shape: lints read their values.
 //
@@ -67,11 +67,12 @@ func (s *knownShapes) learn(shape [sha256.Size]byte, clean bool) {
 	s.known[shape] = 0
 }
 
+// DER of the object identifiers of what is not taken in as it stands.
 var (
-	oidCommonName   = asn1.ObjectIdentifier{2, 5, 4, 3}
-	oidSerialNumber = asn1.ObjectIdentifier{2, 5, 4, 5}
-	oidSAN          = asn1.ObjectIdentifier{2, 5, 29, 17}
-	oidSKI          = asn1.ObjectIdentifier{2, 5, 29, 14}
+	derCommonName   = []byte{6, 3, 0x55, 4, 3}
+	derSerialNumber = []byte{6, 3, 0x55, 4, 5}
+	derSAN          = []byte{6, 3, 0x55, 29, 17}
+	derSKI          = []byte{6, 3, 0x55, 29, 14}
 )
 
 // shapeOf returns the shape of a certificate, or false if it has none.
@@ -79,12 +80,12 @@ func shapeOf(cert *x509.Certificate, pub crypto.PublicKey) (shape [sha256.Size]b
 	if _, ec := pub.(*ecdsa.PublicKey); !ec || cert.IsCA {
 		return shape, false
 	}
-	h := shapeHash{sha256.New()}
+	s := skeleton{make([]byte, 0, len(cert.RawTBSCertificate)+512)}
 	input := cryptobyte.String(cert.RawTBSCertificate)
 	var tbs, version, serial, algorithm, issuer, validity, subject, key, extensions cryptobyte.String
-	if !input.ReadASN1(&tbs, cbasn1.SEQUENCE) ||
+	if !input.ReadASN1(&tbs, cbasn1.SEQUENCE) || !input.Empty() ||
 		!tbs.ReadASN1Element(&version, cbasn1.Tag(0).ContextSpecific().Constructed()) ||
-		!tbs.ReadASN1(&serial, cbasn1.INTEGER) ||
+		!tbs.ReadASN1(&serial, cbasn1.INTEGER) || len(serial) == 0 ||
 		!tbs.ReadASN1Element(&algorithm, cbasn1.SEQUENCE) ||
 		!tbs.ReadASN1Element(&issuer, cbasn1.SEQUENCE) ||
 		!tbs.ReadASN1(&validity, cbasn1.SEQUENCE) ||
@@ -93,128 +94,146 @@ func shapeOf(cert *x509.Certificate, pub crypto.PublicKey) (shape [sha256.Size]b
 		!tbs.ReadASN1(&extensions, cbasn1.Tag(3).ContextSpecific().Constructed()) || !tbs.Empty() {
 		return shape, false
 	}
-	h.exact(version)
-	h.number(len(serial), int(serial[0]&0x80))
-	h.exact(algorithm)
-	h.exact(issuer)
-	if !h.validity(validity, cert) || !h.subject(subject) || !h.key(key) || !h.extensions(extensions) {
+	s.exact(version)
+	s.number(len(serial), int(serial[0]&0x80), len(bytes.TrimLeft(serial, "\x00")))
+	s.exact(algorithm)
+	s.exact(issuer)
+	if !s.validity(validity, cert) || !s.subject(subject) || !s.key(key) || !s.extensions(extensions) {
 		return shape, false
 	}
-	h.Sum(shape[:0])
-	return shape, true
+	return sha256.Sum256(s.parts), true
 }
 
-// shapeHash takes in what counts, each part with its length.
-type shapeHash struct{ hash.Hash }
+// skeleton takes in what counts, each part with its length.
+type skeleton struct{ parts []byte }
 
-func (h shapeHash) number(values ...int) {
-	var b [8]byte
+func (s *skeleton) number(values ...int) {
 	for _, v := range values {
-		binary.BigEndian.PutUint64(b[:], uint64(v))
-		h.Write(b[:])
+		s.parts = binary.BigEndian.AppendUint64(s.parts, uint64(v))
 	}
 }
 
-func (h shapeHash) exact(b []byte) {
-	h.number(len(b))
-	h.Write(b)
+func (s *skeleton) exact(b []byte) {
+	s.number(len(b))
+	s.parts = append(s.parts, b...)
 }
 
-func (h shapeHash) validity(s cryptobyte.String, cert *x509.Certificate) bool {
+// classes takes in b with letters, if they count, and digits replaced by one of their
+// kind.
+func (s *skeleton) classes(b []byte, letters bool) {
+	start := len(s.parts) + 8
+	s.exact(b)
+	for i, c := range s.parts[start:] {
+		switch {
+		case c >= '0' && c <= '9':
+			c = '0'
+		case letters && c >= 'a' && c <= 'z':
+			c = 'a'
+		case letters && c >= 'A' && c <= 'Z':
+			c = 'A'
+		}
+		s.parts[start+i] = c
+	}
+}
+
+func (s *skeleton) validity(input cryptobyte.String, cert *x509.Certificate) bool {
 	for range 2 {
 		var date cryptobyte.String
 		var tag cbasn1.Tag
-		if !s.ReadAnyASN1(&date, &tag) {
+		if !input.ReadAnyASN1(&date, &tag) {
 			return false
 		}
-		h.number(int(tag), len(date))
+		s.number(int(tag))
+		s.classes(date, false)
 	}
 	length := int(cert.NotAfter.Unix() - cert.NotBefore.Unix())
 	if cert.NotAfter.Year() == 9999 {
 		length = -1 // no well-defined expiry: the difference says nothing
 	}
-	h.number(cert.NotBefore.Year(), length)
-	return s.Empty()
+	s.number(cert.NotBefore.Year(), cert.NotAfter.Year(), length)
+	return input.Empty()
 }
 
-func (h shapeHash) subject(s cryptobyte.String) bool {
-	for !s.Empty() {
+func (s *skeleton) subject(input cryptobyte.String) bool {
+	for !input.Empty() {
 		var set cryptobyte.String
-		if !s.ReadASN1(&set, cbasn1.SET) {
+		if !input.ReadASN1(&set, cbasn1.SET) {
 			return false
 		}
-		h.number(len(set))
+		s.number(len(set))
 		for !set.Empty() {
-			var attribute, value cryptobyte.String
-			var oid asn1.ObjectIdentifier
+			var attribute, oid, value cryptobyte.String
 			var tag cbasn1.Tag
-			if !set.ReadASN1(&attribute, cbasn1.SEQUENCE) || !attribute.ReadASN1ObjectIdentifier(&oid) || !attribute.ReadAnyASN1(&value, &tag) || !attribute.Empty() {
+			if !set.ReadASN1(&attribute, cbasn1.SEQUENCE) || !attribute.ReadASN1Element(&oid, cbasn1.OBJECT_IDENTIFIER) || !attribute.ReadAnyASN1(&value, &tag) || !attribute.Empty() {
 				return false
 			}
-			h.exact([]byte(oid.String()))
-			h.number(int(tag))
-			if oid.Equal(oidCommonName) || oid.Equal(oidSerialNumber) {
-				h.exact(classes(value))
+			s.exact(oid)
+			s.number(int(tag))
+			if (bytes.Equal(oid, derCommonName) || bytes.Equal(oid, derSerialNumber)) && printable(value, tag) {
+				s.classes(value, true)
 			} else {
-				h.exact(value)
+				s.exact(value)
 			}
 		}
 	}
 	return true
+}
+
+// printable reports whether a string is of printable ASCII and of a type in which each
+// byte of it is a character.
+func printable(value []byte, tag cbasn1.Tag) bool {
+	switch tag {
+	case cbasn1.PrintableString, cbasn1.UTF8String, cbasn1.IA5String:
+		for _, c := range value {
+			if c < ' ' || c > '~' {
+				return false
+			}
+		}
+		return true
+	}
+	return false
 }
 
 // key takes in the algorithm with its curve, and the length of the point.
-func (h shapeHash) key(s cryptobyte.String) bool {
+func (s *skeleton) key(input cryptobyte.String) bool {
 	var algorithm, point cryptobyte.String
-	if !s.ReadASN1Element(&algorithm, cbasn1.SEQUENCE) || !s.ReadASN1(&point, cbasn1.BIT_STRING) || !s.Empty() || len(point) < 2 {
+	if !input.ReadASN1Element(&algorithm, cbasn1.SEQUENCE) || !input.ReadASN1(&point, cbasn1.BIT_STRING) || !input.Empty() || len(point) < 2 {
 		return false
 	}
-	h.exact(algorithm)
-	h.number(len(point), int(point[0]), int(point[1])) // unused bits, form of the point
+	s.exact(algorithm)
+	s.number(len(point), int(point[0]), int(point[1])) // unused bits, form of the point
 	return true
 }
 
-func (h shapeHash) extensions(s cryptobyte.String) bool {
+func (s *skeleton) extensions(input cryptobyte.String) bool {
 	var list cryptobyte.String
-	if !s.ReadASN1(&list, cbasn1.SEQUENCE) || !s.Empty() {
+	if !input.ReadASN1(&list, cbasn1.SEQUENCE) || !input.Empty() {
 		return false
 	}
 	for !list.Empty() {
-		var whole, extension cryptobyte.String
-		var oid asn1.ObjectIdentifier
+		var whole, extension, oid cryptobyte.String
 		if !list.ReadASN1Element(&whole, cbasn1.SEQUENCE) {
 			return false
 		}
 		body := whole
-		if !body.ReadASN1(&extension, cbasn1.SEQUENCE) || !extension.ReadASN1ObjectIdentifier(&oid) {
+		if !body.ReadASN1(&extension, cbasn1.SEQUENCE) || !extension.ReadASN1Element(&oid, cbasn1.OBJECT_IDENTIFIER) {
 			return false
 		}
 		switch {
-		case oid.Equal(oidSAN):
+		case bytes.Equal(oid, derSAN):
 			return false
-		case oid.Equal(oidSKI):
-			h.exact([]byte(oid.String()))
-			h.number(len(whole))
+		case bytes.Equal(oid, derSKI):
+			// Only the identifier itself is left out, which stands last.
+			var value, id cryptobyte.String
+			if !extension.SkipOptionalASN1(cbasn1.BOOLEAN) || !extension.ReadASN1(&value, cbasn1.OCTET_STRING) || !extension.Empty() ||
+				!value.ReadASN1(&id, cbasn1.OCTET_STRING) || !value.Empty() {
+				return false
+			}
+			s.exact(whole[:len(whole)-len(id)])
+			s.number(len(id))
 		default:
-			h.exact(whole)
+			s.exact(whole)
 		}
 	}
 	return true
-}
-
-// classes replaces letters and digits by one of their kind.
-func classes(value []byte) []byte {
-	out := make([]byte, len(value))
-	for i, b := range value {
-		switch {
-		case b >= 'a' && b <= 'z':
-			b = 'a'
-		case b >= 'A' && b <= 'Z':
-			b = 'A'
-		case b >= '0' && b <= '9':
-			b = '0'
-		}
-		out[i] = b
-	}
-	return out
 }

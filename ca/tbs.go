@@ -6,8 +6,6 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"errors"
 	"fmt"
 	"io"
@@ -41,6 +39,14 @@ func (c *capture) SignMessage(_ io.Reader, message []byte, _ crypto.SignerOpts) 
 // buildTBS returns the DER TBSCertificate of template for the key pub, issued
 // by parent.
 func buildTBS(template, parent *x509.Certificate, pub crypto.PublicKey) ([]byte, error) {
+	if tbs, ok := encodeTBS(template, parent, pub); ok {
+		return tbs, nil
+	}
+	return reflectTBS(template, parent, pub)
+}
+
+// reflectTBS is buildTBS by crypto/x509.
+func reflectTBS(template, parent *x509.Certificate, pub crypto.PublicKey) ([]byte, error) {
 	c := &capture{public: parent.PublicKey}
 	_, err := x509.CreateCertificate(nil, template, parent, pub, c)
 	return c.result(err)
@@ -122,17 +128,19 @@ func dummySignature(pub crypto.PublicKey) ([]byte, error) {
 // keyID returns the subject key identifier of pub: the leftmost 160 bits of
 // the SHA-256 of the public key bits (RFC 7093, Section 2, method 1).
 func keyID(pub crypto.PublicKey) ([]byte, error) {
-	der, err := x509.MarshalPKIXPublicKey(pub)
+	var bits []byte
+	var err error
+	switch pub := pub.(type) {
+	case *ecdsa.PublicKey:
+		bits, err = pub.Bytes() // RFC 5480, Section 2.2: the point, uncompressed
+	case *rsa.PublicKey:
+		bits = x509.MarshalPKCS1PublicKey(pub) // RFC 3279, Section 2.3.1
+	default:
+		err = fmt.Errorf("key type %T is not supported", pub)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("encoding the public key: %w", err)
 	}
-	var info struct {
-		Algorithm pkix.AlgorithmIdentifier
-		Key       asn1.BitString
-	}
-	if _, err := asn1.Unmarshal(der, &info); err != nil {
-		return nil, fmt.Errorf("decoding the public key: %w", err)
-	}
-	sum := sha256.Sum256(info.Key.Bytes)
+	sum := sha256.Sum256(bits)
 	return sum[:20], nil
 }

@@ -2,16 +2,16 @@ package dpsreg
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"mintmark/dpsreg/dps"
 	"mintmark/internal/ledger"
+	"mintmark/internal/pattern"
 )
 
 // hubDeviceID matches what IoT Hub takes as a device id.
 // https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-identity-registry#device-identity-properties
-var hubDeviceID = regexp.MustCompile(`^[A-Za-z0-9\-.%_*?!(),:=@$']{1,128}$`)
+var hubDeviceID = pattern.New(`^[A-Za-z0-9\-.%_*?!(),:=@$']{1,128}$`)
 
 // pin makes the individual enrollment of a pinned device, or brings one of ours to what
 // it should be. One that somebody has disabled at Azure stays disabled: only what was

@@ -3,11 +3,11 @@ package dpsreg
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
 	"mintmark/internal/ledger"
+	"mintmark/internal/pattern"
 )
 
 // Placeholders stand in strings of Tags and Desired and in DeviceID of an Enrollment:
@@ -15,7 +15,7 @@ import (
 // list. There is no way to write ${ itself.
 
 // fieldName matches names of fields of a device list.
-var fieldName = regexp.MustCompile(`^[^\x00-\x1f{}$]{1,64}$`)
+var fieldName = pattern.New(`^[^\x00-\x1f{}$]{1,64}$`)
 
 // checkPlaceholders says what is wrong with the placeholders of an enrollment. Two devices
 // with one id at the hub would take it from each other, and be stopped together.

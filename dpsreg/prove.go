@@ -9,15 +9,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // codePattern is what is signed as a verification code. Its form is not documented;
 // those that are seen are hexadecimal. Longer ones would not fit a common name.
-var codePattern = regexp.MustCompile(`^[0-9A-Za-z]{1,64}$`)
+var codePattern = pattern.New(`^[0-9A-Za-z]{1,64}$`)
 
 // errLacksProof is what Config.Verification returns where the CA's key is elsewhere.
 var errLacksProof = errors.New("the key of this CA is not here")
@@ -136,7 +137,7 @@ func (p ProofRequest) check() error {
 	return nil
 }
 
-var sha256Pattern = regexp.MustCompile(`^[0-9A-Fa-f]{64}$`)
+var sha256Pattern = pattern.New(`^[0-9A-Fa-f]{64}$`)
 
 // given is the proof that was brought for a certificate; nil for none.
 func (r *Registrar) given(name string) *Proof {

@@ -6,9 +6,10 @@ import (
 	"maps"
 	"net"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // What one DPS instance takes, which Microsoft does not raise for CAs and groups.
@@ -25,17 +26,17 @@ const (
 // https://learn.microsoft.com/azure/iot-dps/concepts-service, "Registration ID" (groups
 // have the same rule); certificate names: the resource manager's specification.
 var (
-	targetPattern      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-	guidPattern        = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
-	resourcePattern    = regexp.MustCompile(`^[-\w.()]{0,89}[-\w()]$`)
-	servicePattern     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{1,62}[A-Za-z0-9]$`)
-	scopePattern       = regexp.MustCompile(`^[0-9A-Za-z]{1,64}$`)
-	certificatePattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,256}$`)
-	groupPattern       = regexp.MustCompile(`^[A-Za-z0-9._:-]{0,127}[A-Za-z0-9-]$`)
-	hubPattern         = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{1,48}[A-Za-z0-9]\.azure-devices\.net$`)
-	policyPattern      = regexp.MustCompile(`^[A-Za-z0-9!._-]{1,64}$`)
-	webhookAPIPattern  = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}(-preview)?$`)
-	domainPattern      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$`)
+	targetPattern      = pattern.New(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+	guidPattern        = pattern.New(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
+	resourcePattern    = pattern.New(`^[-\w.()]{0,89}[-\w()]$`)
+	servicePattern     = pattern.New(`^[A-Za-z0-9][A-Za-z0-9-]{1,62}[A-Za-z0-9]$`)
+	scopePattern       = pattern.New(`^[0-9A-Za-z]{1,64}$`)
+	certificatePattern = pattern.New(`^[A-Za-z0-9._-]{1,256}$`)
+	groupPattern       = pattern.New(`^[A-Za-z0-9._:-]{0,127}[A-Za-z0-9-]$`)
+	hubPattern         = pattern.New(`^[A-Za-z0-9][A-Za-z0-9-]{1,48}[A-Za-z0-9]\.azure-devices\.net$`)
+	policyPattern      = pattern.New(`^[A-Za-z0-9!._-]{1,64}$`)
+	webhookAPIPattern  = pattern.New(`^[0-9]{4}-[0-9]{2}-[0-9]{2}(-preview)?$`)
+	domainPattern      = pattern.New(`^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$`)
 )
 
 // Validate reports what is wrong with a target on its own, and whether it wants more

@@ -6,12 +6,12 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"mintmark/internal/ledger"
+	"mintmark/internal/pattern"
 )
 
 // wantKind is what a device should have at DPS under one registration id.
@@ -56,7 +56,7 @@ type want struct {
 // registrationID matches what DPS takes as a registration id, in lower case. A device
 // whose certificate has another common name cannot register.
 // https://learn.microsoft.com/azure/iot-dps/concepts-service#registration-id
-var registrationID = regexp.MustCompile(`^[a-z0-9._:-]{0,127}[a-z0-9-]$`)
+var registrationID = pattern.New(`^[a-z0-9._:-]{0,127}[a-z0-9-]$`)
 
 // named is a certificate with the registration id that it is good for, empty for none.
 type named struct {

@@ -168,7 +168,7 @@ func TestImportedRolloverRefused(t *testing.T) {
 		})
 	}
 	_, err := ra.BeginRolloverWith(t.Context(), "old", "next", true, good(), admin)
-	refusedBy(t, err, "rollover-certificate", "compromised")
+	refusedBy(t, err, "rollover-compromised", "mintmark rotate plan --old old --new next --emergency")
 	// A serial number that another certificate has here.
 	taken := good()
 	if _, err := ra.Ledger.ImportCertificates(t.Context(), []ledger.Certificate{{

@@ -62,8 +62,7 @@ func (ra *RA) enroll(ctx context.Context, r *Request) (answer Answer, err error)
 		return Answer{}, err
 	}
 	// Who issues may depend on the device: see step 3.
-	authority, err := ra.issuing(r, profile, "")
-	if err != nil {
+	if _, err := ra.issuing(r, profile, ""); err != nil {
 		return Answer{}, err
 	}
 	if err := ra.Ledger.Health(); err != nil {
@@ -76,7 +75,7 @@ func (ra *RA) enroll(ctx context.Context, r *Request) (answer Answer, err error)
 	ra.step(1)
 
 	// 2. Check the certification request.
-	csr, err := parseRequest(r.CSR)
+	csr, err := r.parse()
 	if err != nil {
 		return Answer{}, err
 	}
@@ -86,7 +85,7 @@ func (ra *RA) enroll(ctx context.Context, r *Request) (answer Answer, err error)
 			return Answer{}, err
 		}
 	}
-	if err := profile.checkRequest(csr, r.Generated); err != nil {
+	if err := profile.checkRequest(csr, r.made(csr)); err != nil {
 		return Answer{}, err
 	}
 	ra.step(2)
@@ -117,7 +116,8 @@ func (ra *RA) enroll(ctx context.Context, r *Request) (answer Answer, err error)
 	if err != nil {
 		return Answer{}, err
 	}
-	if authority, err = ra.issuing(r, profile, id.device); err != nil {
+	authority, err := ra.issuing(r, profile, id.device)
+	if err != nil {
 		return Answer{}, err
 	}
 	ra.step(3)
@@ -170,6 +170,9 @@ func (ra *RA) enroll(ctx context.Context, r *Request) (answer Answer, err error)
 		Secret:    r.Secret,
 		Shard:     shard,
 	}
+	if r.Again && profile.device != nil {
+		intent.Repeat, intent.Issuers = forever, ra.Related(authority.Name())
+	}
 	// 3, the rest: whoever decides sees what would be signed. 6 to 9.
 	certificate, err := ra.decide(ctx, r, csr, prepared, &intent)
 	if err != nil {
@@ -184,17 +187,17 @@ func (ra *RA) enroll(ctx context.Context, r *Request) (answer Answer, err error)
 	return Answer{
 		Serial:      SerialOf(certificate.SerialNumber),
 		Certificate: certificate,
-		Chain:       belowRoot(ra.PathFor(authority.Name(), r.Label, id.device)),
+		Chain:       belowRoot(ra.pathOf(certificate, authority, r.Label, id.device)),
 		Prior:       prior,
 	}, nil
 }
 
 // issuing returns the authority that issues what a request asks for, if it may: the one
 // that serves in the place of the one named, for all or for that device. A proof that a CA's key
-// is held, and the certificate of its responder, come from no other one.
+// is held, the certificate of its responder, and that over a manifest, come from no other one.
 func (ra *RA) issuing(r *Request, p *Profile, device string) (*ca.Authority, error) {
 	name := r.Issuer
-	if p.Purpose != ledger.ForVerification && p.Purpose != ledger.ForResponder {
+	if p.Purpose != ledger.ForVerification && p.Purpose != ledger.ForResponder && p.Purpose != ledger.ForManifest {
 		name = ra.Serving(name, r.Label, device)
 	}
 	authority, err := ra.Authority(name)

@@ -21,7 +21,7 @@ type naming struct {
 // named reports whether the server names the subjects of a purpose itself. Such
 // a profile issues nothing by Enroll.
 func named(purpose ledger.Purpose) bool {
-	return purpose == ledger.ForClaim || purpose == ledger.ForOfficer || purpose == ledger.ForResponder
+	return purpose == ledger.ForClaim || purpose == ledger.ForOfficer || purpose == ledger.ForResponder || purpose == ledger.ForManifest
 }
 
 // subject is the subject to build the certificate from.

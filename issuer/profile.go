@@ -136,7 +136,7 @@ func NewProfile(name string, c ProfileConfig, base string) (*Profile, error) {
 	if !validName.MatchString(name) {
 		return fail("name", "must match %s", validName)
 	}
-	if name == verification.Name || name == carried.Name || name == responder.Name || name == "ca" {
+	if name == verification.Name || name == carried.Name || name == responder.Name || name == manifest.Name || name == "ca" {
 		return fail("name", "is reserved")
 	}
 	preset, ok := presets[c.Preset]

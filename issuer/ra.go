@@ -137,7 +137,9 @@ func New(ctx context.Context, config Config) (*RA, error) {
 	if ra.Profiles == nil {
 		ra.Profiles = make(map[string]*Profile)
 	}
-	ra.Profiles[verification.Name], ra.Profiles[carried.Name], ra.Profiles[responder.Name] = verification, carried, responder
+	for _, own := range []*Profile{verification, carried, responder, manifest} {
+		ra.Profiles[own.Name] = own
+	}
 	if err := ra.Refresh(ctx); err != nil {
 		return nil, err
 	}

@@ -68,6 +68,8 @@ func (ra *RA) Refresh(ctx context.Context) error {
 	if next.rotations, err = ra.Ledger.Rotations(ctx); err != nil {
 		return errors.Join(errs, fmt.Errorf("loading rotations: %w", err))
 	}
+	left, err := ra.backBridges(ctx, next, before.rollovers)
+	next.rollovers, errs = append(next.rollovers, left...), errors.Join(errs, err)
 	next.standIns, err = ra.standInsOf(ctx, next.rotations, before.standIns)
 	errs = errors.Join(errs, err)
 	next.settle()

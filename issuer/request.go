@@ -75,7 +75,22 @@ type Request struct {
 	// Webhook is asked when Authorize is ByWebhook, and must then be set.
 	Webhook Webhook
 
-	naming *naming // of claim and officer certificates, nil for all others
+	// Unproven takes the place of CSR where an operator vouches for a key that nobody has
+	// proved to hold; nil for every other request.
+	Unproven *Unproven
+	// Again lets an earlier certificate in force answer for the same key, device and
+	// profile however old it is, also one of a CA that a rotation has replaced since: who
+	// goes on with what was cut off gets nothing twice.
+	Again bool
+
+	naming *naming // of claim, officer and manifest certificates, nil for all others
+}
+
+// Unproven is a name and a key. That the key belongs to the name is the word of whoever
+// sends it; a key that the ledger has under another device is refused all the same.
+type Unproven struct {
+	Name string // commonName
+	Key  []byte // SubjectPublicKeyInfo in DER
 }
 
 // check refuses a request that contradicts itself: whoever made it has not
@@ -86,6 +101,8 @@ func (r *Request) check() error {
 		return refuse(Unauthenticated, "requester", "the requester is not authenticated")
 	case r.Requester.Kind == "secret" && r.Secret == [32]byte{}, r.Secret != [32]byte{} && r.Device == "":
 		return refuse(Unauthenticated, "requester", "a one-time secret enrolls the device that it was made for, and no other")
+	case r.Unproven != nil && (r.Requester.Kind != "admin" || r.Generated != nil || len(r.CSR) > 0 || r.naming != nil || r.Authorize != Trusted && r.Authorize != ByOrder):
+		return refuse(Unauthenticated, "requester", "a key without proof of possession is taken from an operator, in place of a certification request")
 	}
 	return nil
 }

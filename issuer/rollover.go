@@ -15,8 +15,8 @@ import (
 // rollover is a rollover that runs, with its certificates.
 type rollover struct {
 	ledger.Rollover
-	oldWithNew *x509.Certificate
-	newWithOld *x509.Certificate // nil after a compromise of the old key
+	oldWithNew *x509.Certificate // nil after an emergency that was taken back
+	newWithOld *x509.Certificate // nil of earlier versions, after a compromise of the old key
 }
 
 // Rollovers lists all rollovers, in the order in which they began.
@@ -29,8 +29,7 @@ func (ra *RA) Rollovers(ctx context.Context) ([]ledger.Rollover, error) {
 }
 
 // BeginRollover certifies the key of each of two roots of ours with the other,
-// through the same cycle as every certificate, and records the rollover. After a
-// compromise of the old key it certifies nothing. Errors are those of
+// through the same cycle as every certificate, and records the rollover. Errors are those of
 // PlanRollover, or internal; one that was begun is never half recorded.
 func (ra *RA) BeginRollover(ctx context.Context, old, new string, compromised bool, requester ledger.Requester) (ledger.Rollover, error) {
 	return ra.BeginRolloverWith(ctx, old, new, compromised, BridgeFiles{}, requester)
@@ -65,16 +64,14 @@ func (ra *RA) BeginRolloverWith(ctx context.Context, old, new string, compromise
 	if r.OldWithNew, err = ra.signOrRecord(ctx, plan.New, plan.first, plan.OldWithNew, requester); err != nil {
 		return ledger.Rollover{}, err
 	}
-	if !compromised {
-		if r.NewWithOld, err = ra.signOrRecord(ctx, plan.Old, plan.second, plan.NewWithOld, requester); err != nil {
-			return ledger.Rollover{}, err
-		}
+	if r.NewWithOld, err = ra.signOrRecord(ctx, plan.Old, plan.second, plan.NewWithOld, requester); err != nil {
+		return ledger.Rollover{}, err
 	}
 	r.At = ra.Now()
 	if err := ra.putRollover(ctx, turn, r); err != nil {
 		return ledger.Rollover{}, err
 	}
-	ra.log.Info("rollover begun", "old", old, "new", new, "compromised", compromised, "actor", requester.Name)
+	ra.log.Info("rollover begun", "old", old, "new", new, "actor", requester.Name)
 	return r, nil
 }
 
@@ -133,6 +130,9 @@ func (ra *RA) rotating(names ...string) error {
 	defer ra.mu.RUnlock()
 	for _, r := range ra.known.rotations {
 		state := rotation.State(r.State)
+		if r.Kind == ledger.RotateRoot && state == rotation.RolledBack && r.Kept && slices.Contains(names, r.Old) && slices.Contains(names, r.New) {
+			return refuse(Conflict, "rollover-rotation", "rotation %s from %q to %q was rolled back, and devices that have something of %q need the rollover: mintmark rotate rollback %s ends it once no device has", r.ID, r.Old, r.New, r.New, r.ID)
+		}
 		if r.Kind != ledger.RotateRoot || state.Over() || state.From(rotation.TrustRemoved) || !slices.Contains(names, r.Old) && !slices.Contains(names, r.New) {
 			continue
 		}
@@ -207,10 +207,15 @@ func runningRollovers(list []ledger.Rollover) (running []rollover, errs error) {
 
 // certificates are those that were issued for the rollover.
 func (r rollover) certificates() []*x509.Certificate {
-	if r.newWithOld == nil {
-		return []*x509.Certificate{r.oldWithNew}
-	}
-	return []*x509.Certificate{r.oldWithNew, r.newWithOld}
+	return slices.DeleteFunc([]*x509.Certificate{r.oldWithNew, r.newWithOld}, func(c *x509.Certificate) bool { return c == nil })
+}
+
+// stolen reports whether an emergency has replaced a root: nobody is led to it any more, by what
+// an earlier rotation has left, either.
+func (h *hierarchy) stolen(root string) bool {
+	return slices.ContainsFunc(h.rotations, func(r ledger.Rotation) bool {
+		return r.Kind == ledger.RotateRoot && r.Emergency && r.Old == root && r.Issue == ledger.IssueNew
+	})
 }
 
 // Bridges returns the certificates that lead from one root to another while a
@@ -218,7 +223,7 @@ func (r rollover) certificates() []*x509.Certificate {
 // OldWithNew and NewWithOld (RFC 7030, Section 4.1.3); nil while none runs. What
 // is revoked, or by a root that is, is left out; so is OldWithOld after a
 // compromise of its key. In the emergency rotation of a root nothing leads from one to the
-// other, and no rollover runs.
+// other, and no rollover runs; once it was taken back, NewWithOld alone does.
 func (ra *RA) Bridges(name string) []*x509.Certificate {
 	ra.mu.RLock()
 	defer ra.mu.RUnlock()
@@ -243,7 +248,7 @@ func (ra *RA) Bridges(name string) []*x509.Certificate {
 	}
 	for _, r := range ra.known.rollovers {
 		from, to := ra.known.authorities[r.Old], ra.known.authorities[r.New]
-		if from == nil || to == nil || !a.Root().Equal(from.Certificate()) && !a.Root().Equal(to.Certificate()) {
+		if from == nil || to == nil || !a.Root().Equal(from.Certificate()) && !a.Root().Equal(to.Certificate()) || ra.known.stolen(r.Old) {
 			continue
 		}
 		if r.newWithOld != nil {

@@ -12,8 +12,7 @@ import (
 // RolloverPlan is what BeginRollover will sign.
 type RolloverPlan struct {
 	Old, New *ca.Authority
-	// The certificates as they will be, except for serial numbers. NewWithOld is
-	// nil after a compromise of the old key.
+	// The certificates as they will be, except for serial numbers.
 	OldWithNew, NewWithOld *x509.Certificate
 
 	first, second *ca.Prepared // nil for what was made elsewhere
@@ -21,7 +20,8 @@ type RolloverPlan struct {
 
 // PlanRollover checks whether a rollover from one root to another can begin, and
 // prepares its certificates. It opens no key. ErrNoAuthority or *Refusal if it
-// cannot.
+// cannot, and always after a compromise of the old key: whatever certifies that vouches for
+// what a thief signs.
 func (ra *RA) PlanRollover(ctx context.Context, old, new string, compromised bool) (*RolloverPlan, error) {
 	return ra.PlanRolloverWith(ctx, old, new, compromised, BridgeFiles{})
 }
@@ -29,15 +29,15 @@ func (ra *RA) PlanRollover(ctx context.Context, old, new string, compromised boo
 // PlanRolloverWith is PlanRollover with certificates that were signed where the keys of the
 // roots are: the root that signed one need not have its key here.
 func (ra *RA) PlanRolloverWith(ctx context.Context, old, new string, compromised bool, made BridgeFiles) (*RolloverPlan, error) {
-	if compromised && made.NewWithOld != nil {
-		return nil, refuse(Conflict, "rollover-certificate", "the key of %q is compromised and certifies nothing: leave out what it signed", old)
+	if compromised {
+		return nil, refuse(Conflict, "rollover-compromised", "in a rollover %q certifies the key of %q, and whoever trusts it would take what a thief of that key signs: mintmark rotate plan --old %s --new %s --emergency leads to another root without that", new, old, old, new)
 	}
 	if err := ra.rotating(old, new); err != nil {
 		return nil, err
 	}
 	var plan RolloverPlan
 	var err error
-	if plan.Old, err = ra.root(old, !compromised && made.NewWithOld == nil); err != nil {
+	if plan.Old, err = ra.root(old, made.NewWithOld == nil); err != nil {
 		return nil, err
 	}
 	if plan.New, err = ra.root(new, made.OldWithNew == nil); err != nil {
@@ -74,9 +74,6 @@ func (ra *RA) PlanRolloverWith(ctx context.Context, old, new string, compromised
 	}
 	if plan.first, plan.OldWithNew, err = one("the certificate of the old root by the new one", plan.New, plan.Old, made.OldWithNew); err != nil {
 		return nil, err
-	}
-	if compromised {
-		return &plan, nil
 	}
 	if plan.second, plan.NewWithOld, err = one("the certificate of the new root by the old one", plan.Old, plan.New, made.NewWithOld); err != nil {
 		return nil, err

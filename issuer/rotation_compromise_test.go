@@ -1,6 +1,7 @@
 package issuer_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
@@ -245,5 +246,77 @@ func TestEmergencyRevokesBelow(t *testing.T) {
 	}
 	if !told[device.Serial] {
 		t.Error("the clouds are not told")
+	}
+}
+
+// TestStolenRootTakenBack: an emergency is taken back after devices got the new root. Who trusts
+// either root alone takes this server, and nothing leads who trusts the new one alone to what the
+// thief makes.
+func TestStolenRootTakenBack(t *testing.T) {
+	l := newLedger(t)
+	three := 3
+	ra := newRA(t, l, nil)
+	create(t, ra, rootSpec("root", "Root", 20, &three))
+	create(t, ra, issuingUnder("root", "issuing"))
+	spec := rootsSpec
+	spec.Emergency = true
+	x := rotate(t, ra, spec)
+	x.to(t, rotation.Switched)
+	x.r.Kept, x.r.Paused = true, "being rolled back: a false alarm"
+	x.put(t, rotation.Switched, ledger.IssueOld)
+	for range 2 {
+		if err := x.does.Adopt(t.Context(), x.r); err != nil {
+			t.Fatal(err)
+		}
+		if err := x.does.Distribute(t.Context(), x.r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := ra.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	leaf := mustEnroll(t, ra, pkitest.NewKey(t), "device-1").Certificate
+	look := func(what string) {
+		t.Helper()
+		path := ra.ServerPath("issuing")
+		o := x509.VerifyOptions{KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}, Intermediates: x509.NewCertPool()}
+		for _, c := range append(slices.Clone(path[1:]), ra.Bridges("issuing")...) {
+			o.Intermediates.AddCert(c)
+		}
+		for _, name := range []string{"root", "root-b"} {
+			o.Roots = x509.NewCertPool()
+			o.Roots.AddCert(authority(t, ra, name).Certificate())
+			if _, err := leaf.Verify(o); err != nil {
+				t.Errorf("%s: who trusts %s alone: %v", what, name, err)
+			}
+		}
+		if !path[0].Equal(authority(t, ra, "root-b").Certificate()) {
+			t.Errorf("%s: the server shows the path under %s", what, path[0].Subject)
+		}
+		old, next := authority(t, ra, "root").Certificate(), authority(t, ra, "root-b").Certificate()
+		page, err := l.Certificates(t.Context(), ledger.Query{Purpose: ledger.ForCA, Limit: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range page.Certificates {
+			one := parseDER(t, c.DER)
+			if bytes.Equal(one.RawSubjectPublicKeyInfo, old.RawSubjectPublicKeyInfo) && one.CheckSignatureFrom(next) == nil {
+				t.Errorf("%s: the new root has certified the old key", what)
+			}
+		}
+	}
+	look("being taken back")
+	x.r.Paused = ""
+	x.put(t, rotation.RolledBack, ledger.IssueOld)
+	look("taken back")
+	again := newRA(t, l, func(c *issuer.Config) { c.Keys = ra.Keys })
+	if !again.ServerPath("issuing")[0].Equal(authority(t, ra, "root-b").Certificate()) {
+		t.Error("after a restart the server shows another path")
+	}
+	// Let go, the old path is shown again.
+	x.r.Kept = false
+	x.put(t, rotation.RolledBack, ledger.IssueOld)
+	if !ra.ServerPath("issuing")[0].Equal(authority(t, ra, "root").Certificate()) || len(ra.Bridges("issuing")) != 0 {
+		t.Error("what was let go is still given out")
 	}
 }

@@ -191,8 +191,12 @@ func TestRolloverOfRotation(t *testing.T) {
 		t.Errorf("%d certificates lead between the roots", n)
 	}
 	x.back(t, true)
+	_, err = ra.EndRollover(t.Context(), "root", "root-b", admin)
+	refusedBy(t, err, "rollover-rotation", "devices that have something of")
+	x.r.Kept = false
+	x.put(t, rotation.RolledBack, ledger.IssueOld)
 	if _, err := ra.EndRollover(t.Context(), "root", "root-b", admin); err != nil {
-		t.Errorf("what is left of a rotation that is over: %v", err)
+		t.Errorf("what is left of a rotation that nobody needs: %v", err)
 	}
 }
 

@@ -144,9 +144,13 @@ func (ra *RA) bridges(ctx context.Context, r ledger.Rotation, old, new *ca.Autho
 }
 
 // Distribute begins the rollover from one root to the other, unless it runs. In an emergency
-// there is none: Bridges gives out the new root by the state of the rotation.
+// there is none: EST gives out the new root by the state of the rotation, and once it is taken back
+// the old root certifies the new one.
 func (p rotations) Distribute(ctx context.Context, r ledger.Rotation) error {
-	if r.Kind == ledger.RotateIssuing || r.Emergency {
+	switch {
+	case r.Kind == ledger.RotateRoot && r.Emergency && rotation.RollingBack(r):
+		return p.certifyBack(ctx, r)
+	case r.Kind == ledger.RotateIssuing || r.Emergency:
 		return nil
 	}
 	p.ra.making.Lock()

@@ -116,13 +116,30 @@ func (e *examining) earlier(ctx context.Context) error {
 			continue
 		}
 		for _, name := range []string{e.spec.Old, e.spec.New} {
-			if r.Old == name || r.New == name {
-				e.refuse("a rollover from %q to %q runs: end it first (mintmark ca rollover end)", r.Old, r.New)
-				break
+			if r.Old != name && r.New != name {
+				continue
 			}
+			if id := leftBy(list, r); id == "" {
+				e.refuse("a rollover from %q to %q runs: end it first (mintmark ca rollover end)", r.Old, r.New)
+			} else if e.spec.Emergency {
+				e.warn("rotation %s was rolled back, and has left %q with devices: from the switch on nobody is given that any more", id, r.New)
+			} else {
+				e.refuse("rotation %s was rolled back, and has left %q with devices: let that go first (mintmark rotate rollback %s), or rotate to %q again", id, r.New, id, r.New)
+			}
+			break
 		}
 	}
 	return nil
+}
+
+// leftBy is the rotation that was rolled back and goes on needing a rollover; empty for none.
+func leftBy(rotations []ledger.Rotation, r ledger.Rollover) string {
+	for i, one := range rotations {
+		if rotation.State(one.State) == rotation.RolledBack && one.Kept && one.Old == r.Old && one.New == r.New && !rotation.TakenOver(one, rotations[i+1:]) {
+			return one.ID
+		}
+	}
+	return ""
 }
 
 // newCA examines the new CA, or describes how it will be made; nil if it is not there.

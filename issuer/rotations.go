@@ -112,8 +112,8 @@ func (p rotations) LeftBelow(ctx context.Context, r ledger.Rotation) (left rotat
 		switch {
 		case now.After(c.NotAfter) || bytes.Equal(c.DER, own):
 			return true // a root is not below itself
-		case c.Purpose == ledger.ForVerification:
-			return true // made to try something, and its key is gone
+		case c.Purpose == ledger.ForVerification, c.Purpose == ledger.ForManifest:
+			return true // their keys are gone, and nobody connects with them
 		case (c.Purpose == ledger.ForDevice || c.Purpose == ledger.ForGateway) && waived[c.Device]:
 			left.Waived++
 		case c.Purpose == ledger.ForDevice || c.Purpose == ledger.ForGateway:

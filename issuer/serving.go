@@ -75,7 +75,13 @@ func (ra *RA) ServerPath(name string) []*x509.Certificate {
 	path := h.pathFor(name, "", "")
 	for _, r := range h.rollovers {
 		old, new := h.authorities[r.Old], h.authorities[r.New]
-		if len(path) == 0 || old == nil || new == nil || !path[0].Equal(new.Certificate()) {
+		if len(path) == 0 || old == nil || new == nil {
+			continue
+		}
+		if over := ra.backPath(r, name, old.Certificate()); over != nil && path[0].Equal(old.Certificate()) {
+			return over
+		}
+		if !path[0].Equal(new.Certificate()) {
 			continue
 		}
 		if under := h.under[name][r.Old]; under != nil && (r.newWithOld == nil || tight(old.Certificate(), path)) {

@@ -51,6 +51,9 @@ type Config struct {
 	// Outstanding lists what was revoked or held and is not everywhere yet; nil where nothing
 	// follows that.
 	Outstanding func(ctx context.Context) ([]admin.Outstanding, error)
+	// Revoking lists so many certificates that are revoked and not everywhere yet, and reports
+	// whether there are more; nil where nothing follows that.
+	Revoking func(ctx context.Context, most int) (list []ledger.Certificate, more bool, err error)
 	// Replaced says where the configuration names CAs that rotations have replaced; nil for
 	// nowhere. It must not block.
 	Replaced func() []string
@@ -118,6 +121,7 @@ func (h *handler) routes() []route {
 	return slices.Concat(
 		h.hierarchyRoutes(),
 		h.certificateRoutes(),
+		h.batchRoutes(),
 		h.inventoryRoutes(),
 		h.secretRoutes(),
 		h.enrollmentRoutes(),

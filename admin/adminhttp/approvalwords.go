@@ -122,9 +122,6 @@ func rolloverWords(plan *issuer.RolloverPlan, made issuer.BridgeFiles) string {
 		return text
 	}
 	text := fmt.Sprintf("roll over from root CA %s to root CA %s: %q certifies the key of %q until %s", root(old), root(new), new.Name(), old.Name(), end(plan.OldWithNew))
-	if plan.NewWithOld == nil {
-		return text + fmt.Sprintf(", and the key of %q, which is compromised, certifies nothing", old.Name())
-	}
 	return text + fmt.Sprintf(", and %q that of %q until %s; whoever trusts one of them then trusts both", old.Name(), new.Name(), end(plan.NewWithOld))
 }
 

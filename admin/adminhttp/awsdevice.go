@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"mintmark/admin"
 	"mintmark/awsreg"
@@ -87,8 +88,11 @@ func (h *handler) bulkAWS(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p := query(r, "order")
+	p := query(r, "order", "template")
 	q := ledger.Query{Order: p.text("order"), Purpose: ledger.ForDevice, State: ledger.Valid}
+	if p.oneOf("template", "only") != "" {
+		q.ExpiresBefore = time.Unix(1, 0) // no certificate of ours
+	}
 	if p.err != nil {
 		return p.err
 	}

@@ -12,13 +12,22 @@ import (
 const stateExpired = "expired"
 
 func (h *handler) listCertificates(w http.ResponseWriter, r *http.Request) error {
-	p := query(r, "device", "profile", "issuer", "requester", "order", "purpose", "state", "key", "expires_before", "after", "limit")
+	p := query(r, "device", "profile", "issuer", "requester", "order", "purpose", "state", "key", "expires_before", "after", "limit", "revoking")
 	q := ledger.Query{
 		Device: p.text("device"), Profile: p.text("profile"), Issuer: p.text("issuer"), Requester: p.text("requester"), Order: p.text("order"),
-		Purpose: ledger.Purpose(p.oneOf("purpose", "device", "server", "verification", "responder", "officer", "ca", "claim", "gateway", "ra")),
+		Purpose: ledger.Purpose(p.oneOf("purpose", "device", "server", "verification", "responder", "officer", "ca", "claim", "gateway", "ra", "manifest")),
 		Key:     p.hash("key"), ExpiresBefore: p.time("expires_before"), After: p.serial("after"), Limit: p.limit(),
 	}
 	state := p.oneOf("state", "open", "valid", stateExpired, "revoked", "void")
+	if p.oneOf("revoking", "true") != "" {
+		if q != (ledger.Query{Limit: q.Limit}) || state != "" {
+			p.refuse("revoking goes with limit alone")
+		}
+		if p.err != nil {
+			return p.err
+		}
+		return h.listRevoking(w, r, q.Limit)
+	}
 	if p.err != nil {
 		return p.err
 	}
@@ -43,6 +52,23 @@ func (h *handler) listCertificates(w http.ResponseWriter, r *http.Request) error
 	for _, c := range page.Certificates {
 		out.Certificates = append(out.Certificates, wireCertificate(c))
 	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+// listRevoking lists what is revoked and not everywhere yet.
+func (h *handler) listRevoking(w http.ResponseWriter, r *http.Request, most int) error {
+	out := admin.Certificates{Certificates: []admin.Certificate{}}
+	if h.Revoking == nil {
+		return writeJSON(w, http.StatusOK, out)
+	}
+	list, more, err := h.Revoking(r.Context(), most)
+	if err != nil {
+		return err
+	}
+	for _, c := range list {
+		out.Certificates = append(out.Certificates, wireCertificate(c))
+	}
+	out.More = more
 	return writeJSON(w, http.StatusOK, out)
 }
 

@@ -1,6 +1,7 @@
 package adminhttp_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"mintmark/admin"
+	"mintmark/admin/adminhttp"
+	"mintmark/internal/ledger"
 )
 
 func TestIssue(t *testing.T) {
@@ -234,5 +237,39 @@ func TestStatus(t *testing.T) {
 	}
 	if s.Version != "test" || s.Server != "test" || s.Actor != "local:tester" || s.Ledger != "ok" || s.Authorities != 2 || !slices.Equal(s.Profiles, []string{"device", "ra", "server"}) {
 		t.Errorf("status %+v", s)
+	}
+}
+
+// TestRevokingList: what is being revoked is listed by itself, with a limit and nothing else.
+func TestRevokingList(t *testing.T) {
+	var asked int
+	var found []ledger.Certificate
+	w := open(t, func(c *adminhttp.Config) {
+		c.Revoking = func(_ context.Context, most int) ([]ledger.Certificate, bool, error) {
+			asked = most
+			return found[:min(most, len(found))], len(found) > most, nil
+		}
+	}).hierarchy(t)
+	for _, name := range []string{"press-1", "press-2"} {
+		one, err := w.ra.Ledger.Certificate(t.Context(), ledger.Serial(w.issue(t, name).Certificate.Serial))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, one)
+	}
+	list, err := w.client.Certificates(t.Context(), admin.Query{Revoking: true})
+	if err != nil || len(list.Certificates) != 2 || list.More || asked != admin.DefaultPage {
+		t.Errorf("listed %+v of %d, %v", list, asked, err)
+	}
+	if list, err = w.client.Certificates(t.Context(), admin.Query{Revoking: true, Limit: 1}); err != nil || len(list.Certificates) != 1 || !list.More || list.Certificates[0].Serial != string(found[0].Serial) {
+		t.Errorf("listed %+v, %v", list, err)
+	}
+	for _, q := range []admin.Query{{Revoking: true, Device: "press-1"}, {Revoking: true, State: "revoked"}, {Revoking: true, Limit: admin.MaxPage + 1}} {
+		_, err := w.client.Certificates(t.Context(), q)
+		refused(t, err, http.StatusBadRequest, "query")
+	}
+	bare := open(t, nil).hierarchy(t)
+	if list, err := bare.client.Certificates(t.Context(), admin.Query{Revoking: true}); err != nil || len(list.Certificates) != 0 {
+		t.Errorf("where nothing follows it: %+v, %v", list, err)
 	}
 }

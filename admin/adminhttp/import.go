@@ -36,6 +36,10 @@ func maxBody(r *http.Request) int64 {
 		return admin.MaxList
 	case importBundle:
 		return admin.MaxBundle
+	case batchCertificates:
+		return admin.MaxBatch
+	case batchManifest:
+		return admin.MaxManifest
 	case unlockToken:
 		return admin.MaxUnlock
 	}

@@ -217,6 +217,22 @@ var matrix = slices.Concat(rotationRows, []row{
 			return err == nil
 		}
 	}),
+	changing("POST /v1/batches/{id}/certificates", access.CertificateIssue, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		der := pkitest.CSR(t, pkitest.NewKey(t), pkix.Name{CommonName: name})
+		in := admin.Batch{Profile: "device", Issuer: "issuing", Items: []admin.BatchItem{{CSR: der}}}
+		return wire{path: "/v1/batches/" + batchName(name) + "/certificates", body: in}, func() bool {
+			_, err := p.ra.Ledger.Device(t.Context(), name)
+			return err == nil
+		}
+	}),
+	changing("POST /v1/batches/{id}/manifest", access.CertificateIssue, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
+		serial := p.certificate(t, name)
+		id := batchName(name)
+		return wire{path: "/v1/batches/" + id + "/manifest", body: p.manifest(t, id, serial), media: admin.MediaNDJSON}, func() bool {
+			page, err := p.ra.Ledger.Certificates(t.Context(), ledger.Query{Purpose: ledger.ForManifest, Limit: 1000})
+			return err == nil && slices.ContainsFunc(page.Certificates, func(c ledger.Certificate) bool { return c.Subject == "CN=Manifest "+id })
+		}
+	}),
 	changing("POST /v1/certificates", access.ServerIssue, func(t *testing.T, p *people, _, name string) (wire, func() bool) {
 		request := pkitest.CSR(t, pkitest.NewKey(t), pkix.Name{CommonName: name})
 		in := admin.Issue{Profile: "server", Issuer: "issuing", CSR: string(pkitest.PEM("CERTIFICATE REQUEST", request))}

@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
-	"regexp"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // Bounds of bulk registration: 256 KB a line (AWS IoT developer guide,
@@ -25,8 +26,8 @@ const (
 )
 
 var (
-	bulkBucket = regexp.MustCompile(`^[a-zA-Z0-9._-]{3,256}$`)
-	bulkKey    = regexp.MustCompile(`^[a-zA-Z0-9!_.*'()/-]+$`)
+	bulkBucket = pattern.New(`^[a-zA-Z0-9._-]{3,256}$`)
+	bulkKey    = pattern.New(`^[a-zA-Z0-9!_.*'()/-]+$`)
 )
 
 // bulkTask is a task of StartThingRegistrationTask. World.mu guards it.

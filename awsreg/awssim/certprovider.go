@@ -5,10 +5,11 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // providerTimeout is how long a certificate provider's function may take (AWS IoT
@@ -16,8 +17,8 @@ import (
 const providerTimeout = 5 * time.Second
 
 var (
-	providerName = regexp.MustCompile(`^[\w=,@-]{1,128}$`)
-	clientToken  = regexp.MustCompile(`^\S{36,64}$`)
+	providerName = pattern.New(`^[\w=,@-]{1,128}$`)
+	clientToken  = pattern.New(`^\S{36,64}$`)
 )
 
 // certificateProvider answers every CreateCertificateFromCsr, over MQTT and of the

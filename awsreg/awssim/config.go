@@ -6,8 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"regexp"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // Config says what the simulator stands in for. The zero value is not usable:
@@ -108,9 +109,9 @@ func (f Function) timeout() time.Duration {
 }
 
 var (
-	accountID  = regexp.MustCompile(`^[0-9]{12}$`)
-	regionName = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]$`)
-	fnName     = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	accountID  = pattern.New(`^[0-9]{12}$`)
+	regionName = pattern.New(`^[a-z]{2}(-[a-z]+)+-[0-9]$`)
+	fnName     = pattern.New(`^[A-Za-z0-9_-]{1,64}$`)
 )
 
 // withDefaults returns cfg with its defaults filled in, or an error that names

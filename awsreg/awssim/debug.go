@@ -141,6 +141,7 @@ type faultForm struct {
 	Status      int     `json:"status,omitempty"`
 	Cut         bool    `json:"cut,omitempty"`
 	AfterEffect bool    `json:"afterEffect,omitempty"`
+	NoEffect    bool    `json:"noEffect,omitempty"`
 	Fired       int     `json:"fired,omitempty"` // answers only
 }
 
@@ -156,7 +157,7 @@ func ParseFault(text []byte) (Fault, error) {
 	}
 	f := Fault{
 		Operation: in.Operation, Nth: in.Nth, Every: in.Every, Rate: in.Rate, Seed: in.Seed, Times: in.Times,
-		Code: in.Code, Status: in.Status, Cut: in.Cut, AfterEffect: in.AfterEffect,
+		Code: in.Code, Status: in.Status, Cut: in.Cut, AfterEffect: in.AfterEffect, NoEffect: in.NoEffect,
 	}
 	if in.ID != 0 || in.Fired != 0 {
 		return Fault{}, fmt.Errorf("parsing a fault: id and fired are members of answers")
@@ -215,7 +216,7 @@ func (f *faults) list() []faultForm {
 	for _, p := range f.pending {
 		one := faultForm{
 			ID: p.id, Operation: p.Operation, Nth: p.Nth, Every: p.Every, Rate: p.Rate, Seed: p.Seed, Times: p.Times,
-			Code: p.Code, Status: p.Status, Cut: p.Cut, AfterEffect: p.AfterEffect, Fired: p.fired,
+			Code: p.Code, Status: p.Status, Cut: p.Cut, AfterEffect: p.AfterEffect, NoEffect: p.NoEffect, Fired: p.fired,
 		}
 		if p.Latency > 0 {
 			one.Latency = p.Latency.String()

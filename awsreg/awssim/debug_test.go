@@ -87,7 +87,7 @@ func TestFaultsOverHTTP(t *testing.T) {
 	}
 	for _, body := range []string{
 		`{`, `[]`, `{"rate":1.5}`, `{"rate":-1}`, `{"nth":-1}`, `{"every":2,"rate":0.5}`, `{"latency":"soon"}`, `{"latency":"2h"}`, `{"status":200,"code":"x"}`,
-		`{"status":500}`, `{"cut":true,"code":"x"}`, `{"latency":"1s","afterEffect":true}`, `{"id":1}`, `{"fired":1}`, `{"nonsense":1}`, `{} {}`,
+		`{"status":500}`, `{"cut":true,"code":"x"}`, `{"latency":"1s","afterEffect":true}`, `{"noEffect":true,"afterEffect":true}`, `{"noEffect":true,"code":"x"}`, `{"noEffect":true,"cut":true}`, `{"id":1}`, `{"fired":1}`, `{"nonsense":1}`, `{} {}`,
 	} {
 		if status, _ := debugCall(t, s, "POST", "/_sim/faults", body); status != 400 {
 			t.Errorf("%s: status %d", body, status)

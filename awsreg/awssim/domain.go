@@ -3,8 +3,9 @@ package awssim
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"regexp"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // domainOperations are the operations of domain configurations and bulk
@@ -53,7 +54,7 @@ const (
 // (AWS General Reference, AWS IoT Core endpoints and quotas).
 const maxDomains = 10
 
-var domainName = regexp.MustCompile(`^[\w.-]{1,128}$`)
+var domainName = pattern.New(`^[\w.-]{1,128}$`)
 
 // domainConfiguration is an endpoint of the broker with its settings.
 type domainConfiguration struct {

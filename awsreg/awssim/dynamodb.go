@@ -3,9 +3,10 @@ package awssim
 import (
 	"fmt"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // Limits of DynamoDB (DynamoDB developer guide, ServiceQuotas and API reference).
@@ -19,7 +20,7 @@ const (
 	maxTransfer  = 4 << 20 // bytes of the items of a transaction
 )
 
-var tableName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{3,255}$`)
+var tableName = pattern.New(`^[a-zA-Z0-9_.-]{3,255}$`)
 
 // table is a DynamoDB table without indexes.
 type table struct {

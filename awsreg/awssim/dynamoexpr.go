@@ -1,8 +1,9 @@
 package awssim
 
 import (
-	"regexp"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // expression parses condition, filter and update expressions. The grammar is a
@@ -35,7 +36,7 @@ type operand struct {
 
 const maxExpression = 4096 // DynamoDB developer guide, ServiceQuotas
 
-var exprToken = regexp.MustCompile(`^(?:[A-Za-z_][A-Za-z0-9_]*|#[A-Za-z0-9_]+|:[A-Za-z0-9_]+|<>|<=|>=|[=<>(),+-])`)
+var exprToken = pattern.New(`^(?:[A-Za-z_][A-Za-z0-9_]*|#[A-Za-z0-9_]+|:[A-Za-z0-9_]+|<>|<=|>=|[=<>(),+-])`)
 
 // placeholders are the names and values of a request. done refuses those that no
 // expression used, as DynamoDB does.

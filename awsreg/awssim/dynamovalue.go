@@ -6,14 +6,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
-	"regexp"
 	"sort"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // number is a DynamoDB number: at most 38 digits and an exponent of at most three
 // (DynamoDB developer guide, HowItWorks.NamingRulesDataTypes).
-var number = regexp.MustCompile(`^[+-]?(\d{1,38}(\.\d{0,38})?|\.\d{1,38})([eE][+-]?\d{1,3})?$`)
+var number = pattern.New(`^[+-]?(\d{1,38}(\.\d{0,38})?|\.\d{1,38})([eE][+-]?\d{1,3})?$`)
 
 // checkItem checks the attribute values of an item and its size.
 func checkItem(it item) error {

@@ -52,6 +52,10 @@ type Fault struct {
 	// AfterEffect performs the operation first and then loses its answer, as a
 	// crash between call and reply does. A client cannot tell the two apart.
 	AfterEffect bool
+
+	// NoEffect answers that the operation was done, with nothing else in the answer, and
+	// does not do it: a change that AWS accepts and that does not show.
+	NoEffect bool
 }
 
 // maxFaults and maxLatency bound what is injected.
@@ -76,6 +80,8 @@ func (f Fault) check() error {
 		return errors.New("a cut connection has no code")
 	case f.Status != 0 && f.Code == "":
 		return errors.New("a status needs a code")
+	case f.NoEffect && (f.Cut || f.Code != "" || f.AfterEffect):
+		return errors.New("what has no effect is answered as if it had, without a code or a cut")
 	case f.AfterEffect && f.slowOnly():
 		return errors.New("what comes after the effect must be a code or a cut connection")
 	}
@@ -83,7 +89,7 @@ func (f Fault) check() error {
 }
 
 // slowOnly reports whether the call is answered as if nothing had been.
-func (f Fault) slowOnly() bool { return f.Latency > 0 && f.Code == "" && !f.Cut }
+func (f Fault) slowOnly() bool { return f.Latency > 0 && f.Code == "" && !f.Cut && !f.NoEffect }
 
 func (f Fault) matches(op string) bool {
 	if prefix, ok := strings.CutSuffix(f.Operation, "*"); ok {
@@ -136,7 +142,7 @@ func (f *faults) arm(one Fault) (int, error) {
 	if one.Code != "" && one.Status == 0 {
 		one.Status = http.StatusBadRequest
 	}
-	one.Cut = one.Cut || one.Code == "" && one.Latency == 0
+	one.Cut = one.Cut || one.Code == "" && one.Latency == 0 && !one.NoEffect
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.pending) >= maxFaults {

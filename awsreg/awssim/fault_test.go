@@ -47,6 +47,14 @@ func TestFaults(t *testing.T) {
 	if got := fmt.Sprint(s.Calls()); got != want {
 		t.Errorf("calls %s, want %s", got, want)
 	}
+	// Accepted, and not done.
+	s.Inject(Fault{Operation: "DeleteThing", NoEffect: true})
+	gone := "a"
+	for _, want := range []bool{true, false} {
+		if _, err := c.DeleteThing(ctx, &iot.DeleteThingInput{ThingName: &gone}); err != nil || exists(gone) != want {
+			t.Errorf("deleted: %v, it is there: %t", err, exists(gone))
+		}
+	}
 	// Two faults on one call: the second waits for the next call.
 	s.Inject(Fault{Operation: "ListThings", Code: "ThrottlingException"})
 	s.Inject(Fault{Operation: "ListThings", Code: "ServiceUnavailableException", Status: 503})

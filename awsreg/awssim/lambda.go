@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"sync"
+
+	"mintmark/internal/pattern"
 )
 
 // Asynchronous invocation as AWS Lambda does it (AWS Lambda developer guide,
@@ -23,7 +24,7 @@ const (
 	lambdaConcurrency = 4
 )
 
-var functionARN = regexp.MustCompile(`^arn:aws:lambda:([a-z0-9-]+):([0-9]{12}):function:([A-Za-z0-9_-]{1,64})(:[A-Za-z0-9$_-]+)?$`)
+var functionARN = pattern.New(`^arn:aws:lambda:([a-z0-9-]+):([0-9]{12}):function:([A-Za-z0-9_-]{1,64})(:[A-Za-z0-9$_-]+)?$`)
 
 // functionOf returns the function name in an ARN, or nothing.
 func functionOf(arn string) string {

@@ -1,10 +1,11 @@
 package awssim
 
 import (
-	"regexp"
 	"sort"
 	"strconv"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // Limits of policies (AWS General Reference, AWS IoT Core endpoints and quotas).
@@ -13,7 +14,7 @@ const (
 	maxPolicyVersions       = 5
 )
 
-var policyName = regexp.MustCompile(`^[\w+=,.@-]{1,128}$`)
+var policyName = pattern.New(`^[\w+=,.@-]{1,128}$`)
 
 type policy struct {
 	seq      int64

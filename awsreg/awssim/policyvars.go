@@ -5,12 +5,13 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
-var variablePattern = regexp.MustCompile(`\$\{([^}]*)\}`)
+var variablePattern = pattern.New(`\$\{([^}]*)\}`)
 
 // nameAttributes are the attributes of Subject and Issuer that policies can
 // refer to (AWS IoT developer guide, cert-policy-variables).

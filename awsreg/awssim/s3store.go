@@ -10,11 +10,12 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // Limits of the objects (S3 user guide, object-keys: 1024 bytes of UTF-8), and the
@@ -26,7 +27,7 @@ const (
 	maxBuckets   = 100
 )
 
-var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+var bucketName = pattern.New(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
 // objectStore is the buckets: directories whose files are the objects. A key's
 // slashes are directories, and what could mean something else to a file system is

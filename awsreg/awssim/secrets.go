@@ -3,9 +3,10 @@ package awssim
 import (
 	"fmt"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // Limits of Secrets Manager (AWS Secrets Manager user guide, reference_limits), but
@@ -17,8 +18,8 @@ const (
 )
 
 var (
-	secretName  = regexp.MustCompile(`^[A-Za-z0-9/_+=.@-]{1,512}$`)
-	secretToken = regexp.MustCompile(`^[A-Za-z0-9-]{32,64}$`)
+	secretName  = pattern.New(`^[A-Za-z0-9/_+=.@-]{1,512}$`)
+	secretToken = pattern.New(`^[A-Za-z0-9-]{32,64}$`)
 )
 
 // secret is one secret. Its values are in memory only, and appear in no event, log

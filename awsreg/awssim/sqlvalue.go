@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"math"
 	"math/big"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // undefinedValue is the value of what is not there. It is not representable in JSON
@@ -18,7 +19,7 @@ var undefined = undefinedValue{}
 
 // decimalText is a string that converts to a number (AWS IoT developer guide,
 // iot-sql-data-types, conversions to Decimal).
-var decimalText = regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?([eE]-?[0-9]+)?$`)
+var decimalText = pattern.New(`^-?[0-9]+(\.[0-9]+)?([eE]-?[0-9]+)?$`)
 
 // asNumber converts to Decimal: numbers, and strings that are written like one.
 func asNumber(v any) (json.Number, bool) {

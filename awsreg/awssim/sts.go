@@ -6,10 +6,11 @@ import (
 	"encoding/xml"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // Bounds of AssumeRole (AWS STS API reference, AssumeRole). The maximum that a
@@ -23,8 +24,8 @@ const (
 )
 
 var (
-	roleARN     = regexp.MustCompile(`^arn:aws:iam::([0-9]{12}):role/((?:[\w+=,.@-]+/)*)([\w+=,.@-]{1,64})$`)
-	sessionName = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
+	roleARN     = pattern.New(`^arn:aws:iam::([0-9]{12}):role/((?:[\w+=,.@-]+/)*)([\w+=,.@-]{1,64})$`)
+	sessionName = pattern.New(`^[\w+=,.@-]{2,64}$`)
 )
 
 // callerIdentity is the answer of GetCallerIdentity in the query protocol (AWS STS

@@ -4,10 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // maxTemplate is the longest template body (API reference, RegistrationConfig and
@@ -283,7 +284,7 @@ func unresolved(name string) error {
 	return invalid("Cannot resolve reference value: {Ref=%s}", clip(name, 128))
 }
 
-var subPattern = regexp.MustCompile(`\$\{([^}]*)\}`)
+var subPattern = pattern.New(`\$\{([^}]*)\}`)
 
 // sub resolves Fn::Sub: a string, or a string and a map of further names.
 func (e *templateEnv) sub(arg any, depth int) (any, error) {

@@ -1,16 +1,17 @@
 package awssim
 
 import (
-	"regexp"
 	"strconv"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // maxTemplateVersions is how many versions a template may have (AWS General
 // Reference, AWS IoT Core fleet provisioning limits).
 const maxTemplateVersions = 5
 
-var templateName = regexp.MustCompile(`^[0-9A-Za-z_-]{1,36}$`)
+var templateName = pattern.New(`^[0-9A-Za-z_-]{1,36}$`)
 
 type template struct {
 	seq         int64

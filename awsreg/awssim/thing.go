@@ -2,11 +2,12 @@ package awssim
 
 import (
 	"maps"
-	"regexp"
 	"slices"
 	"sort"
 	"strconv"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // maxAttributes is how many attributes a thing without a thing type may have (API
@@ -14,9 +15,9 @@ import (
 const maxAttributes = 3
 
 var (
-	thingName      = regexp.MustCompile(`^[a-zA-Z0-9:_-]{1,128}$`)
-	attributeName  = regexp.MustCompile(`^[a-zA-Z0-9_.,@/:#-]{1,128}$`)
-	attributeValue = regexp.MustCompile(`^[a-zA-Z0-9_.,@/:#=\[\]-]{0,800}$`)
+	thingName      = pattern.New(`^[a-zA-Z0-9:_-]{1,128}$`)
+	attributeName  = pattern.New(`^[a-zA-Z0-9_.,@/:#-]{1,128}$`)
+	attributeValue = pattern.New(`^[a-zA-Z0-9_.,@/:#=\[\]-]{0,800}$`)
 )
 
 type thing struct {

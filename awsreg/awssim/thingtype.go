@@ -1,8 +1,9 @@
 package awssim
 
 import (
-	"regexp"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // Limits of thing types (API reference, ThingTypeProperties and CreateThing).
@@ -18,7 +19,7 @@ const typeDeletionDelay = 5 * time.Minute
 
 // descriptionText is what descriptions of types and groups are made of (API
 // reference, ThingTypeDescription).
-var descriptionText = regexp.MustCompile(`^[\p{L}\p{M}\p{N}\p{P}\p{S}\x20]*$`)
+var descriptionText = pattern.New(`^[\p{L}\p{M}\p{N}\p{P}\p{S}\x20]*$`)
 
 type thingType struct {
 	seq        int64

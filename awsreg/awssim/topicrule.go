@@ -1,16 +1,17 @@
 package awssim
 
 import (
-	"regexp"
 	"strings"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // maxRules is the number of rules per account (AWS General Reference, AWS IoT Core
 // endpoints and quotas).
 const maxRules = 1000
 
-var ruleName = regexp.MustCompile(`^[a-zA-Z0-9_]{1,128}$`)
+var ruleName = pattern.New(`^[a-zA-Z0-9_]{1,128}$`)
 
 type topicRule struct {
 	seq     int64

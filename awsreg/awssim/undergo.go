@@ -39,6 +39,10 @@ func (w *world) undergo(op string, run func() (any, error)) outcome {
 	}
 	switch {
 	case fault == nil:
+	case fault.NoEffect:
+		result = "injected no effect"
+		w.note("fault.injected", "answered as if it were done", "operation", op)
+		out = outcome{answer: struct{}{}}
 	case fault.slowOnly():
 		w.note("fault.injected", "held back for "+fault.Latency.String(), "operation", op)
 	case fault.Cut:

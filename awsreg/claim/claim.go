@@ -19,8 +19,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"regexp"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // Bounds of what is sent (API reference, CreateCertificateFromCsr and RegisterThing)
@@ -39,9 +40,9 @@ const (
 )
 
 var (
-	templateName = regexp.MustCompile(`^[0-9A-Za-z_-]{1,36}$`)
-	thingName    = regexp.MustCompile(`^[a-zA-Z0-9:_-]{1,128}$`)
-	hexID        = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	templateName = pattern.New(`^[0-9A-Za-z_-]{1,36}$`)
+	thingName    = pattern.New(`^[a-zA-Z0-9:_-]{1,128}$`)
+	hexID        = pattern.New(`^[0-9a-f]{64}$`)
 )
 
 // Config says where and as whom to provision, and what for.

@@ -5,8 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // State is what mintmark says of a certificate. Revoked is final.
@@ -52,10 +53,10 @@ type Head struct {
 var ErrUnknown = errors.New("not in the manifest")
 
 var (
-	idPattern     = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	serialPattern = regexp.MustCompile(`^([0-9a-f]{2}){1,20}$`)
+	idPattern     = pattern.New(`^[0-9a-f]{64}$`)
+	serialPattern = pattern.New(`^([0-9a-f]{2}){1,20}$`)
 	// https://docs.aws.amazon.com/iot/latest/apireference/API_CreateThing.html
-	thingPattern = regexp.MustCompile(`^[a-zA-Z0-9:_-]{1,128}$`)
+	thingPattern = pattern.New(`^[a-zA-Z0-9:_-]{1,128}$`)
 )
 
 // ValidID reports whether a string can be the id of a certificate at AWS.

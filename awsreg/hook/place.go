@@ -2,8 +2,9 @@ package hook
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // Place is the account and region that a function runs in.
@@ -13,9 +14,9 @@ type Place struct {
 }
 
 var (
-	accountPattern  = regexp.MustCompile(`^[0-9]{12}$`)
-	regionPattern   = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]+$`)
-	templatePattern = regexp.MustCompile(`^[0-9A-Za-z_-]{1,36}$`)
+	accountPattern  = pattern.New(`^[0-9]{12}$`)
+	regionPattern   = pattern.New(`^[a-z]{2}(-[a-z]+)+-[0-9]+$`)
+	templatePattern = pattern.New(`^[0-9A-Za-z_-]{1,36}$`)
 )
 
 // maxARN bounds the names of resources.

@@ -2,13 +2,14 @@ package hook
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // devicePattern is what a device's identifier looks like, as in package
 // inventory.
-var devicePattern = regexp.MustCompile(`\A(?:[A-Za-z0-9][A-Za-z0-9._:-]{0,62}[A-Za-z0-9]|[A-Za-z0-9])\z`)
+var devicePattern = pattern.New(`\A(?:[A-Za-z0-9][A-Za-z0-9._:-]{0,62}[A-Za-z0-9]|[A-Za-z0-9])\z`)
 
 // ValidDevice reports whether a string can be the identifier of a device.
 func ValidDevice(id string) bool { return devicePattern.MatchString(id) }

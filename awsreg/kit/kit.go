@@ -13,10 +13,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // Kit is what a kit is made of.
@@ -43,13 +44,13 @@ type Kit struct {
 }
 
 var (
-	thingName  = regexp.MustCompile(`^[a-zA-Z0-9:_-]{1,128}$`)
-	deviceName = regexp.MustCompile(`^[[:print:]]{1,256}$`)
-	hostName   = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,252}[a-zA-Z0-9])?$`)
-	topicName  = regexp.MustCompile(`^[a-zA-Z0-9:._/-]{1,256}$`)
+	thingName  = pattern.New(`^[a-zA-Z0-9:_-]{1,128}$`)
+	deviceName = pattern.New(`^[[:print:]]{1,256}$`)
+	hostName   = pattern.New(`^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,252}[a-zA-Z0-9])?$`)
+	topicName  = pattern.New(`^[a-zA-Z0-9:._/-]{1,256}$`)
 	// fileName has nothing in it that a shell, C, Python or JavaScript would read
 	// otherwise.
-	fileName = regexp.MustCompile(`^[a-zA-Z0-9/._][a-zA-Z0-9/._-]{0,255}$`)
+	fileName = pattern.New(`^[a-zA-Z0-9/._][a-zA-Z0-9/._-]{0,255}$`)
 )
 
 // withDefaults fills in what is empty, and refuses what would not work or could

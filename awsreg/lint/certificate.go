@@ -9,9 +9,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"path"
-	"regexp"
 	"strings"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // verificationLifetime is how long a verification certificate may live before
@@ -43,7 +44,7 @@ func (c *checker) certificates(u *unit) {
 	u.path()
 }
 
-var registrationCode = regexp.MustCompile(`^(0x)?[0-9a-fA-F]{64}$`)
+var registrationCode = pattern.New(`^(0x)?[0-9a-fA-F]{64}$`)
 
 func (c *checker) certificate(u *unit, line int, der []byte) {
 	u.about("certificate")
@@ -96,7 +97,7 @@ func (c *checker) roleOf(u *unit, cert *x509.Certificate) Role {
 
 // caFile matches names of files that hold a CA's certificate: ca.pem, rootCA.pem,
 // my-ca-cert.pem; not certificate.pem.
-var caFile = regexp.MustCompile(`(^|[^a-z])(ca|root)([^a-z]|$)|(^|[^a-z])(ca_?-?cert|rootca|caroot)`)
+var caFile = pattern.New(`(^|[^a-z])(ca|root)([^a-z]|$)|(^|[^a-z])(ca_?-?cert|rootca|caroot)`)
 
 func selfIssued(cert *x509.Certificate) bool { return bytes.Equal(cert.RawSubject, cert.RawIssuer) }
 

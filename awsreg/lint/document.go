@@ -1,8 +1,9 @@
 package lint
 
 import (
-	"regexp"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // document checks a JSON or YAML document by its shape.
@@ -96,7 +97,7 @@ func forIAM(doc *node) bool {
 	return iam > device
 }
 
-var templateName = regexp.MustCompile(`^[0-9A-Za-z_-]{1,36}$`)
+var templateName = pattern.New(`^[0-9A-Za-z_-]{1,36}$`)
 
 // templateOf checks a provisioning template with what stands around its body.
 // https://docs.aws.amazon.com/iot/latest/apireference/API_CreateProvisioningTemplate.html
@@ -163,7 +164,7 @@ func inner(n *node) (*node, bool) {
 	return doc, true
 }
 
-var roleARN = regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/.+$`)
+var roleARN = pattern.New(`^arn:[a-z-]+:iam::[0-9]{12}:role/.+$`)
 
 // role checks the ARN of a role, where it is written out.
 func (u *unit) role(n *node) {

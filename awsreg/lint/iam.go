@@ -1,12 +1,13 @@
 package lint
 
 import (
-	"regexp"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // Managed policies that give a function far more than it needs.
-var widePolicies = regexp.MustCompile(`(^|/|\b)(AdministratorAccess|PowerUserAccess|IAMFullAccess|AWSIoTFullAccess|AWSLambda_FullAccess|AmazonS3FullAccess|AmazonDynamoDBFullAccess)$`)
+var widePolicies = pattern.New(`(^|/|\b)(AdministratorAccess|PowerUserAccess|IAMFullAccess|AWSIoTFullAccess|AWSLambda_FullAccess|AmazonS3FullAccess|AmazonDynamoDBFullAccess)$`)
 
 // iamResource checks a role or a policy of IAM.
 func (u *unit) iamResource(r resource) {

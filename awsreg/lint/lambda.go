@@ -1,9 +1,10 @@
 package lint
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // hookLimit is how many seconds AWS IoT waits for a pre-provisioning hook.
@@ -127,7 +128,7 @@ func ofIoT(r resource) bool {
 	return found
 }
 
-var hookHint = regexp.MustCompile(`(?i)hook|verify|validat|pre-?provision`)
+var hookHint = pattern.New(`(?i)hook|verify|validat|pre-?provision`)
 
 // hooks checks the functions that templates name as their hooks.
 func (u *unit) hooks(role Role) {

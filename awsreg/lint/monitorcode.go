@@ -1,9 +1,10 @@
 package lint
 
 import (
-	"regexp"
 	"slices"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // Operations that give their results in pages.
@@ -106,9 +107,9 @@ func (u *unit) deactivators() map[string]bool {
 }
 
 var (
-	issueWord = regexp.MustCompile(`(?i)issu|cert_?date|creat(ion|ed)`)
-	ageWord   = regexp.MustCompile(`(?i)(^|_)(age|days|elapsed)($|_)|days_?old|[a-z]Age$|ageIn`)
-	nowWord   = regexp.MustCompile(`(?i)^(now|today|current_?date)$`)
+	issueWord = pattern.New(`(?i)issu|cert_?date|creat(ion|ed)`)
+	ageWord   = pattern.New(`(?i)(^|_)(age|days|elapsed)($|_)|days_?old|[a-z]Age$|ageIn`)
+	nowWord   = pattern.New(`(?i)^(now|today|current_?date)$`)
 )
 
 // grace finds a test of the grace period that is the wrong way round: it takes
@@ -173,7 +174,7 @@ func selects(tokens []token) int {
 	return 0
 }
 
-func speaks(tokens []token, word *regexp.Regexp) bool {
+func speaks(tokens []token, word *pattern.Pattern) bool {
 	return slices.ContainsFunc(tokens, func(t token) bool { return t.kind <= stringToken && word.MatchString(t.text) })
 }
 

@@ -1,8 +1,9 @@
 package lint
 
 import (
-	"regexp"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // grant is one statement of a policy.
@@ -94,7 +95,7 @@ func glob(pattern, s string) bool {
 	return p == len(pattern)
 }
 
-var placeholder = regexp.MustCompile(`\$\{[^}]*\}`)
+var placeholder = pattern.New(`\$\{[^}]*\}`)
 
 // resourceOf splits arn:aws:iot:region:account:topic/x into topic and x.
 func resourceOf(arn string) (kind, name string) {

@@ -1,8 +1,9 @@
 package lint
 
 import (
-	"regexp"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // What may stand in ${...} of an IoT policy.
@@ -11,10 +12,10 @@ var (
 	plainVariables = words(`iot:ClientId iot:DomainName aws:SourceIp
 		iot:Connection.Thing.ThingName iot:Connection.Thing.ThingTypeName iot:Connection.Thing.IsAttached
 		iot:Certificate.SerialNumber`)
-	attributeVariable   = regexp.MustCompile(`(?i)^iot:Connection\.Thing\.Attributes\[[^\]]{1,128}\]$`)
-	certificateVariable = regexp.MustCompile(`(?i)^iot:Certificate\.(Subject|Issuer)\.(DistinguishedNameQualifier|Country|Organization|OrganizationalUnit|State|CommonName|SerialNumber|Title|Surname|GivenName|Initials|Pseudonym|GenerationQualifier)(\.[0-9]+)?$`)
-	alternativeVariable = regexp.MustCompile(`(?i)^iot:Certificate\.(Subject|Issuer)\.AlternativeName\.(RFC822Name|DNSName|DirectoryName|UniformResourceIdentifier|IPAddress)(\.[0-9]+)?$`)
-	otherVariable       = regexp.MustCompile(`(?i)^(iot:Certificate\.AvailableKeys|credentials-iot:(ThingName|ThingTypeName|AwsCertificateId))$`)
+	attributeVariable   = pattern.New(`(?i)^iot:Connection\.Thing\.Attributes\[[^\]]{1,128}\]$`)
+	certificateVariable = pattern.New(`(?i)^iot:Certificate\.(Subject|Issuer)\.(DistinguishedNameQualifier|Country|Organization|OrganizationalUnit|State|CommonName|SerialNumber|Title|Surname|GivenName|Initials|Pseudonym|GenerationQualifier)(\.[0-9]+)?$`)
+	alternativeVariable = pattern.New(`(?i)^iot:Certificate\.(Subject|Issuer)\.AlternativeName\.(RFC822Name|DNSName|DirectoryName|UniformResourceIdentifier|IPAddress)(\.[0-9]+)?$`)
+	otherVariable       = pattern.New(`(?i)^(iot:Certificate\.AvailableKeys|credentials-iot:(ThingName|ThingTypeName|AwsCertificateId))$`)
 )
 
 func knownVariable(name string) bool {

@@ -1,8 +1,9 @@
 package lint
 
 import (
-	"regexp"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // The settings of AWS's sample client for fleet provisioning, and of the systems
@@ -10,8 +11,8 @@ import (
 // https://github.com/aws-samples/aws-iot-fleet-provisioning
 var (
 	clientSettings = []string{"SECURE_CERT_PATH", "ROOT_CERT", "CLAIM_CERT", "SECURE_KEY", "IOT_ENDPOINT", "PRODUCTION_TEMPLATE"}
-	dataEndpoint   = regexp.MustCompile(`^[a-z0-9]+-ats\.iot\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$`)
-	oldEndpoint    = regexp.MustCompile(`^[a-z0-9]+\.iot\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$`)
+	dataEndpoint   = pattern.New(`^[a-z0-9]+-ats\.iot\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$`)
+	oldEndpoint    = pattern.New(`^[a-z0-9]+\.iot\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$`)
 )
 
 // settings checks a client's config.ini.

@@ -5,9 +5,10 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // template is a provisioning template that was found somewhere.
@@ -187,9 +188,9 @@ func (c *checker) attributes() (map[string]bool, bool) {
 }
 
 var (
-	thingName     = regexp.MustCompile(`^[a-zA-Z0-9:_-]+$`)
-	attributeName = regexp.MustCompile(`^[a-zA-Z0-9_.,@/:#-]+$`)
-	attributeText = regexp.MustCompile(`^[a-zA-Z0-9_.,@/:#=\[\]-]*$`)
+	thingName     = pattern.New(`^[a-zA-Z0-9:_-]+$`)
+	attributeName = pattern.New(`^[a-zA-Z0-9_.,@/:#-]+$`)
+	attributeText = pattern.New(`^[a-zA-Z0-9_.,@/:#=\[\]-]*$`)
 )
 
 func (u *unit) templateResources(n *node, jitp bool) {

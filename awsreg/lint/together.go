@@ -3,9 +3,10 @@ package lint
 import (
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // together checks what files say of each other.
@@ -76,7 +77,7 @@ func (c *checker) parameters() {
 	}
 }
 
-var serialWord = regexp.MustCompile(`\b[A-Za-z]*Serial[A-Za-z]*\b`)
+var serialWord = pattern.New(`\b[A-Za-z]*Serial[A-Za-z]*\b`)
 
 // prose compares what a README names with what templates declare and schedules do.
 func (c *checker) prose() {

@@ -1,8 +1,9 @@
 package lint
 
 import (
-	"regexp"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // Actions of rules that AWS carries out under a role.
@@ -11,10 +12,10 @@ var roleActions = words(`cloudwatchAlarm cloudwatchLogs cloudwatchMetric dynamoD
 	iotAnalytics iotEvents iotSiteWise kinesis location openSearch republish s3 sns sqs stepFunctions timestream`)
 
 var (
-	ruleName   = regexp.MustCompile(`^[a-zA-Z0-9_]{1,128}$`)
-	fromClause = regexp.MustCompile(`(?is)\bFROM\s+'([^']*)'`)
-	selection  = regexp.MustCompile(`(?is)^\s*SELECT\b`)
-	registered = regexp.MustCompile(`^\$aws/events/certificates/registered/([0-9a-f]{64}|\+|#)$`)
+	ruleName   = pattern.New(`^[a-zA-Z0-9_]{1,128}$`)
+	fromClause = pattern.New(`(?is)\bFROM\s+'([^']*)'`)
+	selection  = pattern.New(`(?is)^\s*SELECT\b`)
+	registered = pattern.New(`^\$aws/events/certificates/registered/([0-9a-f]{64}|\+|#)$`)
 )
 
 // topicRule checks a topic rule.
@@ -86,7 +87,7 @@ func (c *checker) explained() bool {
 	return false
 }
 
-var basicIngestTopic = regexp.MustCompile(`\$aws/rules/[<{$a-zA-Z0-9]`)
+var basicIngestTopic = pattern.New(`\$aws/rules/[<{$a-zA-Z0-9]`)
 
 var basicIngestWords = []string{"basic ingest", "basicingest", "basic-ingest", "basic_ingest"}
 
@@ -97,7 +98,7 @@ func or(s, otherwise string) string {
 	return s
 }
 
-var monitorHint = regexp.MustCompile(`(?i)cert|rotat|monitor|expir`)
+var monitorHint = pattern.New(`(?i)cert|rotat|monitor|expir`)
 
 // schedule finds a daily job that runs every few minutes.
 func (u *unit) schedule(r resource) {
@@ -120,7 +121,7 @@ func (u *unit) schedule(r resource) {
 	}
 }
 
-var rate = regexp.MustCompile(`^rate\(\s*([0-9]{1,6})\s+(minute|hour|day)s?\s*\)$`)
+var rate = pattern.New(`^rate\(\s*([0-9]{1,6})\s+(minute|hour|day)s?\s*\)$`)
 
 // period is how many minutes are between two runs.
 func period(n *node) (int, bool) {

@@ -3,8 +3,9 @@ package render
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // Ingest is a bucket with three topic rules that store what devices send.
@@ -19,9 +20,9 @@ const ingestRules = 3
 
 var (
 	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-	bucketPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
-	rulePattern   = regexp.MustCompile(`^[a-zA-Z0-9_]{1,120}$`)
-	topicPattern  = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,100}$`)
+	bucketPattern = pattern.New(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	rulePattern   = pattern.New(`^[a-zA-Z0-9_]{1,120}$`)
+	topicPattern  = pattern.New(`^[a-zA-Z0-9_-]{1,100}$`)
 )
 
 func (i Ingest) check() error {

@@ -49,6 +49,7 @@ func (m *mover) measure(ctx context.Context, to State) gate {
 func (m *mover) conditions(ctx context.Context, to State) gate {
 	var g gate
 	m.clock(&g)
+	m.whole(&g, to)
 	gates, root := m.plan.Spec.Gates, m.r.Kind == ledger.RotateRoot
 	if to == TrustRemoved || root && (to == Canaried || to == Switched) {
 		m.count(ctx, &g)

@@ -3,6 +3,7 @@ package rotation
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"mintmark/internal/ledger"
 )
@@ -24,14 +25,12 @@ func (m *mover) letGo(ctx context.Context, reason string) (Result, error) {
 			return stays, refused("rotation-overlap", "rotation %s from %s to %s is in state %s: what %s has left is let go when none runs", other.ID, other.Old, other.New, other.State, m.r.ID)
 		}
 	}
-	next := m.r
-	next.Kept = false
-	text, err := m.measureKept(ctx, &next)
-	switch {
-	case err != nil:
+	if i := slices.IndexFunc(list, func(r ledger.Rotation) bool { return r.ID == m.r.ID }); i >= 0 && TakenOver(list[i], list[i+1:]) {
+		return stays, refused("rotation-state", "what rotation %s has left of %s was taken over by a later rotation from %s to %s: mintmark rotate list shows it", m.r.ID, m.r.New, m.r.Old, m.r.New)
+	}
+	text, err := m.needed(ctx)
+	if err != nil {
 		return stays, err
-	case next.Kept:
-		return stays, refused("rotation-kept", "%s. mintmark rotate devices %s lists them", text, m.r.ID)
 	}
 	works := []work{{step: "measure", do: func(context.Context, *ledger.Rotation) (string, error) { return text, nil }}}
 	if m.r.Kind == ledger.RotateRoot {
@@ -53,4 +52,23 @@ func (m *mover) letGo(ctx context.Context, reason string) (Result, error) {
 	last.Kept = false
 	err = m.enter(ctx, RolledBack, last, "let go of "+last.New+": "+reason)
 	return Result{Rotation: m.r}, err
+}
+
+// needed refuses to let the new CA go while a device needs it. Of an issuing CA that are those
+// with a certificate of it; notes are of anchors, which are the same.
+func (m *mover) needed(ctx context.Context) (text string, err error) {
+	if m.r.Kind == ledger.RotateIssuing {
+		n, words, err := m.holds(ctx, m.r)
+		if err == nil && n > 0 {
+			err = refused("rotation-kept", "%s, %s. They go when their devices renew, by %s: mintmark cert revoke --issuer %s --superseded revokes what has a newer one", words, m.r.New, m.r.Old, m.r.New)
+		}
+		return words, err
+	}
+	next := m.r
+	next.Kept = false
+	text, err = m.measureKept(ctx, &next)
+	if err == nil && next.Kept {
+		err = refused("rotation-kept", "%s. mintmark rotate devices %s lists them", text, m.r.ID)
+	}
+	return text, err
 }

@@ -149,7 +149,7 @@ func (m *mover) refresh(ctx context.Context) error {
 func (m *Machine) concerned(r ledger.Rotation) []Cloud {
 	var clouds []Cloud
 	for _, c := range m.world.Clouds {
-		if c.Concerns(r) {
+		if len(c.Has(r)) > 0 {
 			clouds = append(clouds, c)
 		}
 	}

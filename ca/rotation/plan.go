@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"mintmark/internal/ledger"
@@ -28,6 +29,41 @@ type Plan struct {
 	// Affected are the issuing CAs whose devices have to move.
 	Affected []string `json:"affected"`
 	Devices  int      `json:"devices"` // that have to move, when it was made
+	// Targets are the cloud targets that are taken along. Plans of earlier versions have
+	// them in their steps only.
+	Targets []PlanTarget `json:"targets,omitempty"`
+}
+
+// PlanTarget is a cloud target with what it had of a rotation when that was planned, by the
+// configuration; see Cloud.Has.
+type PlanTarget struct {
+	Name string   `json:"name"` // aws/NAME, azure/NAME
+	Has  []string `json:"has,omitempty"`
+}
+
+// Takes reports whether a plan takes along that part of a cloud target. Of a plan of an earlier
+// version only the target is known.
+func (p Plan) Takes(target, part string) bool {
+	return slices.ContainsFunc(p.targets(), func(t PlanTarget) bool {
+		return t.Name == target && (len(t.Has) == 0 || slices.Contains(t.Has, part))
+	})
+}
+
+// targets are Targets, also of plans of earlier versions.
+func (p Plan) targets() []PlanTarget {
+	if len(p.Targets) > 0 {
+		return p.Targets
+	}
+	var list []PlanTarget
+	for _, step := range p.Steps {
+		for _, c := range step.Changes {
+			cloud, _, is := strings.Cut(c.Where, "/")
+			if is && (cloud == "aws" || cloud == "azure") && !slices.ContainsFunc(list, func(t PlanTarget) bool { return t.Name == c.Where }) {
+				list = append(list, PlanTarget{Name: c.Where})
+			}
+		}
+	}
+	return list
 }
 
 // PlanStep is one move.

@@ -84,11 +84,11 @@ func (m *Machine) examine(ctx context.Context, spec Spec, actor string) (ledger.
 		return none, Plan{}, err
 	}
 	p.Devices = total(counts)
-	outside, unplanned, err := m.outside(ctx, r)
+	outside, targets, unplanned, err := m.outside(ctx, r)
 	if err != nil {
 		return none, Plan{}, err
 	}
-	p.Warned = append(p.Warned, unplanned...)
+	p.Targets, p.Warned = targets, append(p.Warned, unplanned...)
 	if spec.Emergency {
 		p.Warned = append(p.Warned, emergencyWarning(spec, counts))
 	}
@@ -114,7 +114,9 @@ func (m *Machine) alone(ctx context.Context, to string) (kept bool, err error) {
 		return false, fmt.Errorf("reading rotations: %w", err)
 	}
 	for _, other := range list {
-		kept = kept || other.New == to && other.Kept && State(other.State) == RolledBack
+		if other.New == to { // the last one says what is left
+			kept = other.Kept && State(other.State) == RolledBack
+		}
 		if !State(other.State).Frees() {
 			return false, refused("rotation-overlap", "rotation %s from %s to %s is in state %s, and only one runs at a time: take it to %s, or mintmark rotate rollback %s",
 				other.ID, other.Old, other.New, other.State, TrustRemoved, other.ID)
@@ -126,11 +128,12 @@ func (m *Machine) alone(ctx context.Context, to string) (kept bool, err error) {
 // outside asks every cloud target what each stage changes there. What two stages in a row
 // have in common is listed once. A target that is away or stands against it does not keep an
 // emergency from being planned, which shuts the old CA out of the others: the texts warn of it.
-func (m *Machine) outside(ctx context.Context, r ledger.Rotation) (changes map[State][]PlanChange, warned []string, err error) {
+func (m *Machine) outside(ctx context.Context, r ledger.Rotation) (changes map[State][]PlanChange, targets []PlanTarget, warned []string, err error) {
 	changes = make(map[State][]PlanChange)
 	var against []string
 targets:
 	for _, cloud := range m.concerned(r) {
+		targets = append(targets, PlanTarget{Name: cloud.Name(), Has: cleaned(cloud.Has(r))})
 		var before []reconcile.Change
 		at := StageOf(r)
 		for _, state := range States[1:] {
@@ -147,7 +150,7 @@ targets:
 				continue targets
 			}
 			if err != nil {
-				return nil, nil, fmt.Errorf("%s: planning %s: %w", cloud.Name(), stage, err)
+				return nil, nil, nil, fmt.Errorf("%s: planning %s: %w", cloud.Name(), stage, err)
 			}
 			for _, c := range plan.Refused() {
 				if text := fmt.Sprintf("%s, on the way to %s: %s", cloud.Name(), state, describe(c)); !slices.Contains(against, text) {
@@ -165,13 +168,13 @@ targets:
 	switch {
 	case len(against) == 0:
 	case !r.Emergency:
-		return nil, nil, &Refused{"rotation-cloud", against}
+		return nil, nil, nil, &Refused{"rotation-cloud", against}
 	default:
 		for _, text := range against {
 			warned = append(warned, clean("this stands against it, and the rotation will wait there: "+text))
 		}
 	}
-	return changes, warned, nil
+	return changes, targets, warned, nil
 }
 
 // lax warns of gates that are met by hardly anything. An emergency waits for nothing.

@@ -198,15 +198,11 @@ func (m *mover) measureKept(ctx context.Context, r *ledger.Rotation) (string, er
 	have := counts[ledger.AnchorMoved] + counts[ledger.AnchorTrusts] + counts[ledger.AnchorWaived]
 	text := a(have, "device has", "devices have") + " something of " + r.New
 	if r.Kind == ledger.RotateIssuing {
-		under := *r
-		under.Old, under.New = r.New, r.Old
-		left, err := m.world.Authorities.LeftBelow(ctx, under)
+		left, words, err := m.holds(ctx, *r)
 		if err != nil {
-			return "", fmt.Errorf("counting what is in force under %s: %w", r.New, err)
+			return "", err
 		}
-		// Those of this server's own and of people are replaced without anybody's doing.
-		have += left.Devices + left.Waived
-		text += fmt.Sprintf(", %s of devices in force under it", a(left.Devices+left.Waived, "certificate", "certificates"))
+		have, text = have+left, text+", "+words
 	}
 	r.Kept = r.Kept || have > 0
 	if !r.Kept {
@@ -215,4 +211,16 @@ func (m *mover) measureKept(ctx context.Context, r *ledger.Rotation) (string, er
 		text += ": it stays"
 	}
 	return text, nil
+}
+
+// holds counts the certificates in force that devices have of the new issuing CA. Those of this
+// server's own and of people are replaced without anybody's doing.
+func (m *mover) holds(ctx context.Context, r ledger.Rotation) (n int, text string, err error) {
+	r.Old, r.New = r.New, r.Old
+	left, err := m.world.Authorities.LeftBelow(ctx, r)
+	if err != nil {
+		return 0, "", fmt.Errorf("counting what is in force under %s: %w", r.Old, err)
+	}
+	n = left.Devices + left.Waived
+	return n, fmt.Sprintf("%s of devices in force under it", a(n, "certificate", "certificates")), nil
 }

@@ -271,7 +271,7 @@ func TestSignTogether(t *testing.T) {
 	must(t, w.sign(id, rotation.Approved, "alice"))
 	signature, err := access.Sign(w.keys["bob"], rotation.Statement(*w.get(id), rotation.Approved))
 	must(t, err)
-	m := rotation.New(rotation.World{Records: late, Officers: func(context.Context) ([]ledger.Principal, error) { return w.officers, nil }, Now: func() time.Time { return start }})
+	m := rotation.New(rotation.World{Records: late, Clouds: []rotation.Cloud{w.clouds[0], w.clouds[1]}, Officers: func(context.Context) ([]ledger.Principal, error) { return w.officers, nil }, Now: func() time.Time { return start }})
 	r, err := m.Sign(context.Background(), id, rotation.Approved, "bob", signature)
 	if err != nil || len(r.Signatures) != 2 || len(w.get(id).Signatures) != 2 {
 		t.Errorf("%d signatures, %v", len(r.Signatures), err)

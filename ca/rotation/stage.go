@@ -35,3 +35,11 @@ func (s State) From(other State) bool {
 	at, of := slices.Index(States, s), slices.Index(States, other)
 	return at >= 0 && at >= of
 }
+
+// TakenOver reports whether one of the rotations that were planned after a rotation holds what
+// that has left of the new CA: of two, only the last one says where the clouds are.
+func TakenOver(r ledger.Rotation, later []ledger.Rotation) bool {
+	return State(r.State) == RolledBack && r.Kept && slices.ContainsFunc(later, func(l ledger.Rotation) bool {
+		return l.Kind == r.Kind && l.Old == r.Old && l.New == r.New && !(l.Emergency && State(l.State) == Planned)
+	})
+}

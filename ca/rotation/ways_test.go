@@ -313,10 +313,12 @@ func TestLetGo(t *testing.T) {
 		w.rollback(id)
 		w.isBack(id, spec, true)
 		w.counts = counts{ledger.AnchorLeft: 999, ledger.AnchorTrusts: 1}
-		_, err := w.machine().Rollback(ctx, id, "it is not used", "carol", nil)
-		rule(t, err, "rotation-kept", "1 device has something of b")
-		w.counts = counts{ledger.AnchorLeft: 1000}
-		if spec.Kind == ledger.RotateIssuing {
+		if spec.Kind == ledger.RotateRoot {
+			_, err := w.machine().Rollback(ctx, id, "it is not used", "carol", nil)
+			rule(t, err, "rotation-kept", "1 device has something of b")
+			w.counts = counts{ledger.AnchorLeft: 1000}
+		}
+		if spec.Kind == ledger.RotateIssuing { // notes are of anchors, which are the same
 			w.below["b"] = rotation.Left{Devices: 1, Others: 1}
 			_, err := w.machine().Rollback(ctx, id, "it is not used", "carol", nil)
 			rule(t, err, "rotation-kept", "1 certificate of devices")
@@ -325,7 +327,7 @@ func TestLetGo(t *testing.T) {
 		w.isBack(id, spec, true)
 		busy := w.clone()
 		other := busy.plan(rootSpec())
-		_, err = busy.machine().Rollback(ctx, id, "it is not used", "carol", nil)
+		_, err := busy.machine().Rollback(ctx, id, "it is not used", "carol", nil)
 		rule(t, err, "rotation-overlap", other)
 		w.cut(func(w *world) {
 			for range 100 {

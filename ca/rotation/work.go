@@ -38,10 +38,14 @@ func (m *mover) works(to State) []work {
 	case PathsVerified:
 		return []work{{step: "verify", do: m.verifyPaths}}
 	case Distributing:
-		if root {
-			return []work{{step: "distribute", do: m.distribute}}
+		if !root {
+			return nil
 		}
-		return nil
+		works := []work{{step: "distribute", do: m.distribute}}
+		if m.r.Kept {
+			works = append(works, work{step: "notes", do: m.takeNotes})
+		}
+		return works
 	case Canaried:
 		return []work{m.serve(ledger.IssueCanary)}
 	case Switched:
@@ -96,6 +100,15 @@ func (m *mover) advance(stage Stage) []work {
 				return "", fmt.Errorf("it is not as it should be afterwards: %s", summary(left))
 			}
 			return summary(changed) + "; read back", nil
+		}})
+	}
+	back := State(m.r.State).Over() || RollingBack(m.r)
+	for _, s := range m.strays() {
+		works = append(works, work{step: s.target + " " + string(stage), apart: true, do: func(context.Context, *ledger.Rotation) (string, error) {
+			if back { // which nothing may hold up for good: not a target that was given up, either
+				return fmt.Sprintf("left as it is: %s. What it has of %s stays there", s.text, m.r.New), nil
+			}
+			return "", errors.New(s.text)
 		}})
 	}
 	return works
@@ -184,6 +197,12 @@ func (m *mover) verifyPaths(ctx context.Context, r *ledger.Rotation) (string, er
 func (m *mover) distribute(ctx context.Context, r *ledger.Rotation) (string, error) {
 	if err := m.world.Authorities.Distribute(ctx, *r); err != nil {
 		return "", err
+	}
+	if err := m.refresh(ctx); err != nil {
+		return "", err
+	}
+	if r.Emergency && RollingBack(*r) {
+		return fmt.Sprintf("EST gives out %s beside %s, and what leads to %s where the key of %s is here", r.New, r.Old, r.New, r.Old), nil
 	}
 	if r.Emergency {
 		return fmt.Sprintf("EST gives out %s beside %s, and nothing leads from one to the other", r.New, r.Old), nil

@@ -115,8 +115,10 @@ const (
 // Cloud is one target at AWS or Azure.
 type Cloud interface {
 	Name() string // "aws/line-a"
-	// Concerns reports whether the target has anything of the rotation.
-	Concerns(r ledger.Rotation) bool
+	// Has names what the configuration of the target has of the rotation, such as "CA line-a";
+	// empty for nothing. What names the new CA in the place of the old one counts as the old
+	// one's where the plan takes that along: the file may follow early.
+	Has(r ledger.Rotation) []string
 	// Plan says what taking the target to a stage would change. In state PLANNED the new CA
 	// need not exist: what is not known yet is named by its authority's name.
 	Plan(ctx context.Context, r ledger.Rotation, stage Stage) (reconcile.Plan, error)

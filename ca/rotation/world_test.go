@@ -34,6 +34,8 @@ type world struct {
 	journal   map[string][]ledger.RotationEntry
 	officers  []ledger.Principal
 	counts    map[ledger.AnchorClass]int
+	devices   map[string][]ledger.AnchorDevice // of a rotation, by name
+	noted     map[string]ledger.AnchorNote     // by rotation and device
 
 	// The registration authority.
 	findings   rotation.Findings
@@ -102,7 +104,7 @@ var start = time.Date(2031, 3, 1, 8, 0, 0, 0, time.UTC)
 
 // newWorld has two clouds, two issuing CAs, three officers with keys and 1000 devices.
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, now: start, keys: make(map[string]crypto.Signer), over: make(map[string]bool), journal: make(map[string][]ledger.RotationEntry),
+	w := &world{t: t, now: start, keys: make(map[string]crypto.Signer), over: make(map[string]bool), journal: make(map[string][]ledger.RotationEntry), devices: make(map[string][]ledger.AnchorDevice), noted: make(map[string]ledger.AnchorNote),
 		counts: map[ledger.AnchorClass]int{ledger.AnchorLeft: 1000}, broken: make(map[string]error), below: make(map[string]rotation.Left), adopted: ledger.IssueOld, served: ledger.IssueOld}
 	w.findings = rotation.Findings{Affected: []string{"line-a", "line-b"}, Warned: []string{"a warning"}, Changes: []reconcile.Change{
 		{Kind: "key", Subject: "b", Action: reconcile.Create}, {Kind: "certificate", Subject: "b with a", Action: reconcile.Create}, {Kind: "cacerts", Subject: "b", Action: reconcile.Update}}}
@@ -121,6 +123,7 @@ func (w *world) clone() *world {
 		c.rotations[i].Signatures = slices.Clone(r.Signatures)
 	}
 	c.over, c.counts, c.broken, c.below = maps.Clone(w.over), maps.Clone(w.counts), maps.Clone(w.broken), maps.Clone(w.below)
+	c.noted = maps.Clone(w.noted)
 	c.journal = make(map[string][]ledger.RotationEntry)
 	for id, entries := range w.journal {
 		c.journal[id] = slices.Clone(entries)
@@ -231,12 +234,34 @@ func (w *records) RotationJournal(_ context.Context, id string, after int64, lim
 	return page, err
 }
 
-func (w *records) NoteAnchors(context.Context, string, []ledger.AnchorNote) error {
-	return errors.New("a machine notes nothing")
+func (w *records) NoteAnchors(_ context.Context, id string, notes []ledger.AnchorNote) error {
+	return (*world)(w).call("note", func() error {
+		for _, n := range notes {
+			if !n.Chains.IsZero() || !n.Waived.IsZero() {
+				(*world)(w).complain("noted of %s more than its anchors", n.Device)
+			}
+			w.noted[id+" "+n.Device] = n
+		}
+		return nil
+	})
 }
 
-func (w *records) Anchors(context.Context, ledger.AnchorQuery) ([]ledger.AnchorDevice, string, error) {
-	return nil, "", errors.New("a machine lists nobody")
+// Anchors lists, two on a page.
+func (w *records) Anchors(_ context.Context, q ledger.AnchorQuery) (page []ledger.AnchorDevice, next string, err error) {
+	err = (*world)(w).read("anchors", func() error {
+		for _, d := range w.devices[q.Rotation] {
+			if d.Class != q.Class || d.Device <= q.After {
+				continue
+			}
+			if len(page) == 2 {
+				next = page[1].Device
+				return nil
+			}
+			page = append(page, d)
+		}
+		return nil
+	})
+	return page, next, err
 }
 
 func (w *records) AnchorCount(context.Context, ledger.AnchorQuery) (map[ledger.AnchorClass]int, error) {
@@ -270,8 +295,13 @@ type cloud struct {
 	advanced  []rotation.Stage
 }
 
-func (c *cloud) Name() string                    { return c.name }
-func (c *cloud) Concerns(r ledger.Rotation) bool { return !c.absent }
+func (c *cloud) Name() string { return c.name }
+func (c *cloud) Has(ledger.Rotation) []string {
+	if c.absent {
+		return nil
+	}
+	return []string{"CA a"}
+}
 
 func (c *cloud) Plan(_ context.Context, r ledger.Rotation, stage rotation.Stage) (p reconcile.Plan, err error) {
 	err = c.w.read(c.name+" plan "+string(stage), func() error {

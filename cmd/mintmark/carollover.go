@@ -24,8 +24,9 @@ func newCARolloverBegin(a *app) *cobra.Command {
 	c := a.command("begin --old NAME --new NAME [flags]", "Certify each of two roots with the other", `Begin issues a certificate of the old root's key by the new root, and one of
 the new root's key by the old root, and gives them to devices from then on.
 Both roots are made before, with ca create; the new one should have the subject
-of the old one and must last longer. A second officer must agree. With
---compromised the old key, which is in wrong hands, certifies nothing.
+of the old one and must last longer. A second officer must agree. Where the key
+of the old root is in wrong hands, mintmark rotate plan --emergency leads to
+another root: no root certifies the key of the other there.
 
 A root whose key is elsewhere cannot sign here: --old-with-new and
 --new-with-old bring what the new and the old root have signed, for example in a
@@ -54,7 +55,7 @@ ceremony (mintmark ceremony).`,
 		})
 	c.Flags().StringVar(&spec.Old, "old", "", "`name` of the root that is to go")
 	c.Flags().StringVar(&spec.New, "new", "", "`name` of the root that takes its place")
-	c.Flags().BoolVar(&spec.Compromised, "compromised", false, "the key of the old root is in wrong hands")
+	c.Flags().BoolVar(&spec.Compromised, "compromised", false, "the key of the old root is in wrong hands: refused, see mintmark rotate plan --emergency")
 	c.Flags().StringVar(&oldWithNew, "old-with-new", "", "`file` with the certificate of the old root's key that the new root has signed")
 	c.Flags().StringVar(&newWithOld, "new-with-old", "", "`file` with the certificate of the new root's key that the old root has signed")
 	require(c, "old", "new")

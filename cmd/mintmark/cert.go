@@ -23,10 +23,13 @@ func newCertList(a *app) *cobra.Command {
 	var all bool
 	c := a.command("list [flags]", "List certificates",
 		`List shows what the ledger knows, in the order of serial numbers, which is that
-of issuance to within seconds. Filters narrow it down. It shows one page, or
-with --all every page.`,
+of issuance to within seconds; asked for by its end alone, what ends first.
+Filters narrow it down. It shows one page, or
+with --all every page. --revoking shows what is revoked and not on its CRL or
+told to a cloud yet; cert show says where.`,
 		`  mintmark cert list --state valid --expires-before 30d --dir ./factory
-  mintmark cert list --device press-0042 --json --dir ./factory`,
+  mintmark cert list --device press-0042 --json --dir ./factory
+  mintmark cert list --revoking --dir ./factory`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			if expires != "" {
 				var err error
@@ -56,7 +59,7 @@ with --all every page.`,
 						return err
 					}
 					list.Certificates = append(list.Certificates, page.Certificates...)
-					list.Next, q.After = page.Next, page.Next
+					list.Next, list.More, q.After = page.Next, page.More, page.Next
 					if !all || page.Next == "" {
 						break
 					}
@@ -70,14 +73,18 @@ with --all every page.`,
 	f.StringVar(&q.Issuer, "issuer", "", "of this issuing CA")
 	f.StringVar(&q.Requester, "requester", "", "asked for by this `name`")
 	f.StringVar(&q.Order, "order", "", "under this work `order`")
-	f.StringVar(&q.Purpose, "purpose", "", "for this `purpose`: device, server, verification, responder, officer, ca, claim, gateway, ra")
+	f.StringVar(&q.Purpose, "purpose", "", "for this `purpose`: device, server, verification, responder, officer, ca, claim, gateway, ra, manifest")
 	f.StringVar(&q.State, "state", "", "in this `state`: open, valid, expired, revoked, void")
 	f.StringVar(&q.Key, "key", "", "of the public key with this `SHA-256`")
 	f.StringVar(&expires, "expires-before", "", "that expire before this `date`, or within this time, as in 30d")
 	f.StringVar(&q.After, "after", "", "that come after this `serial` number")
 	f.IntVar(&q.Limit, "limit", admin.DefaultPage, fmt.Sprintf("at most so `many`, up to %d", admin.MaxPage))
 	f.BoolVar(&all, "all", false, "every page")
+	f.BoolVar(&q.Revoking, "revoking", false, "that are revoked, and not everywhere yet")
 	c.MarkFlagsMutuallyExclusive("limit", "all")
+	for _, name := range []string{"device", "profile", "issuer", "requester", "order", "purpose", "state", "key", "expires-before", "after"} {
+		c.MarkFlagsMutuallyExclusive("revoking", name)
+	}
 	return c
 }
 
@@ -104,7 +111,10 @@ func (a *app) printCertificates(list admin.Certificates) error {
 	if err := t.flush(); err != nil {
 		return err
 	}
-	if list.Next != "" {
+	switch {
+	case list.More:
+		a.say("there are more: raise --limit, or look again once these are done")
+	case list.Next != "":
 		a.say("there are more: add --after %s, or --all", list.Next)
 	}
 	return nil

@@ -58,9 +58,9 @@ more than MINTMARK_SERVER.`, `  mintmark init --dir ./factory --organization "Ex
 		return without(c, args)
 	}
 	root.AddCommand(
-		newInit(a), newServe(a), newConfig(a), newCA(a), newRotate(a), newIssue(a), newCert(a), newDevice(a),
+		newInit(a), newServe(a), newConfig(a), newCA(a), newRotate(a), newIssue(a), newBatch(a), newCert(a), newDevice(a),
 		newEnroll(a), newOrder(a), newRefusal(a), newRenewals(a), newOfficer(a), newApproval(a), newAudit(a), newHSM(a), newKeys(a), newCeremony(a),
-		newAWS(a), newAzure(a), newEST(a), newSim(a), newBench(a), newStatus(a), newVersion(a),
+		newAWS(a), newAzure(a), newEST(a), newStation(a), newSim(a), newBench(a), newStatus(a), newVersion(a),
 	)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()

@@ -15,12 +15,14 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"mintmark/internal/keystore"
 	"mintmark/internal/keystore/token/child"
 	"mintmark/internal/pkitest"
 )
 
 func TestMain(m *testing.M) {
 	child.Main()
+	keystore.SpareRounds() // also in what the scripts run, which is this binary again
 	testscript.Main(m, map[string]func(){"mintmark": main})
 }
 

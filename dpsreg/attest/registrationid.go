@@ -2,8 +2,9 @@ package attest
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // maxRegistrationID and maxCommonName are lengths in characters: a registration id has
@@ -39,7 +40,7 @@ func isAlphanumeric(r rune) bool {
 	return '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
 }
 
-var apiVersion = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}(-preview)?$`)
+var apiVersion = pattern.New(`^\d{4}-\d{2}-\d{2}(-preview)?$`)
 
 // caseInsensitive reports whether an API version of the device API takes capitals in
 // registration ids: those from 2018-11-01 on do (https://github.com/Azure/iotedge/pull/4575).

@@ -13,10 +13,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // maxCertificates is how many CAs a service takes
@@ -24,7 +25,7 @@ import (
 const maxCertificates = 25
 
 // certificateName is what the specification takes: up to 256 characters.
-var certificateName = regexp.MustCompile(`^[A-Za-z0-9\-._]{1,256}$`)
+var certificateName = pattern.New(`^[A-Za-z0-9\-._]{1,256}$`)
 
 // invalidEtag is the documented text (https://github.com/Azure/azure-cli/issues/13098)
 // with its number (https://github.com/crossplane-contrib/provider-upjet-azure/issues/299).

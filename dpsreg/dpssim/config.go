@@ -11,10 +11,11 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // Config says what is simulated. The zero value of a field is what withDefaults says.
@@ -141,12 +142,12 @@ func (c Config) withDefaults() (Config, error) {
 }
 
 var (
-	guid        = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
-	serviceName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{1,62}[A-Za-z0-9])$`)
-	groupName   = regexp.MustCompile(`^[A-Za-z0-9._()-]{0,89}[A-Za-z0-9_()-]$`)
-	hubName     = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{1,48}[a-z0-9]\.azure-devices\.net$`)
-	scopeName   = regexp.MustCompile(`^0ne[0-9A-Fa-f]{8}$`)
-	policyName  = regexp.MustCompile(`^[A-Za-z0-9!._-]{1,64}$`)
+	guid        = pattern.New(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	serviceName = pattern.New(`^[A-Za-z0-9]([A-Za-z0-9-]{1,62}[A-Za-z0-9])$`)
+	groupName   = pattern.New(`^[A-Za-z0-9._()-]{0,89}[A-Za-z0-9_()-]$`)
+	hubName     = pattern.New(`^[a-z0-9][a-z0-9-]{1,48}[a-z0-9]\.azure-devices\.net$`)
+	scopeName   = pattern.New(`^0ne[0-9A-Fa-f]{8}$`)
+	policyName  = pattern.New(`^[A-Za-z0-9!._-]{1,64}$`)
 )
 
 // Check says what Start would refuse of a configuration, without looking at files or

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"mintmark/dpsreg/dps"
+	"mintmark/internal/pattern"
 )
 
 // kind tells enrollment groups from individual enrollments, which have nearly the same
@@ -76,7 +76,7 @@ func (r *record) id(k kind) string {
 // registration ID is a case-insensitive string of alphanumeric characters plus the
 // special characters: - . _ :. The last character must be alphanumeric or dash", up to
 // 128 (concepts-service).
-var enrollmentID = regexp.MustCompile(`^[A-Za-z0-9\-._:]{0,127}[A-Za-z0-9\-]$`)
+var enrollmentID = pattern.New(`^[A-Za-z0-9\-._:]{0,127}[A-Za-z0-9\-]$`)
 
 // parseRecord reads an enrollment from JSON and checks all that depends on nothing else.
 // What Azure does with members that it does not know is unknown; here they are refused,

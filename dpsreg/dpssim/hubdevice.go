@@ -3,9 +3,10 @@ package dpssim
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode/utf8"
+
+	"mintmark/internal/pattern"
 )
 
 // deviceInput is what a client may write of an identity.
@@ -111,7 +112,7 @@ func deviceJSON(d *hubDevice) map[string]any {
 
 // deviceID are the ids that a hub takes, case-sensitive
 // (https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-identity-registry#device-identity-properties).
-var deviceID = regexp.MustCompile(`^[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}$`)
+var deviceID = pattern.New(`^[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}$`)
 
 func textOrNull(s string) any {
 	if s == "" {

@@ -5,10 +5,11 @@ import (
 	"encoding/base64"
 	"maps"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // Sizes of a page: neither the default of Azure nor its greatest is documented.
@@ -19,7 +20,7 @@ const (
 
 // selectAll is the one query that there is here. Azure has more, which is not documented
 // for DPS.
-var selectAll = regexp.MustCompile(`(?i)^\s*SELECT\s+\*(?:\s+FROM\s+([A-Za-z]+))?\s*;?\s*$`)
+var selectAll = pattern.New(`(?i)^\s*SELECT\s+\*(?:\s+FROM\s+([A-Za-z]+))?\s*;?\s*$`)
 
 // parseQuery reads the body of a query and returns the collection that it names, in
 // lower case; empty if it names none.

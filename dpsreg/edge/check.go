@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"mintmark/internal/pattern"
 )
 
 const (
@@ -29,14 +30,14 @@ var (
 	// Registration ids are compared without regard to case and device ids with it; so
 	// only lower case is written.
 	// https://learn.microsoft.com/azure/iot-dps/concepts-service
-	registrationID = regexp.MustCompile(`^[a-z0-9]([a-z0-9._:-]{0,62}[a-z0-9-])?$`)
-	idScope        = regexp.MustCompile(`^[0-9A-Za-z]{1,32}$`)
-	hostName       = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?$`)
+	registrationID = pattern.New(`^[a-z0-9]([a-z0-9._:-]{0,62}[a-z0-9-])?$`)
+	idScope        = pattern.New(`^[0-9A-Za-z]{1,32}$`)
+	hostName       = pattern.New(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?$`)
 	// libraryPath has nothing in it that needs an escape anywhere.
-	libraryPath = regexp.MustCompile(`^/[A-Za-z0-9/._+-]{1,255}$`)
+	libraryPath = pattern.New(`^/[A-Za-z0-9/._+-]{1,255}$`)
 	// A label is at most 32 bytes in PKCS #11; objects may have longer ones.
-	tokenLabel = regexp.MustCompile(`^[[:print:]]{1,32}$`)
-	keyLabel   = regexp.MustCompile(`^[[:print:]]{1,128}$`)
+	tokenLabel = pattern.New(`^[[:print:]]{1,32}$`)
+	keyLabel   = pattern.New(`^[[:print:]]{1,128}$`)
 )
 
 // reprovisioning are the modes of auto_reprovisioning_mode.

@@ -2,9 +2,10 @@ package edge
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode/utf8"
+
+	"mintmark/internal/pattern"
 )
 
 // document is a TOML document (https://toml.io/en/v1.0.0) of the few forms that
@@ -39,7 +40,7 @@ func (d *document) table(path ...string) *table {
 func (t *table) set(key string, value any) { t.pairs = append(t.pairs, pair{key, value}) }
 
 // bareKey is a key that needs no quotes.
-var bareKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+var bareKey = pattern.New(`^[A-Za-z0-9_-]+$`)
 
 // render writes the document. It fails on text that TOML cannot hold: what is no UTF-8.
 func (d *document) render() ([]byte, error) {

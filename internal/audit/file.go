@@ -21,7 +21,8 @@ func fileName(batch int64) string {
 	return fmt.Sprintf("%s%016d%s", filePrefix, batch, fileSuffix)
 }
 
-// listFiles returns the log's files in the order of the chain.
+// listFiles returns the log's files in the order of the chain. Where there is both a plain
+// file and a packed one, as after a crash, the plain one counts.
 func listFiles(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -29,12 +30,12 @@ func listFiles(dir string) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), filePrefix) && strings.HasSuffix(e.Name(), fileSuffix) {
+		if strings.HasPrefix(e.Name(), filePrefix) && strings.HasSuffix(plainName(e.Name()), fileSuffix) {
 			names = append(names, filepath.Join(dir, e.Name()))
 		}
 	}
-	slices.Sort(names)
-	return names, nil
+	slices.Sort(names) // a packed name sorts just behind its plain one
+	return slices.CompactFunc(names, func(a, b string) bool { return plainName(a) == plainName(b) }), nil
 }
 
 // syncDir makes the creation of a file in the directory durable.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"path/filepath"
 
 	"mintmark/internal/ledger"
 )
@@ -86,7 +85,7 @@ func readBatches(files []string, limit int64, after ledger.Head, yield func(Batc
 	// The file with the position: the last that does not begin after it.
 	first := 0
 	for i, path := range files {
-		if filepath.Base(path) <= fileName(after.Batch) {
+		if plainName(path) <= fileName(after.Batch) {
 			first = i
 		}
 	}

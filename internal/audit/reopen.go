@@ -3,6 +3,7 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -58,6 +59,9 @@ func (l *Log) reopen() error {
 	}
 	l.head, l.heads, l.events, l.open = end.head, end.heads, end.events, end.open
 	newest := files[len(files)-1]
+	if isPacked(newest) {
+		return l.begin() // as in a copy all of which was packed: nothing is appended to that
+	}
 	if l.file, err = os.OpenFile(newest, os.O_RDWR, 0); err != nil {
 		return fmt.Errorf("opening issuance log: %w", err)
 	}
@@ -172,13 +176,13 @@ func (end *logEnd) follow(b *rawBatch) error {
 // startOf reads from a file's first record what came before the file. Without
 // the file before it that is not checked.
 func startOf(path string) (walker, error) {
-	f, err := os.Open(path)
+	f, err := openSource(path)
 	if err != nil {
-		return walker{}, fmt.Errorf("opening issuance log: %w", err)
+		return walker{}, err
 	}
 	defer f.Close()
 	buf := make([]byte, 64<<10)
-	n, _ := f.ReadAt(buf, 0) // a short file is the usual case
+	n, _ := io.ReadFull(f, buf) // a short file is the usual case
 	for i, c := range buf[:n] {
 		if c != '\n' {
 			continue

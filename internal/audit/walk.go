@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"mintmark/internal/ledger"
 )
@@ -56,14 +55,14 @@ type tail struct {
 // *Break if something does not chain, and a tail with torn bytes if the file
 // ends in what a crash leaves behind.
 func (w *walker) file(path string, yield func(*rawBatch) error) (tail, error) {
-	f, err := os.Open(path)
+	f, err := openSource(path)
 	if err != nil {
-		return tail{}, fmt.Errorf("opening issuance log: %w", err)
+		return tail{}, err
 	}
 	defer f.Close()
 	var content io.Reader = f
-	if w.limit > 0 {
-		content = io.NewSectionReader(f, 0, w.limit)
+	if w.limit > 0 && f.plain != nil {
+		content = io.NewSectionReader(f.plain, 0, w.limit)
 	}
 	in := bufio.NewReaderSize(content, 1<<18)
 	var t tail
@@ -90,7 +89,11 @@ func (w *walker) file(path string, yield func(*rawBatch) error) (tail, error) {
 		if !errors.As(err, &broken) {
 			return t, fmt.Errorf("reading %s: %w", path, err)
 		}
-		size, torn, terr := tornEnd(f, t.good)
+		broken.File, broken.Line = path, max(broken.Line, line)
+		if f.plain == nil {
+			return t, broken // it was whole when it was packed
+		}
+		size, torn, terr := tornEnd(f.plain, t.good)
 		if terr != nil {
 			return t, fmt.Errorf("reading %s: %w", path, terr)
 		}
@@ -98,7 +101,6 @@ func (w *walker) file(path string, yield func(*rawBatch) error) (tail, error) {
 			t.torn = size
 			return t, nil
 		}
-		broken.File = path
 		return t, broken
 	}
 }
@@ -187,7 +189,7 @@ func (w *walker) admit(path string, b *rawBatch, first bool) string {
 		return "the file does not follow the one before it"
 	case w.server != "" && r.server != w.server:
 		return fmt.Sprintf("the file is of server %q, those before are of %q", r.server, w.server)
-	case filepath.Base(path) != fileName(r.batch):
+	case plainName(path) != fileName(r.batch):
 		return fmt.Sprintf("the file was renamed: it is %s", fileName(r.batch))
 	case r.heads != w.heads:
 		return fmt.Sprintf("the file begins after head %d, those before end after head %d", r.heads, w.heads)

@@ -1,18 +1,11 @@
 package bench
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"fmt"
-	"math/big"
 	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,26 +25,28 @@ func allowedCores() ([]int, error) {
 	return cores, nil
 }
 
-func only(core int) *unix.CPUSet {
+func setOf(cores []int) *unix.CPUSet {
 	var set unix.CPUSet
-	set.Set(core)
+	for _, core := range cores {
+		set.Set(core)
+	}
 	return &set
 }
 
-// startOn starts a process bound to a core: it inherits the binding of the
+// startOn starts a process bound to cores: it inherits the binding of the
 // thread that starts it.
-func startOn(core int, cmd *exec.Cmd) error {
-	return onCore(core, cmd.Start)
+func startOn(cmd *exec.Cmd, cores ...int) error {
+	return onCores(cores, cmd.Start)
 }
 
-// onCore runs f on a thread bound to a core.
-func onCore(core int, f func() error) error {
+// onCores runs f on a thread bound to cores.
+func onCores(cores []int, f func() error) error {
 	done := make(chan error)
 	go func() {
 		// Never unlocked: the thread ends with the goroutine, binding and all.
 		runtime.LockOSThread()
-		if err := unix.SchedSetaffinity(0, only(core)); err != nil {
-			done <- fmt.Errorf("binding to core %d: %w", core, err)
+		if err := unix.SchedSetaffinity(0, setOf(cores)); err != nil {
+			done <- fmt.Errorf("binding to cores %v: %w", cores, err)
 			return
 		}
 		done <- f()
@@ -59,8 +54,10 @@ func onCore(core int, f func() error) error {
 	return <-done
 }
 
-// bindProcess binds all threads of this process to a core.
-func bindProcess(core int) error {
+// bindProcess binds all threads of this process to cores, and makes it use as many at a
+// time.
+func bindProcess(cores ...int) error {
+	runtime.GOMAXPROCS(len(cores))
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		return err
@@ -70,51 +67,9 @@ func bindProcess(core int) error {
 		if err != nil {
 			return err
 		}
-		if err := unix.SchedSetaffinity(id, only(core)); err != nil && err != unix.ESRCH {
-			return fmt.Errorf("binding to core %d: %w", core, err)
+		if err := unix.SchedSetaffinity(id, setOf(cores)); err != nil && err != unix.ESRCH {
+			return fmt.Errorf("binding to cores %v: %w", cores, err)
 		}
 	}
 	return nil
-}
-
-// raw measures x509.CreateCertificate on one core, for a second: the most that
-// a CA in Go can reach there.
-func raw(core int) (float64, error) {
-	var rate float64
-	err := onCore(core, func() error {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			return err
-		}
-		subject, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			return err
-		}
-		now := time.Now()
-		parent := &x509.Certificate{
-			SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "raw"}, NotBefore: now, NotAfter: now.Add(time.Hour),
-			IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-		}
-		der, err := x509.CreateCertificate(rand.Reader, parent, parent, key.Public(), key)
-		if err != nil {
-			return err
-		}
-		if parent, err = x509.ParseCertificate(der); err != nil {
-			return err
-		}
-		template := &x509.Certificate{
-			SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "device"}, NotBefore: now, NotAfter: now.Add(time.Hour),
-			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		}
-		n, start := 0, time.Now()
-		for time.Since(start) < time.Second {
-			if _, err := x509.CreateCertificate(rand.Reader, template, parent, subject.Public(), key); err != nil {
-				return err
-			}
-			n++
-		}
-		rate = float64(n) / time.Since(start).Seconds()
-		return nil
-	})
-	return rate, err
 }

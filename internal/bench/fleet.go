@@ -26,11 +26,11 @@ import (
 	"mintmark/internal/cms"
 )
 
-const path = "/.well-known/est/simpleenroll"
-
 // fleet is the devices that make the load.
 type fleet struct {
 	address string
+	path    string // of simpleenroll
+	prefix  string // of names, another one for each fleet: devices stay in a ledger that is kept
 	roots   *x509.CertPool
 	basic   string // Authorization header of the bootstrap credential
 	devices []*device
@@ -43,7 +43,7 @@ type device struct {
 }
 
 func newFleet(state, address string) (*fleet, error) {
-	f := &fleet{address: address, roots: x509.NewCertPool()}
+	f := &fleet{address: address, path: "/.well-known/est/simpleenroll", prefix: "bench-" + strings.ToLower(rand.Text()[:6]), roots: x509.NewCertPool()}
 	root, err := os.ReadFile(filepath.Join(state, "root.pem"))
 	if err != nil {
 		return nil, err
@@ -60,31 +60,37 @@ func newFleet(state, address string) (*fleet, error) {
 // enroll gives each device its first certificate.
 func (f *fleet) enroll(ctx context.Context, n int) error {
 	for i := range n {
-		name := fmt.Sprintf("bench-%03d", i)
-		key, body, err := request(name)
+		d, err := f.enrollOne(ctx, fmt.Sprintf("%s-%03d", f.prefix, i))
 		if err != nil {
 			return err
 		}
-		plain := &tls.Config{RootCAs: f.roots, ServerName: "localhost"}
-		conn, err := f.dial(ctx, plain)
-		if err != nil {
-			return err
-		}
-		answer, err := f.post(conn, body, f.basic, true)
-		conn.conn.Close()
-		if err != nil {
-			return err
-		}
-		certificate, err := decode(answer)
-		if err != nil {
-			return err
-		}
-		f.devices = append(f.devices, &device{name: name, tls: &tls.Config{
-			RootCAs: f.roots, ServerName: "localhost", SessionTicketsDisabled: true,
-			Certificates: []tls.Certificate{{Certificate: [][]byte{certificate.Raw}, PrivateKey: key, Leaf: certificate}},
-		}})
+		f.devices = append(f.devices, d)
 	}
 	return nil
+}
+
+func (f *fleet) enrollOne(ctx context.Context, name string) (*device, error) {
+	key, body, err := request(name)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := f.dial(ctx, &tls.Config{RootCAs: f.roots, ServerName: "localhost"})
+	if err != nil {
+		return nil, err
+	}
+	defer conn.conn.Close()
+	answer, err := f.post(conn, body, f.basic, true)
+	if err != nil {
+		return nil, err
+	}
+	certificate, err := decode(answer)
+	if err != nil {
+		return nil, err
+	}
+	return &device{name: name, tls: &tls.Config{
+		RootCAs: f.roots, ServerName: "localhost", SessionTicketsDisabled: true,
+		Certificates: []tls.Certificate{{Certificate: [][]byte{certificate.Raw}, PrivateKey: key, Leaf: certificate}},
+	}}, nil
 }
 
 // request makes a key and the body of an enrollment for it.
@@ -108,21 +114,37 @@ type result struct {
 	handshakes int64
 }
 
-// run lets the devices enroll in closed loops. The requests are made before
-// the clock starts, each with a key of its own: a repeated key would get the
-// earlier certificate back.
-func (f *fleet) run(ctx context.Context, clients int, keepAlive bool, requests int, duration time.Duration) (result, error) {
-	perClient := requests/clients + 1
+// requests makes the bodies of enrollments before a clock starts, each with a key of its own:
+// a repeated key would get the earlier certificate back.
+func (f *fleet) requests(clients, perClient int) ([][][]byte, error) {
 	bodies := make([][][]byte, clients)
 	for i := range bodies {
 		for range perClient {
 			_, body, err := request(f.devices[i].name)
 			if err != nil {
-				return result{}, err
+				return nil, err
 			}
 			bodies[i] = append(bodies[i], body)
 		}
 	}
+	return bodies, nil
+}
+
+// run lets the devices enroll in closed loops.
+func (f *fleet) run(ctx context.Context, clients int, keepAlive bool, requests int, duration time.Duration) (result, error) {
+	bodies, err := f.requests(clients, requests/clients+1)
+	if err != nil {
+		return result{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, duration)
+	defer cancel()
+	return f.measure(clients, func(i int, handshakes *atomic.Int64) ([]time.Duration, error) {
+		return f.loop(ctx, f.devices[i], bodies[i], keepAlive, handshakes)
+	})
+}
+
+// measure runs the clients and gathers how long each of their requests took.
+func (f *fleet) measure(clients int, client func(i int, handshakes *atomic.Int64) ([]time.Duration, error)) (result, error) {
 	var (
 		wait       sync.WaitGroup
 		mu         sync.Mutex
@@ -130,12 +152,10 @@ func (f *fleet) run(ctx context.Context, clients int, keepAlive bool, requests i
 		errs       []error
 		handshakes atomic.Int64
 	)
-	ctx, cancel := context.WithTimeout(ctx, duration)
-	defer cancel()
 	start := time.Now()
 	for i := range clients {
 		wait.Go(func() {
-			own, err := f.loop(ctx, f.devices[i], bodies[i], keepAlive, &handshakes)
+			own, err := client(i, &handshakes)
 			mu.Lock()
 			defer mu.Unlock()
 			latencies = append(latencies, own...)
@@ -148,6 +168,9 @@ func (f *fleet) run(ctx context.Context, clients int, keepAlive bool, requests i
 	elapsed := time.Since(start)
 	if len(errs) > 0 {
 		return result{}, fmt.Errorf("%d clients failed, the first: %w", len(errs), errs[0])
+	}
+	if len(latencies) == 0 {
+		return result{}, errors.New("nothing was answered in the time")
 	}
 	slices.Sort(latencies)
 	n := len(latencies)
@@ -191,16 +214,21 @@ func (f *fleet) loop(ctx context.Context, d *device, bodies [][]byte, keepAlive 
 			conn = nil
 		}
 		if i%64 == 0 {
-			certificate, err := decode(answer)
-			if err != nil {
+			if err := d.check(answer); err != nil {
 				return nil, err
-			}
-			if certificate.Subject.CommonName != d.name {
-				return nil, fmt.Errorf("device %s got a certificate for %s", d.name, certificate.Subject.CommonName)
 			}
 		}
 	}
 	return latencies, errors.New("the requests ran out before the time: raise the estimate")
+}
+
+// check reads an answer.
+func (d *device) check(answer []byte) error {
+	certificate, err := decode(answer)
+	if err == nil && certificate.Subject.CommonName != d.name {
+		err = fmt.Errorf("device %s got a certificate for %s", d.name, certificate.Subject.CommonName)
+	}
+	return err
 }
 
 // connection speaks HTTP/1.1 with as little of its own as possible, because it
@@ -220,7 +248,7 @@ func (f *fleet) dial(ctx context.Context, config *tls.Config) (*connection, erro
 
 func (f *fleet) post(c *connection, body []byte, authorization string, keepAlive bool) ([]byte, error) {
 	var head strings.Builder
-	fmt.Fprintf(&head, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/pkcs10\r\nContent-Length: %d\r\n", path, len(body))
+	fmt.Fprintf(&head, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/pkcs10\r\nContent-Length: %d\r\n", f.path, len(body))
 	if authorization != "" {
 		head.WriteString("Authorization: " + authorization + "\r\n")
 	}

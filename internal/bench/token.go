@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -23,30 +22,23 @@ const (
 // token measures signatures in a token through the key store: against the library
 // alone with as many sessions, and with 32 sessions against one where each signature
 // takes 5 ms longer. None where SoftHSM2 is not installed.
-func token(ctx context.Context, o Options, dir string) ([]Figure, error) {
-	var wanted []string
-	for _, name := range []string{hsmRatio, hsmSessions} {
-		if o.Only == "" || o.Only == name {
-			wanted = append(wanted, name)
-		}
-	}
-	if len(wanted) == 0 {
-		return nil, nil
-	}
-	dir = filepath.Join(dir, "hsm")
+func (r *run) token(ctx context.Context) error {
+	dir, o := filepath.Join(r.dir, "hsm"), r.Options
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, err
+		return err
 	}
 	t, err := hsm.New(ctx, dir)
 	if errors.Is(err, hsm.ErrMissing) {
-		fmt.Fprintf(o.Out, "without %s and %s: %v\n", hsmRatio, hsmSessions, err)
-		return nil, nil
+		r.without(hsmRatio+" and "+hsmSessions, err)
+		return nil
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var figures []Figure
-	for _, name := range wanted {
+	for _, name := range []string{hsmRatio, hsmSessions} {
+		if !r.wants(name) {
+			continue
+		}
 		run := func() (float64, float64, error) { return hsm.Ratio(ctx, t, 8, o.Duration) }
 		unit := "of C_Sign alone, 8 sessions"
 		if name == hsmSessions {
@@ -55,18 +47,9 @@ func token(ctx context.Context, o Options, dir string) ([]Figure, error) {
 		}
 		signatures, reference, err := run()
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
-		figures = append(figures, Figure{Name: name, Value: signatures / reference, Unit: unit, rates: [2]float64{signatures, reference}})
-	}
-	return figures, nil
-}
-
-func reportToken(out io.Writer, figures []Figure) error {
-	for _, f := range figures {
-		if _, err := fmt.Fprintf(out, "%s  %.2f %s (%.0f and %.0f signatures/s)\n", f.Name, f.Value, f.Unit, f.rates[0], f.rates[1]); err != nil {
-			return err
-		}
+		r.add(Figure{Name: name, Value: signatures / reference, Unit: unit, note: fmt.Sprintf("%.0f and %.0f signatures/s", signatures, reference)})
 	}
 	return nil
 }

@@ -64,3 +64,24 @@ func cpuTime(pid int) (time.Duration, error) {
 	}
 	return time.Duration(ticks) * 10 * time.Millisecond, nil
 }
+
+// memory is the resident memory of a process, now and at its highest, in bytes (proc(5)).
+func memory(pid int) (now, most float64, err error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		for name, to := range map[string]*float64{"VmRSS:": &now, "VmHWM:": &most} {
+			if rest, ok := strings.CutPrefix(line, name); ok {
+				if _, err := fmt.Sscanf(rest, "%f kB", to); err != nil {
+					return 0, 0, fmt.Errorf("/proc/%d/status: %q: %w", pid, line, err)
+				}
+				*to *= 1024
+			}
+		}
+	}
+	return now, most, nil
+}
+
+func millis(d time.Duration) float64 { return d.Seconds() * 1000 }

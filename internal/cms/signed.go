@@ -49,7 +49,9 @@ var signatures = []signature{
 type Signed struct {
 	ContentType asn1.ObjectIdentifier
 	Content     []byte
-	Signer      *x509.Certificate
+	// Detached leaves the content out of the message (RFC 5652, Section 5.2): it goes beside.
+	Detached bool
+	Signer   *x509.Certificate
 	// Certificates are all that the message holds, Signer among them.
 	Certificates []*x509.Certificate
 	SigningTime  time.Time // zero if the message does not say
@@ -118,7 +120,9 @@ func (s Signed) sign(key crypto.Signer) ([]byte, error) {
 		b.AddASN1(cryptobyteasn1.SET, func(b *cryptobyte.Builder) { addAlgorithm(b, algorithm.hash, nil) })
 		b.AddASN1(cryptobyteasn1.SEQUENCE, func(b *cryptobyte.Builder) {
 			b.AddASN1ObjectIdentifier(s.ContentType)
-			b.AddASN1(tag0, func(b *cryptobyte.Builder) { b.AddASN1OctetString(s.Content) })
+			if !s.Detached {
+				b.AddASN1(tag0, func(b *cryptobyte.Builder) { b.AddASN1OctetString(s.Content) })
+			}
 		})
 		b.AddASN1(tag0, func(b *cryptobyte.Builder) {
 			set := make([][]byte, 0, len(certificates))
@@ -205,14 +209,27 @@ func addIssuerAndSerial(b *cryptobyte.Builder, c *x509.Certificate) {
 // is for the caller to say. It wants content and signed attributes, which RFC
 // 5652, Section 5.3 demands for all content but data.
 func Verify(ber []byte) (*Signed, error) {
-	s, err := verify(ber)
+	s, err := verify(ber, nil)
 	if err != nil {
 		return nil, fmt.Errorf("verifying signed message: %w", err)
 	}
 	return s, nil
 }
 
-func verify(ber []byte) (*Signed, error) {
+// VerifyDetached is Verify of a message whose content goes beside it.
+func VerifyDetached(ber, content []byte) (*Signed, error) {
+	if content == nil {
+		content = []byte{}
+	}
+	s, err := verify(ber, content)
+	if err != nil {
+		return nil, fmt.Errorf("verifying detached signature: %w", err)
+	}
+	return s, nil
+}
+
+// verify takes the content from the message if beside is nil.
+func verify(ber, beside []byte) (*Signed, error) {
 	der, err := definite(ber)
 	if err != nil {
 		return nil, err
@@ -229,12 +246,18 @@ func verify(ber []byte) (*Signed, error) {
 		!signedData.ReadASN1(&encapsulated, cryptobyteasn1.SEQUENCE) || !encapsulated.ReadASN1ObjectIdentifier(&s.ContentType) {
 		return nil, errors.New("malformed SignedData")
 	}
-	if !encapsulated.ReadASN1(&explicit, tag0) || !encapsulated.Empty() {
+	switch {
+	case beside != nil && !encapsulated.Empty():
+		return nil, errors.New("message has content of its own")
+	case beside != nil:
+		s.Content, s.Detached = beside, true
+	case !encapsulated.ReadASN1(&explicit, tag0) || !encapsulated.Empty():
 		return nil, errors.New("message has no content")
-	}
-	var ok bool
-	if s.Content, ok = readOctets(&explicit, cryptobyteasn1.OCTET_STRING, tagOctetsWith); !ok || !explicit.Empty() {
-		return nil, errors.New("malformed content")
+	default:
+		var ok bool
+		if s.Content, ok = readOctets(&explicit, cryptobyteasn1.OCTET_STRING, tagOctetsWith); !ok || !explicit.Empty() {
+			return nil, errors.New("malformed content")
+		}
 	}
 	if !signedData.ReadASN1(&set, tag0) || !signedData.SkipOptionalASN1(tag1) ||
 		!signedData.ReadASN1(&signers, cryptobyteasn1.SET) || !signedData.Empty() {

@@ -3,21 +3,22 @@ package config
 import (
 	"fmt"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 // What AWS IoT Core takes as names.
 // https://docs.aws.amazon.com/iot/latest/apireference/API_Operations_AWS_IoT.html
 var (
-	accountID  = regexp.MustCompile(`^[0-9]{12}$`)
-	policyName = regexp.MustCompile(`^[\w+=,.@-]{1,128}$`)
-	thingName  = regexp.MustCompile(`^[a-zA-Z0-9:_-]{1,128}$`) // of types and groups, too
-	ruleName   = regexp.MustCompile(`^[a-zA-Z0-9_]{1,128}$`)
-	tableName  = regexp.MustCompile(`^[a-zA-Z0-9_.-]{3,255}$`) // DynamoDB's
-	roleARN    = regexp.MustCompile(`^arn:aws[a-z-]*:iam::([0-9]{12}):role/[\w+=,.@/-]{1,512}$`)
-	lambdaARN  = regexp.MustCompile(`^arn:aws[a-z-]*:lambda:([a-z0-9-]+):([0-9]{12}):function:[a-zA-Z0-9_-]{1,64}(:[a-zA-Z0-9$_-]{1,128})?$`)
+	accountID  = pattern.New(`^[0-9]{12}$`)
+	policyName = pattern.New(`^[\w+=,.@-]{1,128}$`)
+	thingName  = pattern.New(`^[a-zA-Z0-9:_-]{1,128}$`) // of types and groups, too
+	ruleName   = pattern.New(`^[a-zA-Z0-9_]{1,128}$`)
+	tableName  = pattern.New(`^[a-zA-Z0-9_.-]{3,255}$`) // DynamoDB's
+	roleARN    = pattern.New(`^arn:aws[a-z-]*:iam::([0-9]{12}):role/[\w+=,.@/-]{1,512}$`)
+	lambdaARN  = pattern.New(`^arn:aws[a-z-]*:lambda:([a-z0-9-]+):([0-9]{12}):function:[a-zA-Z0-9_-]{1,64}(:[a-zA-Z0-9$_-]{1,128})?$`)
 )
 
 const (

@@ -3,21 +3,22 @@ package config
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 var (
-	templateName = regexp.MustCompile(`^[0-9A-Za-z_-]{1,36}$`)
-	thingPrefix  = regexp.MustCompile(`^[a-zA-Z0-9:_-]{0,64}$`) // the rest of 128 is for the serial number
-	attribute    = regexp.MustCompile(`^[a-zA-Z0-9_.,@/:#-]{1,128}$`)
-	attributeFor = regexp.MustCompile(`^[a-zA-Z0-9_.,@/:#=\[\]-]{0,800}$`)
-	providerName = regexp.MustCompile(`^[\w=,@-]{1,128}$`)
-	secretName   = regexp.MustCompile(`^[a-zA-Z0-9/_+=.@:!-]{1,512}$`)
-	domainName   = regexp.MustCompile(`^[\w.-]{1,128}$`)
-	alertTopic   = regexp.MustCompile(`^[^$+#\x00-\x20][^+#\x00-\x20]{0,255}$`)
+	templateName = pattern.New(`^[0-9A-Za-z_-]{1,36}$`)
+	thingPrefix  = pattern.New(`^[a-zA-Z0-9:_-]{0,64}$`) // the rest of 128 is for the serial number
+	attribute    = pattern.New(`^[a-zA-Z0-9_.,@/:#-]{1,128}$`)
+	attributeFor = pattern.New(`^[a-zA-Z0-9_.,@/:#=\[\]-]{0,800}$`)
+	providerName = pattern.New(`^[\w=,@-]{1,128}$`)
+	secretName   = pattern.New(`^[a-zA-Z0-9/_+=.@:!-]{1,512}$`)
+	domainName   = pattern.New(`^[\w.-]{1,128}$`)
+	alertTopic   = pattern.New(`^[^$+#\x00-\x20][^+#\x00-\x20]{0,255}$`)
 )
 
 // The attributes that mintmark sets, and how many a thing has: three without a

@@ -1,11 +1,11 @@
 package config
 
-import "regexp"
+import "mintmark/internal/pattern"
 
 var (
 	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-	bucketName  = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*(\.[a-z0-9][a-z0-9-]*)*[a-z0-9]$`)
-	ingestTopic = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,100}$`)
+	bucketName  = pattern.New(`^[a-z0-9][a-z0-9-]*(\.[a-z0-9][a-z0-9-]*)*[a-z0-9]$`)
+	ingestTopic = pattern.New(`^[a-zA-Z0-9_-]{1,100}$`)
 )
 
 func (t AWSTarget) checkIngest(bad report) {

@@ -5,16 +5,17 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"mintmark/internal/pattern"
 )
 
 var (
-	tokenName      = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
-	credentialName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
+	tokenName      = pattern.New(`^[a-z0-9-]{1,32}$`)
+	credentialName = pattern.New(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
 )
 
 const (

@@ -12,7 +12,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"mintmark/internal/pattern"
 	"mintmark/issuer"
 )
 
@@ -284,7 +284,7 @@ func (c *Config) Path(name string) string {
 	return filepath.Join(c.Dir, name)
 }
 
-var duration = regexp.MustCompile(`^([0-9]+)d$`)
+var duration = pattern.New(`^([0-9]+)d$`)
 
 // ParseDuration reads Go's durations and whole days, as in 36h or 730d.
 func ParseDuration(text string) (time.Duration, error) {

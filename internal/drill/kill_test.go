@@ -17,6 +17,7 @@ import (
 
 	"mintmark/ca/rotation"
 	"mintmark/internal/config"
+	"mintmark/internal/keystore"
 	"mintmark/internal/ledger"
 	"mintmark/internal/server"
 )
@@ -27,6 +28,7 @@ import (
 const childEnv = "MINTMARK_DRILL_CHILD"
 
 func TestMain(m *testing.M) {
+	keystore.SpareRounds()
 	if arguments := os.Getenv(childEnv); arguments != "" {
 		if err := child(strings.Split(arguments, "\n")); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -17,15 +16,16 @@ import (
 	"go.step.sm/crypto/kms/awskms"
 
 	"mintmark/internal/awshttp"
+	"mintmark/internal/pattern"
 )
 
 var (
 	// awsAlias is what CreateAlias takes after "alias/"; names of aws/ are Amazon's.
-	awsAlias = regexp.MustCompile(`^[A-Za-z0-9/_-]{1,249}$`)
+	awsAlias = pattern.New(`^[A-Za-z0-9/_-]{1,249}$`)
 	// awsKeyID is a key's id, its ARN, an alias or its ARN, as in the parameter KeyId.
-	awsKeyID = regexp.MustCompile(`^(arn:[a-z0-9-]+:kms:[a-z0-9-]+:[0-9]{12}:)?((key/)?[A-Za-z0-9-]{1,64}|alias/[A-Za-z0-9/_-]{1,249})$`)
+	awsKeyID = pattern.New(`^(arn:[a-z0-9-]+:kms:[a-z0-9-]+:[0-9]{12}:)?((key/)?[A-Za-z0-9-]{1,64}|alias/[A-Za-z0-9/_-]{1,249})$`)
 	// awsRegionName becomes a part of a host name, to which requests are sent.
-	awsRegionName = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
+	awsRegionName = pattern.New(`^[a-z0-9-]{1,32}$`)
 )
 
 // awsKey is a key in AWS KMS.

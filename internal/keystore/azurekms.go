@@ -7,7 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"regexp"
+
+	"mintmark/internal/pattern"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"go.step.sm/crypto/kms/apiv1"
@@ -17,11 +18,11 @@ import (
 // The names that Azure Key Vault has. A vault's becomes a host name, to which a token
 // is sent: nothing else may.
 var (
-	azureVault       = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0-9]$`)
-	azureName        = regexp.MustCompile(`^[A-Za-z0-9-]{1,127}$`)
-	azureVersion     = regexp.MustCompile(`^[0-9a-f]{32}$`)
-	azureTenant      = regexp.MustCompile(`^[A-Za-z0-9.-]{1,253}$`)
-	azureEnvironment = regexp.MustCompile(`(?i)^(public|usgov|china)?$`)
+	azureVault       = pattern.New(`^[A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0-9]$`)
+	azureName        = pattern.New(`^[A-Za-z0-9-]{1,127}$`)
+	azureVersion     = pattern.New(`^[0-9a-f]{32}$`)
+	azureTenant      = pattern.New(`^[A-Za-z0-9.-]{1,253}$`)
+	azureEnvironment = pattern.New(`(?i)^(public|usgov|china)?$`)
 )
 
 // azureKey is a key in an Azure Key Vault.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -14,8 +13,6 @@ import (
 	"os"
 	"time"
 	"unicode/utf8"
-
-	"go.step.sm/crypto/pemutil"
 )
 
 // MinBackupPassphrase is how many characters the passphrase of a backup has at least:
@@ -145,11 +142,9 @@ func (k *SavedKey) seal(passphrase []byte) error {
 		return fmt.Errorf("encoding the key: %w", err)
 	}
 	defer clear(der)
-	block, err := pemutil.EncryptPKCS8PrivateKey(rand.Reader, der, passphrase, x509.PEMCipherAES256)
-	if err != nil {
+	if k.sealed, err = encryptPKCS8(der, passphrase); err != nil {
 		return fmt.Errorf("encrypting the key: %w", err)
 	}
-	k.sealed = block.Bytes
 	return nil
 }
 

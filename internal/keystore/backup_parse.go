@@ -3,7 +3,6 @@ package keystore
 import (
 	"bytes"
 	"crypto/sha256"
-	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/hex"
 	"encoding/pem"
@@ -201,36 +200,10 @@ func validSavedFile(name string) bool {
 	return true
 }
 
-var (
-	oidPBES2      = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 13}
-	oidPBKDF2     = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 12}
-	oidHMACSHA256 = asn1.ObjectIdentifier{1, 2, 840, 113549, 2, 9}
-	oidAES256CBC  = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 42}
-)
-
 // checkSealed refuses what seal does not write, before any work goes into it: another
 // cipher or hash, and more rounds than take a few seconds (RFC 8018, Appendix A).
 func checkSealed(der []byte) error {
-	var sealed struct {
-		Algorithm struct {
-			OID        asn1.ObjectIdentifier
-			Parameters struct {
-				KDF struct {
-					OID    asn1.ObjectIdentifier
-					PBKDF2 struct {
-						Salt   []byte
-						Rounds int
-						PRF    pkix.AlgorithmIdentifier
-					}
-				}
-				Cipher struct {
-					OID asn1.ObjectIdentifier
-					IV  []byte
-				}
-			}
-		}
-		Data []byte
-	}
+	var sealed sealedKey
 	rest, err := asn1.Unmarshal(der, &sealed)
 	if err != nil || len(rest) > 0 {
 		return errors.New("this is no encrypted private key (RFC 5958)")

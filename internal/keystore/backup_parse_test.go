@@ -76,6 +76,7 @@ func TestBackupDamaged(t *testing.T) {
 
 // TestBackupCiphers: only what we write is decrypted, and nothing that takes hours.
 func TestBackupCiphers(t *testing.T) {
+	asInProduction(t)
 	good := sampleBackup(t).Keys[0].sealed
 	if err := checkSealed(good); err != nil {
 		t.Fatal(err)

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -56,9 +55,6 @@ func savedFactory(t *testing.T) (dir, file string, s *Store) {
 	return dir, file, s
 }
 
-// sealedSamples are the keys of sampleBackup, encrypted: each takes 600,000 rounds.
-var sealedSamples sync.Map
-
 // sampleBackup is a backup of three keys, opened, without a state directory.
 func sampleBackup(t *testing.T) *Backup {
 	t.Helper()
@@ -75,12 +71,9 @@ func sampleBackup(t *testing.T) *Backup {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if known, ok := sealedSamples.Load(k.file); ok {
-			saved.sealed = known.([]byte)
-		} else if err := saved.seal([]byte(backupWords)); err != nil {
+		if err := saved.seal([]byte(backupWords)); err != nil {
 			t.Fatal(err)
 		}
-		sealedSamples.Store(k.file, saved.sealed)
 		b.Keys = append(b.Keys, saved)
 	}
 	return b

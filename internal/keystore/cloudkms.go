@@ -7,7 +7,8 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
-	"regexp"
+
+	"mintmark/internal/pattern"
 
 	"go.step.sm/crypto/kms/apiv1"
 	"go.step.sm/crypto/kms/cloudkms"
@@ -16,8 +17,8 @@ import (
 )
 
 var (
-	googleKeyName = regexp.MustCompile(`^projects/[A-Za-z0-9:._-]{1,64}/locations/[a-z0-9-]{1,63}/keyRings/[A-Za-z0-9_-]{1,63}/cryptoKeys/[A-Za-z0-9_-]{1,63}$`)
-	googleVersion = regexp.MustCompile(`^(.+)/cryptoKeyVersions/[0-9]{1,9}$`)
+	googleKeyName = pattern.New(`^projects/[A-Za-z0-9:._-]{1,64}/locations/[a-z0-9-]{1,63}/keyRings/[A-Za-z0-9_-]{1,63}/cryptoKeys/[A-Za-z0-9_-]{1,63}$`)
+	googleVersion = pattern.New(`^(.+)/cryptoKeyVersions/[0-9]{1,9}$`)
 )
 
 // googleKey is a key in Google Cloud KMS.

@@ -2,7 +2,6 @@ package keystore
 
 import (
 	"crypto"
-	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -108,8 +107,8 @@ func (s *Store) passphrase() ([]byte, error) {
 	return p, nil
 }
 
-// createFile makes a key and writes it where u says, encrypted with PBES2:
-// PBKDF2 with HMAC-SHA-256 and 600,000 rounds, AES-256-CBC.
+// createFile makes a key and writes it where u says, encrypted by
+// encryptPKCS8.
 func (s *Store) createFile(u *keyURI, alg string) (crypto.Signer, error) {
 	path, err := u.path(s.cfg.Dir)
 	if err != nil {
@@ -135,11 +134,11 @@ func (s *Store) createFile(u *keyURI, alg string) (crypto.Signer, error) {
 		return nil, fmt.Errorf("encoding the key: %w", err)
 	}
 	defer clear(der)
-	block, err := pemutil.EncryptPKCS8PrivateKey(rand.Reader, der, passphrase, x509.PEMCipherAES256)
+	sealed, err := encryptPKCS8(der, passphrase)
 	if err != nil {
 		return nil, fmt.Errorf("encrypting the key: %w", err)
 	}
-	if err := writeNew(path, pem.EncodeToMemory(block)); err != nil {
+	if err := writeNew(path, pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: sealed})); err != nil {
 		return nil, err
 	}
 	// What was written is what will be opened: after a year is too late to

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -69,10 +70,17 @@ func algOf(pub crypto.PublicKey) string {
 	return "EC"
 }
 
+// asInProduction lets a test that is not parallel write key files with all rounds.
+func asInProduction(t *testing.T) {
+	t.Helper()
+	fewRounds.Store(false)
+	t.Cleanup(SpareRounds)
+}
+
 func TestFile(t *testing.T) {
+	asInProduction(t)
 	dir := t.TempDir()
 	s := open(t, Config{Dir: dir, Passphrase: words(passphrase)})
-	// Each opening of a file is 600,000 rounds of PBKDF2: a few must do.
 	for _, alg := range []string{"P-256", "RSA-2048"} {
 		name := "keys/" + alg + ".pem"
 		uri, made, err := s.Create(background, "softkms:path="+name, alg)
@@ -347,5 +355,33 @@ func TestRedact(t *testing.T) {
 		if _, err := s.Signer(background, uri, nil); err == nil || strings.Contains(err.Error()+log.String(), "1234") {
 			t.Errorf("%v", err)
 		}
+	}
+}
+
+// TestSpareRounds: nothing but tests writes key files with few rounds.
+func TestSpareRounds(t *testing.T) {
+	root := os.DirFS("../..")
+	read := 0
+	err := fs.WalkDir(root, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := fs.ReadFile(root, path)
+		if n := bytes.Count(text, []byte("SpareRounds")); n > 0 && path != "internal/keystore/sealed.go" {
+			t.Errorf("%s speaks of SpareRounds", path)
+		}
+		read++
+		return err
+	})
+	if err != nil || read < 100 {
+		t.Errorf("%d files read: %v", read, err)
+	}
+
+	sealed, err := encryptPKCS8(make([]byte, 32), []byte(passphrase))
+	if err != nil || checkSealed(sealed) != nil {
+		t.Fatalf("%v, %v", err, checkSealed(sealed))
+	}
+	if !bytes.Contains(sealed, []byte{0x02, 0x01, 100}) {
+		t.Errorf("this is not sealed with 100 rounds: %x", sealed)
 	}
 }

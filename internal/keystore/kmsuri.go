@@ -3,9 +3,10 @@ package keystore
 import (
 	"fmt"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
+
+	"mintmark/internal/pattern"
 )
 
 // attributesOf lists what may stand in a URI of each scheme.
@@ -22,9 +23,9 @@ var attributesOf = map[string][]string{
 var (
 	// secretName is the name of what the libraries would take a secret from, and of what
 	// people might expect to work.
-	secretName = regexp.MustCompile(`(?i)^pin([-_ ]?value)?$|secret|pass|(access|management)[-_ ]?key$`)
+	secretName = pattern.New(`(?i)^pin([-_ ]?value)?$|secret|pass|(access|management)[-_ ]?key$`)
 	// secretInValue is such a name that did not become one: its separator was mistyped.
-	secretInValue = regexp.MustCompile(`(?i)(pin|secret|pass|key)[a-z0-9 _-]*=`)
+	secretInValue = pattern.New(`(?i)(pin|secret|pass|key)[a-z0-9 _-]*=`)
 )
 
 // hidesSecret reports whether the value of an attribute, as it is written, looks as if

@@ -9,5 +9,6 @@ import (
 
 func TestMain(m *testing.M) {
 	child.Main()
+	SpareRounds()
 	os.Exit(m.Run())
 }

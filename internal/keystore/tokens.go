@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 
 	"mintmark/internal/keystore/token"
 	"mintmark/internal/keystore/token/wire"
+	"mintmark/internal/pattern"
 )
 
 // tokens are those of the configuration, and those that URIs named beside them where
@@ -30,7 +30,7 @@ type configuredToken struct {
 	pin  PIN
 }
 
-var tokenNames = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
+var tokenNames = pattern.New(`^[a-z0-9-]{1,32}$`)
 
 // openTokens makes the tokens of the configuration. It loads no library.
 func (s *Store) openTokens() error {

@@ -9,7 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
+
+	"mintmark/internal/pattern"
 
 	"go.step.sm/crypto/kms/apiv1"
 	"go.step.sm/crypto/kms/tpmkms"
@@ -21,7 +22,7 @@ import (
 const tpmDevice = "/dev/tpmrm0"
 
 // tpmName is what a key in a TPM may be called: its name becomes a file's.
-var tpmName = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$`)
+var tpmName = pattern.New(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$`)
 
 // tpmKey is a key that only one TPM can use: it is in a file, encrypted by the TPM
 // under its storage root key (TPM 2.0 Library, Part 1, Section 23).

@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
+
+	"mintmark/internal/pattern"
 
 	"go.step.sm/crypto/kms/uri"
 )
@@ -65,7 +66,7 @@ func (u *keyURI) path(dir string) (string, error) {
 }
 
 // plainName is a name that can be shown.
-var plainName = regexp.MustCompile(`^[a-z0-9._-]{1,32}$`)
+var plainName = pattern.New(`^[a-z0-9._-]{1,32}$`)
 
 // Redact returns uri with the values of those attributes only that are known to hold no
 // secret, for logs. What was mistyped may be a PIN.

@@ -8,9 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 	"sync/atomic"
+
+	"mintmark/internal/pattern"
 
 	"github.com/go-piv/piv-go/v2/piv"
 	"go.step.sm/crypto/kms/apiv1"
@@ -18,8 +19,8 @@ import (
 )
 
 var (
-	yubiSlot   = regexp.MustCompile(`^(9[acde]|8[2-9a-f]|9[0-5])$`)
-	yubiSerial = regexp.MustCompile(`^[0-9]{1,10}$`)
+	yubiSlot   = pattern.New(`^(9[acde]|8[2-9a-f]|9[0-5])$`)
+	yubiSerial = pattern.New(`^[0-9]{1,10}$`)
 )
 
 // yubiKey is a key in the PIV application of a YubiKey: a person's own.

@@ -23,6 +23,8 @@ const (
 	ForClaim        Purpose = "claim"   // bootstrap credential of a work order
 	ForGateway      Purpose = "gateway" // CA certificate of an IoT Edge gateway, which is a device
 	ForRA           Purpose = "ra"      // registration authority: enrolls devices in their place
+	// ForManifest is for the one signature over the manifest of a batch; its key is gone.
+	ForManifest Purpose = "manifest"
 )
 
 // State is where a serial number stands. Open and Void serials have no
@@ -86,6 +88,9 @@ type Intent struct {
 	// certificate that is not newer than the requester's own does not answer:
 	// a renewal never goes back.
 	Repeat time.Duration
+	// Issuers are other authorities whose certificates answer a repeated request as
+	// those of Issuer do; not in the log.
+	Issuers []string
 	// SecondKey allows another key for a device that has one in force.
 	SecondKey bool
 	// Enrollment is the approval that it takes; empty for none.
@@ -131,7 +136,8 @@ func (c Certificate) InForce(now time.Time) bool {
 	return c.State == Valid && !now.Before(c.NotBefore) && !now.After(c.NotAfter)
 }
 
-// Query selects certificates; zero fields do not restrict.
+// Query selects certificates; zero fields do not restrict. What is found is in the order of
+// serial numbers, or ByEnd.
 type Query struct {
 	Device        string
 	Profile       string
@@ -143,8 +149,17 @@ type Query struct {
 	Key           [32]byte
 	ExpiresBefore time.Time
 	ExpiresAfter  time.Time // at that time or later
-	After         Serial    // keyset: only serials greater than this one
+	After         Serial    // keyset: only what follows this one, which must be recorded if the order is ByEnd
 	Limit         int       // at most 1000; 0 means 100
+}
+
+// ByEnd reports whether a query goes by the end of certificates alone, whatever their state
+// among what was issued. Then they come in the order in which they end, and those that end
+// together in that of serial numbers: to find the few that end soon among millions in the order
+// of serial numbers, all would have to be read.
+func (q Query) ByEnd() bool {
+	return !(q.ExpiresBefore.IsZero() && q.ExpiresAfter.IsZero()) && q.Device == "" && q.Key == [32]byte{} && q.Requester == "" && q.Order == "" && q.Profile == "" && q.Issuer == "" &&
+		(q.Purpose == "" || q.Purpose == ForDevice) && (q.State == "" || q.State == Valid)
 }
 
 // Page is one answer to a Query. Next is empty on the last page.

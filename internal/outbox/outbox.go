@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"mintmark/internal/ledger"
@@ -35,9 +36,13 @@ type Config struct {
 	Batch int
 	// Timeout bounds one call of Deliver; 0 means one minute.
 	Timeout time.Duration
-	// Every is how often the ledger is asked without being poked, for tasks
-	// that come due; 0 means 30 s.
+	// Every is how often the ledger is asked without being poked, for tasks that another
+	// server has enqueued: one query by an index. 0 means 5 s. It is shortened by up to a
+	// quarter at random, so that workers do not ask together.
 	Every time.Duration
+	// Succeeded is told of each batch of which something was delivered: what else is told to
+	// the same place may be Freed then. nil for nobody.
+	Succeeded func()
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Logger is told of deliveries that fail; nil means slog.Default.
@@ -46,8 +51,10 @@ type Config struct {
 
 // A Worker delivers the tasks of one kind.
 type Worker struct {
-	cfg  Config
-	poke chan struct{}
+	cfg   Config
+	poke  chan struct{}
+	away  atomic.Bool // outage.away, for Free
+	freed atomic.Bool
 }
 
 // New returns a worker.
@@ -59,7 +66,7 @@ func New(cfg Config) *Worker {
 		cfg.Timeout = time.Minute
 	}
 	if cfg.Every == 0 {
-		cfg.Every = 30 * time.Second
+		cfg.Every = 5 * time.Second
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -80,19 +87,30 @@ func (w *Worker) Poke() {
 	}
 }
 
+// Free says that the outside takes tasks again: those that failed while it took none are
+// tried at once. It does not block, and changes nothing for a worker whose tasks are taken.
+func (w *Worker) Free() {
+	if w.away.Load() {
+		w.freed.Store(true)
+		w.Poke()
+	}
+}
+
 // Run delivers tasks until ctx ends and returns the cause. It runs one batch
 // at a time. More than one server may run workers of a kind: then tasks may be
 // delivered twice.
 func (w *Worker) Run(ctx context.Context) error {
 	failures := 0
 	again := make(retries)
+	out := outage{away: true} // for all that is known
+	w.away.Store(out.away)
 	for {
 		again.passed(w.cfg.Now())
-		more, err := w.once(ctx, again)
+		more, err := w.once(ctx, again, &out)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		wait := w.cfg.Every
+		wait := w.cfg.Every - rand.N(w.cfg.Every/4+1)
 		poke := w.poke
 		switch {
 		case err != nil:
@@ -151,10 +169,20 @@ func (r retries) soonest() (first time.Time) {
 
 // once delivers one batch, adds to again when what failed is to be tried again, and
 // returns whether more may be due now.
-func (w *Worker) once(ctx context.Context, again retries) (more bool, err error) {
-	tasks, err := w.cfg.Ledger.Due(ctx, w.cfg.Kind, w.cfg.Now(), w.cfg.Batch)
-	if err != nil || len(tasks) == 0 {
+func (w *Worker) once(ctx context.Context, again retries, out *outage) (more bool, err error) {
+	now := w.cfg.Now()
+	if w.freed.Swap(false) && out.away {
+		out.end(now)
+		w.away.Store(out.away)
+	}
+	tasks, err := w.cfg.Ledger.Due(ctx, w.cfg.Kind, out.until(now), w.cfg.Batch)
+	if err != nil {
 		return false, err
+	}
+	if tasks = out.left(tasks); len(tasks) == 0 {
+		more = out.freeing()
+		out.freed()
+		return more, nil
 	}
 	results := w.deliver(ctx, tasks)
 	var done []int64
@@ -167,6 +195,13 @@ func (w *Worker) once(ctx context.Context, again retries) (more bool, err error)
 	record := context.WithoutCancel(ctx)
 	if err := w.cfg.Ledger.Done(record, done); err != nil {
 		return false, err
+	}
+	if ctx.Err() == nil {
+		out.note(w.cfg.Now(), tasks, results)
+		w.away.Store(out.away)
+		if len(done) > 0 && w.cfg.Succeeded != nil {
+			w.cfg.Succeeded()
+		}
 	}
 	for i, task := range tasks {
 		if results[i] == nil {
@@ -182,7 +217,7 @@ func (w *Worker) once(ctx context.Context, again retries) (more bool, err error)
 			return false, err
 		}
 	}
-	return len(tasks) == w.cfg.Batch, nil
+	return len(tasks) == w.cfg.Batch || out.freeing(), nil
 }
 
 // deliver calls Deliver in its time and makes one result a task of whatever it

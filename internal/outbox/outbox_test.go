@@ -252,3 +252,127 @@ func TestDeliveryThatHangsIsEnded(t *testing.T) {
 		}
 	})
 }
+
+// put enqueues a task.
+func (o *tasks) put(task ledger.Task) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	task.Due = time.Now()
+	o.all[task.ID] = task
+}
+
+// TestSeenWithoutPoke: what another server has enqueued is delivered within seconds.
+func TestSeenWithoutPoke(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newTasks(0)
+		start(t, o, func(_ context.Context, tasks []ledger.Task) []error { return make([]error, len(tasks)) })
+		for id := range int64(100) {
+			pass(time.Duration(id) * 97 * time.Millisecond)
+			o.put(ledger.Task{ID: id, Kind: "aws"})
+			pass(5 * time.Second)
+			if o.left() != 0 {
+				t.Fatal("not delivered within 5 s")
+			}
+		}
+	})
+}
+
+// TestOutageEnds: what has waited during an outage, however long its pause is by then, is
+// delivered with the first task that is taken again; also by another worker for the same
+// place, and of more tasks than a batch.
+func TestOutageEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newTasks(100)
+		var away atomic.Bool
+		deliver := func(_ context.Context, tasks []ledger.Task) []error {
+			results := make([]error, len(tasks))
+			for i := range results {
+				if away.Load() {
+					results[i] = errors.New("away")
+				}
+			}
+			return results
+		}
+		away.Store(true)
+		w := start(t, o, deliver)
+		var urgent *Worker
+		urgent = New(Config{Ledger: o, Kind: "urgent", Deliver: deliver, Logger: slog.New(slog.DiscardHandler), Succeeded: func() { w.Free(); urgent.Free() }})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go urgent.Run(ctx)
+		for range 2 { // the second outage as the first
+			pass(3 * time.Hour)
+			if o.left() != 100 {
+				t.Fatalf("%d left", o.left())
+			}
+			away.Store(false)
+			o.put(ledger.Task{ID: 1000, Kind: "urgent"})
+			urgent.Poke()
+			synctest.Wait()
+			if o.left() != 0 {
+				t.Fatalf("%d left", o.left())
+			}
+			away.Store(true)
+			for id := range int64(100) {
+				o.put(ledger.Task{ID: id, Kind: "aws"})
+			}
+		}
+		cancel()
+	})
+}
+
+// TestOwnFaultIsNotFreed: what fails whatever the others do is tried little more often than by its
+// pauses, while others come and go.
+func TestOwnFaultIsNotFreed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newTasks(3) // of which 1 is never taken
+		attempts := 0
+		w := start(t, o, func(_ context.Context, tasks []ledger.Task) []error {
+			results := make([]error, len(tasks))
+			for i, task := range tasks {
+				if task.ID == 1 {
+					results[i], attempts = errors.New("refused"), attempts+1
+				}
+			}
+			return results
+		})
+		for id := range int64(24 * 360) { // one each ten seconds, for a day
+			o.put(ledger.Task{ID: 10 + id, Kind: "aws"})
+			w.Poke()
+			pass(10 * time.Second)
+		}
+		if o.left() != 1 || attempts > 24*8+30 {
+			t.Errorf("%d left, tried %d times in a day", o.left(), attempts)
+		}
+	})
+}
+
+// TestFlappingIsNotHammered: an outside that comes and goes each minute has what waits tried a few
+// times an hour.
+func TestFlappingIsNotHammered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newTasks(1) // never taken
+		attempts, away := 0, false
+		w := start(t, o, func(_ context.Context, tasks []ledger.Task) []error {
+			results := make([]error, len(tasks))
+			for i, task := range tasks {
+				if task.ID == 0 {
+					attempts++
+				}
+				if task.ID == 0 || away {
+					results[i] = errors.New("away")
+				}
+			}
+			return results
+		})
+		for id := range int64(24 * 60) {
+			away = id%2 == 0
+			o.put(ledger.Task{ID: 10 + id, Kind: "aws"})
+			w.Poke()
+			pass(time.Minute)
+		}
+		if attempts > 24*12+24*8+30 {
+			t.Errorf("tried %d times in a day", attempts)
+		}
+	})
+}

@@ -36,7 +36,7 @@ func newAWSTargets(s *Server) (*awsTargets, error) {
 		d, left := newDelivery(), newOutstanding()
 		t.by[target.Name], t.left[target.Name] = d, left
 		for _, kind := range []string{awsreg.TaskKind(target), awsreg.UrgentKind(target)} {
-			d.workers = append(d.workers, outbox.New(outbox.Config{
+			d.add(outbox.Config{
 				Ledger: s.ledger, Kind: kind, Now: s.ra.Now, Logger: s.log,
 				// As much as keeps the account's quotas busy; the registrar bounds each call.
 				Batch: awsreg.BatchSize, Timeout: 5 * time.Minute,
@@ -45,7 +45,7 @@ func newAWSTargets(s *Server) (*awsTargets, error) {
 					left.note(tasks, errs)
 					return errs
 				},
-			}))
+			})
 		}
 	}
 	t.registrar, err = awsreg.New(awsreg.Config{
@@ -100,6 +100,11 @@ func (t *awsTargets) configuredAs(name string) string {
 	for _, r := range slices.Backward(t.s.ra.KnownRotations()) {
 		if r.Kind == ledger.RotateIssuing && r.New == name && !configured() {
 			name = r.Old
+		}
+	}
+	for _, r := range t.s.ra.KnownRotations() {
+		if r.Kind == ledger.RotateIssuing && r.Old == name && !configured() {
+			name = r.New // the file has followed
 		}
 	}
 	return name

@@ -39,14 +39,14 @@ func newAzureTargets(s *Server) (*azureTargets, error) {
 		d := newDelivery()
 		t.by[target.Name] = d
 		for _, kind := range []string{dpsreg.TaskKind(target), dpsreg.UrgentKind(target)} {
-			d.workers = append(d.workers, outbox.New(outbox.Config{
+			d.add(outbox.Config{
 				Ledger: s.ledger, Kind: kind, Now: s.ra.Now, Logger: s.log,
 				// Devices keeps to the service's quota and bounds each delivery.
 				Batch: dpsreg.BatchSize, Timeout: 10 * time.Minute,
 				Deliver: func(ctx context.Context, tasks []ledger.Task) []error {
 					return t.devices.Deliver(ctx, t.as(target), tasks)
 				},
-			}))
+			})
 		}
 	}
 	connections, err := dpsreg.NewConnections(dpsreg.Connecting{

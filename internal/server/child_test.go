@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"mintmark/internal/config"
+	"mintmark/internal/keystore"
 	tokenchild "mintmark/internal/keystore/token/child"
 	"mintmark/internal/pkitest"
 	"mintmark/issuer/est"
@@ -35,6 +36,7 @@ const childDir = "SERVER_TEST_DIR"
 
 func TestMain(m *testing.M) {
 	tokenchild.Main()
+	keystore.SpareRounds()
 	if dir := os.Getenv(childDir); dir != "" {
 		if err := serveChild(dir); err != nil {
 			fmt.Fprintln(os.Stderr, "mintmark:", err)

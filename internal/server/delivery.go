@@ -19,6 +19,19 @@ type delivery struct {
 
 func newDelivery() *delivery { return &delivery{beat: make(poke, 1)} }
 
+// add makes a worker of the target. What one of them can deliver again, the others can.
+func (d *delivery) add(c outbox.Config) {
+	c.Succeeded = d.free
+	d.workers = append(d.workers, outbox.New(c))
+}
+
+// free has the workers try again what failed while the target took nothing.
+func (d *delivery) free() {
+	for _, worker := range d.workers {
+		worker.Free()
+	}
+}
+
 // wake tells the workers that there may be something to tell.
 func (d *delivery) wake() {
 	for _, worker := range d.workers {

@@ -37,6 +37,14 @@ type hall struct {
 
 func newHall(t *testing.T) *hall {
 	t.Helper()
+	h := newQuietHall(t)
+	h.work(t, h.aws.run, h.keepFollowing)
+	return h
+}
+
+// newQuietHall is one whose jobs do not run.
+func newQuietHall(t *testing.T) *hall {
+	t.Helper()
 	t.Setenv("AWS_ACCESS_KEY_ID", accessKey)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", secretKey)
 	sim, err := awssim.Start(t.Context(), awssim.Config{
@@ -71,7 +79,6 @@ labels:
 	if _, err := s.aws.Apply(t.Context(), "line", reconcile.Agreed{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	h.work(t, s.aws.run, s.keepFollowing)
 	provider := credentials.NewStaticCredentialsProvider(accessKey, secretKey, "")
 	h.things = iot.New(iot.Options{Region: "eu-central-1", BaseEndpoint: aws.String(sim.ControlURL()), Credentials: provider})
 	h.table = dynamodb.New(dynamodb.Options{Region: "eu-central-1", BaseEndpoint: aws.String(sim.ControlURL()), Credentials: provider})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 
 	"mintmark/awsreg"
@@ -38,6 +39,11 @@ func (c awsCloud) at(r ledger.Rotation, stage rotation.Stage, undo bool) awsreg.
 
 // affected are the CAs of the target that a rotation replaces, or whose path it does.
 func (c awsCloud) affected(r ledger.Rotation) []awsreg.CA {
+	return slices.DeleteFunc(c.named(r), func(ca awsreg.CA) bool { return r.Kind == ledger.RotateRoot && !c.t.s.standsBelow(ca.Issuer, r) })
+}
+
+// named are affected, and what would be if it had not been lost since the plan was made.
+func (c awsCloud) named(r ledger.Rotation) []awsreg.CA {
 	var list []awsreg.CA
 	others := moments(c.t.s.ra.KnownRotations(), &moment{Rotation: r, stage: rotation.StageBefore})
 	target := awsAt(c.configured(), others, c.t.s.hierarchy())
@@ -45,7 +51,7 @@ func (c awsCloud) affected(r ledger.Rotation) []awsreg.CA {
 		if ca.State == awsreg.StateDeleted || strings.Contains(ca.Issuer, "@") {
 			continue
 		}
-		if r.Kind == ledger.RotateIssuing && ca.Issuer == r.Old || r.Kind == ledger.RotateRoot && ca.Mode != awsreg.ModeNone && c.t.s.standsBelow(ca.Issuer, r) {
+		if r.Kind == ledger.RotateIssuing && ca.Issuer == r.Old || r.Kind == ledger.RotateRoot && ca.Mode != awsreg.ModeNone && (c.t.s.directlyBelow(ca.Issuer, r.Old) || c.t.s.standsBelow(ca.Issuer, r)) {
 			list = append(list, ca)
 		}
 	}
@@ -61,12 +67,22 @@ func (s *Server) standsBelow(name string, r ledger.Rotation) bool {
 	if len(r.Twins) > 0 {
 		return false
 	}
-	a, err := s.ra.Authority(name)
-	return err == nil && len(a.Chain()) == 1 && s.rootOf(name) == r.Old
+	return s.directlyBelow(name, r.Old)
 }
 
-// Concerns implements rotation.Cloud.
-func (c awsCloud) Concerns(r ledger.Rotation) bool { return len(c.affected(r)) > 0 }
+func (s *Server) directlyBelow(name, root string) bool {
+	a, err := s.ra.Authority(name)
+	return err == nil && len(a.Chain()) == 1 && s.rootOf(name) == root
+}
+
+// Has implements rotation.Cloud.
+func (c awsCloud) Has(r ledger.Rotation) []string {
+	var list []string
+	for _, ca := range c.named(r) {
+		list = append(list, partCA(ca.Issuer))
+	}
+	return list
+}
 
 // Plan implements rotation.Cloud.
 func (c awsCloud) Plan(ctx context.Context, r ledger.Rotation, stage rotation.Stage) (reconcile.Plan, error) {
@@ -269,7 +285,7 @@ func (c awsCloud) newcomers(ctx context.Context, r ledger.Rotation, stage rotati
 	seen := make(map[[sha256.Size]byte]bool)
 	for _, target := range c.t.list {
 		other := awsCloud{c.t, target.Name}
-		if !other.Concerns(r) {
+		if len(other.affected(r)) == 0 {
 			continue
 		}
 		listed, err := c.t.registrar.Listed(ctx, other.at(r, rotation.StageOf(r), false), r.Old)

@@ -50,10 +50,17 @@ func (c azureCloud) affected(r ledger.Rotation) (groups []dpsreg.Group, ca bool)
 	return groups, slices.ContainsFunc(target.CAs, func(ca dpsreg.CA) bool { return ca.Authority == r.Old && ca.State != dpsreg.StateDeleted })
 }
 
-// Concerns implements rotation.Cloud.
-func (c azureCloud) Concerns(r ledger.Rotation) bool {
+// Has implements rotation.Cloud.
+func (c azureCloud) Has(r ledger.Rotation) []string {
+	var list []string
 	groups, ca := c.affected(r)
-	return len(groups) > 0 || ca
+	if ca {
+		list = append(list, partCA(r.Old))
+	}
+	for _, g := range groups {
+		list = append(list, partGroup(g.ID))
+	}
+	return list
 }
 
 // Plan implements rotation.Cloud.
@@ -71,16 +78,30 @@ func (c azureCloud) Plan(ctx context.Context, r ledger.Rotation, stage rotation.
 // taken refuses where a group has another CA in the slot that the new one needs.
 func (c azureCloud) taken(r ledger.Rotation) []reconcile.Change {
 	var list []reconcile.Change
+	if r.Emergency {
+		return nil // the old one leaves its slot to the new one
+	}
 	groups, _ := c.affected(r)
 	for _, g := range groups {
 		for _, anchor := range g.Anchors {
 			if anchor != r.Old && anchor != r.New {
 				list = append(list, reconcile.Change{Kind: changeGroup, Subject: g.ID, Action: reconcile.Refuse,
-					After: fmt.Sprintf("a group has two slots, and beside %q it has %q, so that there is none for %q: take one of them out first", r.Old, anchor, r.New)})
+					After: fmt.Sprintf("a group has two slots, and beside %q it has %q, so that there is none for %q: take one of them out first%s", r.Old, anchor, r.New, c.t.s.leftBy(anchor))})
 			}
 		}
 	}
 	return list
+}
+
+// leftBy says of a CA that a rotation which was taken back has left how it goes.
+func (s *Server) leftBy(name string) string {
+	list := s.ra.KnownRotations()
+	for i, r := range list {
+		if r.New == name && r.Kept && rotation.State(r.State) == rotation.RolledBack && !rotation.TakenOver(r, list[i+1:]) {
+			return fmt.Sprintf(" (rotation %s was rolled back, and has left it with devices: mintmark rotate rollback %s lets it go once none needs it)", r.ID, r.ID)
+		}
+	}
+	return ""
 }
 
 // planned says by names what a stage changes, and asks DPS only once whether there is room

@@ -20,6 +20,8 @@ type following struct {
 	// anchored says by which states of rotations DIR/root.pem was last written, and
 	// unanchored why it could not be.
 	anchored, unanchored string
+	// plans are those of rotations, read, by their SHA-256.
+	plans sync.Map
 }
 
 // followRotations has the clouds told again where a rotation has changed what a target

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
 	"slices"
@@ -24,6 +25,9 @@ type hierarchy struct {
 	under func(name, root string) bool
 	// issuer is the issuing CA that the configuration gives an EST label.
 	issuer func(label string) string
+	// takes reports whether the plan of a rotation takes along that part of a cloud target;
+	// nil for never.
+	takes func(r ledger.Rotation, target, part string) bool
 }
 
 func (s *Server) hierarchy() hierarchy {
@@ -32,7 +36,22 @@ func (s *Server) hierarchy() hierarchy {
 		root:   s.rootOf,
 		under:  func(name, root string) bool { return s.certificateUnder(name, root) != nil },
 		issuer: func(label string) string { return s.azure.labelIssuers()[label] },
+		takes:  s.takes,
 	}
+}
+
+// takes reads the plan of a rotation, each once: what was signed does not change.
+func (s *Server) takes(r ledger.Rotation, target, part string) bool {
+	key := sha256.Sum256(r.Plan)
+	known, ok := s.following.plans.Load(key)
+	if !ok {
+		plan, err := rotation.ParsePlan(r.Plan)
+		if err != nil {
+			return false // which nothing moves, either
+		}
+		known, _ = s.following.plans.LoadOrStore(key, plan)
+	}
+	return known.(rotation.Plan).Takes(target, part)
 }
 
 // rootOf is the name of the root above an authority, as it goes by now; its own for a
@@ -77,7 +96,10 @@ type moment struct {
 // configuration may name the old CA for years.
 func moments(rotations []ledger.Rotation, instead *moment) []moment {
 	var list []moment
-	for _, r := range rotations {
+	for i, r := range rotations {
+		if rotation.TakenOver(r, rotations[i+1:]) {
+			continue
+		}
 		if instead != nil && instead.ID == r.ID {
 			list = append(list, *instead)
 			instead = nil
@@ -148,9 +170,36 @@ func further(configured, state string) string {
 	return state
 }
 
+// Parts of targets, as plans name them; see rotation.Cloud.
+func partCA(name string) string  { return "CA " + name }
+func partGroup(id string) string { return "group " + id }
+
+// early reports whether the configuration of a target may name the new CA in the place of the
+// old one before the rotation has come to its end: it is read as if it named the old one.
+func (m moment) early(target, part string, h hierarchy) bool {
+	return h.takes != nil && !rotation.State(m.State).From(rotation.Retired) && h.takes(m.Rotation, target, part)
+}
+
+// awsFile is a target as the configuration would have it before a rotation.
+func (m moment) awsFile(t awsreg.Target, h hierarchy) awsreg.Target {
+	if m.Kind != ledger.RotateIssuing || configuredAs(t.CAs, m.Old) || !configuredAs(t.CAs, m.New) || !m.early("aws/"+t.Name, partCA(m.Old), h) {
+		return t
+	}
+	t.CAs = slices.Clone(t.CAs)
+	for i := range t.CAs {
+		if t.CAs[i].Issuer == m.New {
+			t.CAs[i].Issuer = m.Old
+		}
+	}
+	return t
+}
+
 // awsAt is a target of the configuration as rotations change it. It changes none of its
 // arguments.
 func awsAt(t awsreg.Target, list []moment, h hierarchy) awsreg.Target {
+	for _, m := range slices.Backward(list) {
+		t = m.awsFile(t, h)
+	}
 	for _, m := range list {
 		var cas []awsreg.CA
 		for _, ca := range t.CAs {

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -154,8 +155,8 @@ func TestAzureAt(t *testing.T) {
 		}},
 		{"an emergency", urgent, [7]string{
 			"a named=a by-label=a issuing=line-a taken=z+a", "a named=a! by-label=a! issuing=line-a taken=z+a!", "a b named=a! by-label=a! issuing=line-a taken=z+a!",
-			"a b named=b by-label=b issuing=line-a taken=z+a", "a b named=b by-label=b issuing=line-a taken=z+a", "a b named=b by-label=b issuing=line-a taken=z+a",
-			"a deleted b named=b by-label=b issuing=line-a taken=z+a",
+			"a b named=b by-label=b issuing=line-a taken=b+z", "a b named=b by-label=b issuing=line-a taken=b+z", "a b named=b by-label=b issuing=line-a taken=b+z",
+			"a deleted b named=b by-label=b issuing=line-a taken=b+z",
 		}},
 	} {
 		for i, stage := range stages {
@@ -181,5 +182,105 @@ func TestAzureAt(t *testing.T) {
 	}
 	if got := words(azureAt(target, []moment{{roots, rotation.StageBefore, true}}, h)); got != "a b deleted named=a by-label=a issuing=line-a taken=z+a" {
 		t.Errorf("taken back: %s", got)
+	}
+}
+
+// TestFileNamesNew: a file that names the new CA in the place of the old one, before the rotation
+// has come to its end, says the same at every stage; where the plan does not take the target
+// along, it means what it says.
+func TestFileNamesNew(t *testing.T) {
+	h := hierarchy{
+		known: func(string) bool { return true }, root: func(string) string { return "a" }, under: func(string, string) bool { return true },
+		issuer: func(string) string { return "line-a" },
+		takes: func(r ledger.Rotation, target, part string) bool {
+			return slices.Contains([]string{"aws/line CA line-a", "azure/plant CA a", "azure/plant group named", "azure/plant group issuing"}, target+" "+part)
+		},
+	}
+	line := func(name string) awsreg.Target {
+		return awsreg.Target{Name: "line", CAs: []awsreg.CA{{Issuer: "other", Mode: awsreg.ModeDefault, Use: awsreg.UseJITR}, {Issuer: name, Mode: awsreg.ModeDefault, Use: awsreg.UseJITR}}}
+	}
+	plant := func(root, issuing string) dpsreg.Target {
+		return dpsreg.Target{Name: "plant", CAs: []dpsreg.CA{{Authority: root, SelfAttested: true}}, Groups: []dpsreg.Group{{ID: "named", Anchors: []string{root}}, {ID: "issuing", Anchors: []string{issuing}}}}
+	}
+	issuing := ledger.Rotation{ID: "1", Kind: ledger.RotateIssuing, Old: "line-a", New: "line-b"}
+	roots := ledger.Rotation{ID: "1", Kind: ledger.RotateRoot, Old: "a", New: "b"}
+	urgent := issuing
+	urgent.Emergency = true
+	for _, r := range []ledger.Rotation{issuing, urgent, roots} {
+		for i, stage := range stages {
+			r.State = string([]rotation.State{rotation.Planned, rotation.Approved, rotation.CloudRegistered, rotation.Switched, rotation.Draining, rotation.TrustRemoved, rotation.TrustRemoved}[i])
+			at := []moment{{Rotation: r, stage: stage}}
+			if old, early := awsAt(line("line-a"), at, h), awsAt(line("line-b"), at, h); r.Kind == ledger.RotateIssuing && !reflect.DeepEqual(old, early) {
+				t.Errorf("%s, %s at AWS: %s, want %s", r.Kind, stage, caWords(early), caWords(old))
+			}
+			early := plant("a", "line-b")
+			if r.Kind == ledger.RotateRoot {
+				early = plant("b", "line-a")
+			}
+			if old, got := azureAt(plant("a", "line-a"), at, h), azureAt(early, at, h); !reflect.DeepEqual(old, got) {
+				t.Errorf("%s, %s at DPS:\n%+v, want\n%+v", r.Kind, stage, got, old)
+			}
+		}
+	}
+	// Two after the other, and the file names the last one.
+	second := ledger.Rotation{ID: "2", Kind: ledger.RotateIssuing, Old: "line-b", New: "line-c", State: string(rotation.Draining)}
+	both := h
+	both.takes = func(ledger.Rotation, string, string) bool { return true }
+	issuing.State = string(rotation.TrustRemoved)
+	chain := []moment{{Rotation: issuing, stage: rotation.StageOldInactive}, {Rotation: second, stage: rotation.StageOldQuiet}}
+	if got := caWords(awsAt(line("line-c"), chain, both)); got != "other -, line-a inactive, line-b quiet, line-c active" {
+		t.Errorf("two rotations: %s", got)
+	}
+	issuing.State = string(rotation.Retired)
+	if got := caWords(awsAt(line("line-b"), []moment{{Rotation: issuing, stage: rotation.StageOldRemoved}}, both)); got != "other -, line-b -" {
+		t.Errorf("the file has followed in time: %s", got)
+	}
+	none := h
+	none.takes = func(ledger.Rotation, string, string) bool { return false }
+	issuing.State = string(rotation.Draining)
+	if got := caWords(awsAt(line("line-b"), []moment{{Rotation: issuing, stage: rotation.StageOldQuiet}}, none)); got != "other -, line-b -" {
+		t.Errorf("a target that is not in the plan: %s", got)
+	}
+}
+
+// TestMomentsTakenOver: of two rotations to the same CA, of which the first was taken back and has
+// left it, the second says where the clouds are: the first one would hold the old certificates in service.
+func TestMomentsTakenOver(t *testing.T) {
+	first := ledger.Rotation{ID: "1", Kind: ledger.RotateRoot, Old: "a", New: "b", State: string(rotation.RolledBack), Kept: true, Twins: []ledger.Twin{{Authority: "line-a"}}}
+	second := first
+	second.ID, second.State = "2", string(rotation.Retired)
+	root := "b"
+	h := hierarchy{known: func(string) bool { return true }, root: func(string) string { return root }, under: func(string, string) bool { return true }}
+	target := awsreg.Target{Name: "line", CAs: []awsreg.CA{{Issuer: "line-a", Mode: awsreg.ModeDefault, Use: awsreg.UseJITR}}}
+	for _, test := range []struct {
+		name   string
+		second ledger.Rotation
+		want   string
+	}{
+		{"at its end", second, "line-a -, line-a@a deleted"},
+		{"taken back and let go", func() ledger.Rotation {
+			r := second
+			r.State, r.Kept = string(rotation.RolledBack), false
+			return r
+		}(), "line-a -"},
+		{"an emergency that nobody has signed", func() ledger.Rotation {
+			r := second
+			r.State, r.Emergency = string(rotation.Planned), true
+			return r
+		}(), "line-a -, line-a@a active"},
+		{"to another CA", func() ledger.Rotation {
+			r := second
+			r.New, r.State = "c", string(rotation.Planned)
+			r.Kept = false
+			return r
+		}(), "line-a -, line-a@a active"},
+	} {
+		if got := caWords(awsAt(target, moments([]ledger.Rotation{first, test.second}, nil), h)); got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		}
+	}
+	root = "a"
+	if got := caWords(awsAt(target, moments([]ledger.Rotation{first}, nil), h)); got != "line-a active, line-a@b active" {
+		t.Errorf("the first one alone: %s", got)
 	}
 }

@@ -11,8 +11,35 @@ import (
 // azureAt is a target of the configuration as rotations change it. It changes none of its
 // arguments.
 func azureAt(t dpsreg.Target, list []moment, h hierarchy) dpsreg.Target {
+	for _, m := range slices.Backward(list) {
+		t = m.azureFile(t, h)
+	}
 	for _, m := range list {
 		t = m.azure(t, h)
+	}
+	return t
+}
+
+// azureFile is a target as the configuration would have it before a rotation.
+func (m moment) azureFile(t dpsreg.Target, h hierarchy) dpsreg.Target {
+	t.CAs, t.Groups = slices.Clone(t.CAs), slices.Clone(t.Groups)
+	named := func(name string) bool {
+		return slices.ContainsFunc(t.CAs, func(ca dpsreg.CA) bool { return ca.Authority == name })
+	}
+	if named(m.New) && !named(m.Old) && m.early("azure/"+t.Name, partCA(m.Old), h) {
+		for i := range t.CAs {
+			if t.CAs[i].Authority == m.New {
+				t.CAs[i].Authority = m.Old
+			}
+		}
+	}
+	for i, g := range t.Groups {
+		at := slices.Index(g.Anchors, m.New)
+		if at < 0 || slices.Contains(g.Anchors, m.Old) || !m.early("azure/"+t.Name, partGroup(g.ID), h) {
+			continue
+		}
+		t.Groups[i].Anchors = slices.Clone(g.Anchors)
+		t.Groups[i].Anchors[at] = m.Old
 	}
 	return t
 }
@@ -75,25 +102,29 @@ func (m moment) anchors(t dpsreg.Target, g dpsreg.Group, h hierarchy) []string {
 	return nil
 }
 
-// group is a group that stands on the old CA.
+// group is a group that stands on the old CA. What else it stands on keeps its slot in an
+// emergency, where the old one leaves its own to the new one.
 func (m moment) group(g dpsreg.Group, anchors []string, h hierarchy) dpsreg.Group {
 	g.Anchors = anchors
 	if m.shut() && !m.alone() {
 		g.Disabled = true
 	}
 	other := slices.DeleteFunc(slices.Clone(anchors), func(a string) bool { return a == m.Old || a == m.New })
-	if len(other) > 0 || !h.known(m.New) {
+	if len(other) > 0 && !m.Emergency || !h.known(m.New) {
 		return g // what that means is for the plan to say
 	}
 	switch {
 	case m.alone():
-		g.Anchors = []string{m.New}
+		g.Anchors = append([]string{m.New}, other...)
 	case m.stage == rotation.StageBoth:
 		g.Anchors = []string{m.Old, m.New}
 	case m.stage == rotation.StageOldQuiet:
 		g.Anchors = []string{m.New, m.Old}
 	default:
-		g.Anchors = []string{m.Old}
+		g.Anchors = slices.DeleteFunc(slices.Clone(anchors), func(a string) bool { return a == m.New })
+		if !slices.Contains(g.Anchors, m.Old) {
+			g.Anchors = append(g.Anchors, m.Old)
+		}
 	}
 	return g
 }

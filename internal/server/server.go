@@ -77,6 +77,7 @@ type Server struct {
 	azure     *azureTargets
 	following following
 	shutting  shutting
+	overdue   overdue
 	registry  *prometheus.Registry
 	poke      poke   // wakes the CRL job
 	unkeep    func() // stops keeping the epoch, and waits
@@ -166,7 +167,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	for _, t := range s.tokens() {
 		s.register(t.Metrics()...)
 	}
-	s.register(newStateCollector(s), newAWSCollector(s.aws), newAzureCollector(s.azure), newRotationCollector(s), newShuttingCollector(s))
+	s.register(newStateCollector(s), newAWSCollector(s.aws), newAzureCollector(s.azure), newRotationCollector(s), newShuttingCollector(s), newOverdueCollector(s))
 	return nil
 }
 
@@ -198,7 +199,7 @@ func (s *Server) Admin() http.Handler { return s.admin(s.self) }
 func (s *Server) admin(actor func(*http.Request) (access.Principal, bool, error)) http.Handler {
 	return adminhttp.New(adminhttp.Config{
 		RA: s.ra, Ledger: s.ledger, AWS: s.aws, Azure: s.azure, Rotations: s.machine(), Tokens: s.adminTokens, Outbox: clouds{s}, PublishCRL: s.publishCRL, SignCRL: s.signCRL, CRLPlaces: s.crls.PlaceStates,
-		OCSPSeen: s.ocspSeen(), Outstanding: s.outstanding,
+		OCSPSeen: s.ocspSeen(), Outstanding: s.outstanding, Revoking: s.revoking,
 		Replaced: func() []string { return Replaced(s.config, s.ra.KnownRotations()) },
 		Actor:    actor, Version: Version, Logger: s.log,
 		OfficerIssuer: s.config.Access.Issuer, OfficerProfile: s.config.Access.Profile,

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"slices"
 
+	"mintmark/ca/rotation"
 	"mintmark/internal/ledger"
 )
 
@@ -14,7 +15,8 @@ import (
 // the certificate of that root by the other one. A device that trusts either of the two then
 // finds what it trusts on the path. RFC 8446, Section 4.4.2 lets a chain hold more than
 // a device needs. In an emergency nothing leads from one root to the other: whoever trusts the
-// new one only would take what the thief of the old key has made.
+// new one only would take what the thief of the old key has made. Once it is taken back,
+// the old root certifies the new one, and the path is that under the new one.
 //
 // It is computed of what the registration authority holds in memory, for every handshake,
 // so that a step of a rotation counts from the next handshake on.
@@ -31,7 +33,7 @@ func (o *ownTLS) chained(c *tls.Certificate) *tls.Certificate {
 		chain = [][]byte{c.Leaf.Raw} // by the root itself
 	}
 	r, running := o.s.ra.RotationOf(o.s.config.TLS.Issuer)
-	emergency := running && r.Emergency && r.Kind == ledger.RotateRoot
+	emergency := running && r.Emergency && r.Kind == ledger.RotateRoot && !rotation.RollingBack(r)
 	if b := bridge(path[0], o.s.ra.Bridges(o.serving())); b != nil && !emergency {
 		chain = append(chain, b.Raw)
 	}

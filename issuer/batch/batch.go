@@ -1,9 +1,11 @@
 // Package batch makes the certificates of many devices at once, before they are shipped:
 // from their certification requests, or with keys that it makes. Its work is one folder,
-// which holds what was asked, what is done and, at the end, what the customer gets.
+// which holds what was asked, what is done and, in the folder delivery, what the customer
+// gets.
 //
 // It knows no server: certificates come through a Certifier. A batch that was cut off
-// anywhere is gone on from by running it again, and then issues nothing twice.
+// anywhere is gone on from by running it again, and then issues nothing twice: what a part is
+// about is in the journal, and its keys are on disk, before anything is asked for.
 package batch
 
 import (
@@ -29,8 +31,23 @@ type Result struct {
 
 // Certifier issues certificates. Certify answers up to 500 items in their order; a
 // repeated item gets the certificate that it has got. Sign returns a detached CMS
-// signature (DER) over a manifest all of whose certificates the CA has on record.
+// signature (DER) over a manifest all of whose certificates the CA has on record. A
+// *FinalError of either would come again; every other error may pass. Both may be called
+// concurrently.
 type Certifier interface {
 	Certify(ctx context.Context, id string, items []Item) ([]Result, error)
 	Sign(ctx context.Context, id string, manifest []byte) ([]byte, error)
 }
+
+// FinalError is an error of a Certifier that the same call would get again.
+type FinalError struct{ Err error }
+
+func (e *FinalError) Error() string { return e.Err.Error() }
+
+func (e *FinalError) Unwrap() error { return e.Err }
+
+// MaxItems is how many devices a batch may have, and maxPart how many one part has.
+const (
+	MaxItems = 100_000
+	maxPart  = 500
+)

@@ -57,6 +57,7 @@ func newSetup(t *testing.T) *setup {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.ledger.Close(); log.Close() })
+	keystore.SpareRounds()
 	keys, err := keystore.Open(keystore.Config{Dir: dir, Passphrase: func() ([]byte, error) { return []byte("correct horse"), nil }})
 	if err != nil {
 		t.Fatal(err)

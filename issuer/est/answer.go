@@ -22,12 +22,23 @@ func (e *PendingError) Error() string {
 	return fmt.Sprintf("request is pending: repeat it after %v", e.RetryAfter)
 }
 
+// Status is the answer for who must not import this package: its status, the server's
+// explanation, and when it wants to be asked again.
+func (e *PendingError) Status() (code int, text string, retry time.Duration) {
+	return http.StatusAccepted, "", e.RetryAfter
+}
+
 // StatusError is an answer that refuses the request.
 type StatusError struct {
 	Code       int
 	Text       string        // the server's explanation, at most 4 KiB
 	Challenge  string        // WWW-Authenticate of a 401; several are joined by ", "
 	RetryAfter time.Duration // zero if the server did not say
+}
+
+// Status is that of PendingError.
+func (e *StatusError) Status() (code int, text string, retry time.Duration) {
+	return e.Code, e.Text, e.RetryAfter
 }
 
 func (e *StatusError) Error() string {

@@ -11,11 +11,13 @@ import (
 	"os"
 	"testing"
 
+	"mintmark/internal/keystore"
 	"mintmark/internal/keystore/token/child"
 )
 
 func TestMain(m *testing.M) {
 	child.Main()
+	keystore.SpareRounds()
 	os.Exit(m.Run())
 }
 

@@ -1,6 +1,6 @@
 package tokencheck
 
-import "regexp"
+import "mintmark/internal/pattern"
 
 // meanings are what return values of a PKCS#11 library mean to who sets a token up
 // (PKCS #11 v2.40, base specification, Section 5.1).
@@ -54,7 +54,7 @@ var meanings = map[string]string{
 	"CKR_FUNCTION_REJECTED":              "the operation was refused by a person at the token",
 }
 
-var codeIn = regexp.MustCompile(`\b(CKR_[A-Z_]+) \(0x[0-9a-f]+\)`)
+var codeIn = pattern.New(`\b(CKR_[A-Z_]+) \(0x[0-9a-f]+\)`)
 
 // explained is a text of package token with what the first return value in it means.
 func explained(text string) string {

@@ -86,6 +86,13 @@ var beginChecks = []check{
 		b.ok(b.begin(b.intent("dev-1", "k1", func(i *ledger.Intent) { i.Profile = "sensor" })))
 		b.ok(b.begin(b.intent("dev-1", "k1", func(i *ledger.Intent) { i.Issuer = "line-b" })))
 	}},
+	{"a certificate of an authority that is named beside answers", func(t *testing.T, b *bench) {
+		serial := b.issue(b.intent("dev-1", "k1"))
+		var prior *ledger.PriorError
+		if err := b.begin(b.intent("dev-1", "k1", func(i *ledger.Intent) { i.Issuer, i.Issuers = "line-b", []string{"line-x", "line-a"} })); !errors.As(err, &prior) || prior.Certificate.Serial != serial {
+			t.Fatalf("repeated at another authority: %v", err)
+		}
+	}},
 	{"a revoked certificate is not given out again", func(t *testing.T, b *bench) {
 		serial := b.issue(b.intent("dev-1", "k1"))
 		_, err := b.Revoke(b.ctx, ledger.Selector{Serial: serial}, ledger.Superseded, "officer", b.now, nil)

@@ -1,6 +1,7 @@
 package ledgertest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -119,6 +120,49 @@ var certificateChecks = []check{
 			if !slices.Equal(got, q.want) {
 				t.Errorf("%s: got %v, want %v", name, got, q.want)
 			}
+		}
+	}},
+	{"what ends first is listed first, page by page", func(t *testing.T, b *bench) {
+		var want []ledger.Serial
+		ends := map[ledger.Serial]int{}
+		for n, hours := range []int{9, 2, 2, 40, 3, 2, 1} {
+			i := b.intent(fmt.Sprint("dev-", n), fmt.Sprint("k", n), func(i *ledger.Intent) { i.NotAfter = b.now.Add(time.Duration(hours) * time.Hour) })
+			if n == 3 {
+				b.ok(b.begin(i))
+			} else {
+				b.issue(i)
+			}
+			ends[i.Serial] = hours
+			want = append(want, i.Serial)
+		}
+		slices.SortFunc(want, func(x, y ledger.Serial) int { return cmp.Or(cmp.Compare(ends[x], ends[y]), cmp.Compare(x, y)) })
+		list := func(q ledger.Query) (got []ledger.Serial) {
+			for q.Limit = 2; len(got) < 100; {
+				page, err := b.Certificates(b.ctx, q)
+				b.ok(err)
+				for _, c := range page.Certificates {
+					got = append(got, c.Serial)
+				}
+				if page.Next == "" {
+					break
+				}
+				q.After = page.Next
+			}
+			return got
+		}
+		b.equal("all, from the first end on", list(ledger.Query{ExpiresAfter: b.now}), want)
+		b.equal("of devices", list(ledger.Query{ExpiresAfter: b.now, Purpose: ledger.ForDevice}), want)
+		b.equal("in two hours", list(ledger.Query{ExpiresBefore: b.now.Add(2*time.Hour + time.Microsecond)}), want[:4])
+		b.equal("from then on", list(ledger.Query{ExpiresAfter: b.now.Add(3 * time.Hour)}), want[4:])
+		b.equal("with a certificate", list(ledger.Query{ExpiresAfter: b.now, State: ledger.Valid}), want[:6])
+		inOrder := slices.Clone(want)
+		slices.Sort(inOrder)
+		b.equal("between", list(ledger.Query{ExpiresAfter: b.now.Add(2 * time.Hour), ExpiresBefore: b.now.Add(9 * time.Hour)}), want[1:5])
+		b.equal("of an issuer", list(ledger.Query{ExpiresAfter: b.now, Issuer: "line-a"}), inOrder)
+		page, err := b.Certificates(b.ctx, ledger.Query{ExpiresAfter: b.now, After: "0a"})
+		b.ok(err)
+		if len(page.Certificates) > 0 {
+			t.Errorf("after a serial number that was never recorded: %d certificates", len(page.Certificates))
 		}
 	}},
 	{"devices are listed after the given one", func(t *testing.T, b *bench) {

@@ -33,9 +33,12 @@ const (
 	// Whether the device has another key, in force or on its way, and here
 	// rather than at another server. What a gateway signs with is no other key of
 	// the device itself, nor the other way round: each of the two has one.
+	// The purpose is no bare column: SQLite would hold the value against the
+	// partial index certificates_gateway, and for that prepare the statement anew whenever
+	// the value is bound, which costs more than to run it.
 	sqlOtherKey = `SELECT serial, state = 'valid' OR ` + sqlInForce + `,
 	CASE WHEN state = 'valid' OR (epoch_server = $4 AND epoch_number = $5) THEN 1 ELSE 0 END AS here FROM certificates c
-	WHERE device = $1 AND device <> '' AND not_after >= $2 AND spki <> $3 AND purpose = $6 AND state IN ('open', 'valid') ORDER BY here DESC LIMIT 1`
+	WHERE device = $1 AND device <> '' AND not_after >= $2 AND spki <> $3 AND purpose || '' = $6 AND state IN ('open', 'valid') ORDER BY here DESC LIMIT 1`
 )
 
 // Announce implements ledger.Issuance.
@@ -167,6 +170,11 @@ func (t *tx) begin(i *ledger.Intent, serial []byte) (refusal, err error) {
 	if refusal, err = t.rival(i); refusal != nil || err != nil {
 		return refusal, err
 	}
+	return t.recordIntent(i, serial)
+}
+
+// recordIntent records an intent that nothing but the quota can stand against.
+func (t *tx) recordIntent(i *ledger.Intent, serial []byte) (refusal, err error) {
 	// Last, so that an intent that is refused for anything else costs no unit.
 	paid := i.Order != "" && i.Purpose == ledger.ForDevice
 	if paid {
@@ -319,7 +327,7 @@ func (t *tx) sameKey(i *ledger.Intent, since int64) (refusal error, shared *ledg
 			}
 			return nil
 		}
-		if i.Repeat == 0 || string(profile) != i.Profile || string(issuer) != i.Issuer {
+		if i.Repeat == 0 || string(profile) != i.Profile || string(issuer) != i.Issuer && !slices.Contains(i.Issuers, string(issuer)) {
 			return nil
 		}
 		if state == string(ledger.Open) {

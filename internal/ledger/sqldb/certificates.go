@@ -18,6 +18,14 @@ func (s *Store) Certificate(ctx context.Context, serial ledger.Serial) (ledger.C
 	if err != nil {
 		return ledger.Certificate{}, fmt.Errorf("%w: %w", ledger.ErrNotFound, err)
 	}
+	if err := ctx.Err(); err != nil {
+		return ledger.Certificate{}, reading("certificate "+string(serial), err)
+	}
+	if !s.dialect.shared {
+		// One row by its key, from a file: to be ready to stop halfway costs more than to
+		// finish, a goroutine in the driver and one in database/sql.
+		ctx = context.WithoutCancel(ctx)
+	}
 	c, err := scanCertificate(s.bySerial.QueryRowContext(ctx, b))
 	if err != nil {
 		return ledger.Certificate{}, reading("certificate "+string(serial), err)
@@ -72,7 +80,7 @@ func (s *Store) Certificates(ctx context.Context, query ledger.Query) (ledger.Pa
 }
 
 // selectCertificates writes the query. Its conditions are chosen so that each
-// finds its index; see the migration.
+// finds its index; see the migrations.
 func (d *dialect) selectCertificates(q ledger.Query, limit int) (string, []any, error) {
 	var where []string
 	var args []any
@@ -98,8 +106,10 @@ func (d *dialect) selectCertificates(q ledger.Query, limit int) (string, []any, 
 	if q.Issuer != "" {
 		and("issuer =", q.Issuer)
 	}
-	if q.Purpose != "" {
+	if q.Purpose == ledger.ForDevice {
 		and("purpose =", string(q.Purpose))
+	} else if q.Purpose != "" {
+		and("purpose <> 'device' AND purpose =", string(q.Purpose))
 	}
 	if q.State == ledger.Valid {
 		and("state =", string(q.State))
@@ -109,8 +119,18 @@ func (d *dialect) selectCertificates(q ledger.Query, limit int) (string, []any, 
 	if !q.ExpiresBefore.IsZero() {
 		and("not_after <", micros(q.ExpiresBefore))
 	}
-	if !q.ExpiresAfter.IsZero() {
+	byEnd := q.ByEnd()
+	switch {
+	case q.ExpiresAfter.IsZero():
+	case byEnd && q.After != "":
+		// Not by the index, in which the walk begins at After.
+		and("0 + not_after >=", micros(q.ExpiresAfter))
+	default:
 		and("not_after >=", micros(q.ExpiresAfter))
+	}
+	text, order := `SELECT `+certificateColumns+` FROM certificates`, `serial`
+	if byEnd {
+		text, order = text+d.byEnd, `not_after, serial`
 	}
 	if q.After != "" {
 		after, err := serialBytes(q.After)
@@ -118,15 +138,14 @@ func (d *dialect) selectCertificates(q ledger.Query, limit int) (string, []any, 
 			return "", nil, err
 		}
 		and("serial >", after)
-	}
-	text := `SELECT ` + certificateColumns + ` FROM certificates`
-	if !(q.ExpiresBefore.IsZero() && q.ExpiresAfter.IsZero()) && q.Device == "" && q.Key == [32]byte{} && q.Requester == "" && q.Order == "" && q.Profile == "" && q.Issuer == "" &&
-		(q.State == "" || q.State == ledger.Valid) {
-		text += d.byExpiry
+		if byEnd {
+			after := fmt.Sprintf("$%d", len(args))
+			where[len(where)-1] = `(not_after, serial) > ((SELECT p.not_after FROM certificates p WHERE p.serial = ` + after + `), ` + after + `)`
+		}
 	}
 	if len(where) > 0 {
 		text += ` WHERE ` + strings.Join(where, ` AND `)
 	}
 	args = append(args, limit)
-	return text + fmt.Sprintf(` ORDER BY serial LIMIT $%d`, len(args)), args, nil
+	return text + fmt.Sprintf(` ORDER BY %s LIMIT $%d`, order, len(args)), args, nil
 }

@@ -20,8 +20,8 @@ type dialect struct {
 	// forUpdate and forShare end a query that guards a write: what it has read
 	// stays so, or cannot become less, until the transaction ends.
 	forUpdate, forShare string
-	// byExpiry is the phrase that makes a query walk the index of expiry.
-	byExpiry string
+	// byEnd is the phrase that makes a query walk the index of ends.
+	byEnd string
 	// hasMeta counts the tables of the name meta, 0 or 1.
 	hasMeta string
 	// patience is how long a transaction may take before the database counts

@@ -115,11 +115,12 @@ func TestQueriesUseIndexes(t *testing.T) {
 		"revoked":              {ledger.Query{State: ledger.Revoked, After: after}, "certificates_state (state=? AND serial>?)"},
 		"open":                 {ledger.Query{State: ledger.Open}, "certificates_state (state=?)"},
 		"valid":                {ledger.Query{State: ledger.Valid, After: after}, "(serial>?)"},
-		"purpose":              {ledger.Query{Purpose: ledger.ForServer, After: after}, "(serial>?)"},
-		"expiring":             {ledger.Query{ExpiresBefore: time.Unix(9, 0), After: after}, "certificates_expiry (serial>?"},
-		"expiring, first page": {ledger.Query{ExpiresBefore: time.Unix(9, 0)}, "certificates_expiry"},
-		"in force":             {ledger.Query{ExpiresAfter: time.Unix(9, 0), State: ledger.Valid, After: after}, "certificates_expiry (serial>?"},
-		"expiring valid":       {ledger.Query{ExpiresBefore: time.Unix(9, 0), State: ledger.Valid, After: after}, "certificates_expiry (serial>?"},
+		"purpose":              {ledger.Query{Purpose: ledger.ForServer, After: after}, "certificates_purpose (purpose=? AND serial>?)"},
+		"devices":              {ledger.Query{Purpose: ledger.ForDevice, After: after}, "(serial>?)"},
+		"expiring":             {ledger.Query{ExpiresBefore: time.Unix(9, 0), After: after}, "certificates_end ((not_after,serial)>(?,?) AND not_after<?)"},
+		"expiring, first page": {ledger.Query{ExpiresBefore: time.Unix(9, 0)}, "certificates_end (not_after<?)"},
+		"in force":             {ledger.Query{ExpiresAfter: time.Unix(9, 0), State: ledger.Valid, After: after}, "certificates_end ((not_after,serial)>(?,?)"},
+		"expiring valid":       {ledger.Query{ExpiresBefore: time.Unix(9, 0), State: ledger.Valid, After: after}, "certificates_end ((not_after,serial)>(?,?)"},
 	} {
 		text, args, err := w.selectCertificates(c.query, 10)
 		if err != nil {
@@ -143,7 +144,9 @@ func TestQueriesUseIndexes(t *testing.T) {
 		text, args := selectDevices(c.query, 10)
 		check(name, text, c.want, args...)
 	}
-	text, args := selectMatching(ledger.DeviceQuery{Text: "x"}, 10)
+	text, args := selectByIdentifier(ledger.DeviceQuery{Text: "x", State: ledger.Enrolled}, 10)
+	check("devices by identifier", text, "(held=? AND id>? AND id<?)", args...)
+	text, args = selectMatching(ledger.DeviceQuery{Text: "x"}, 10)
 	for _, want := range []string{"SEARCH d USING PRIMARY KEY (id=?)", "devices_product (product>? AND product<?)", "devices_order (order_id>? AND order_id<?)",
 		"SEARCH device_fields USING PRIMARY KEY (run=? AND value>? AND value<?)"} {
 		check("devices by text", text, want, args...)

@@ -80,7 +80,9 @@ func TestQueriesUseIndexesPostgres(t *testing.T) {
 		"profile":   {ledger.Query{Profile: "none", After: after}, "certificates_profile"},
 		"issuer":    {ledger.Query{Issuer: "none", After: after}, "certificates_issuer"},
 		"revoked":   {ledger.Query{State: ledger.Revoked, After: after}, "certificates_state"},
-		"expiring":  {ledger.Query{ExpiresBefore: time.Unix(9, 0), After: after}, "certificates_expiry"},
+		"expiring":  {ledger.Query{ExpiresBefore: time.Unix(9, 0), After: after}, "certificates_end"},
+		"in force":  {ledger.Query{ExpiresAfter: time.Unix(9, 0), State: ledger.Valid, After: after}, "certificates_end"},
+		"purpose":   {ledger.Query{Purpose: ledger.ForServer, After: after}, "certificates_purpose"},
 	} {
 		text, args, err := w.selectCertificates(c.query, 10)
 		if err != nil {

@@ -61,7 +61,7 @@ func checkRotationPlansPostgres(check func(name, text, want string, args ...any)
 		check("devices of a rotation", text, want, args...)
 	}
 	text, args = selectGateways(query, "dev-1", "dev-2")
-	check("gateways of a rotation", text, "certificates_gateway", args...)
+	check("gateways of a rotation", text, "Index Scan using certificates_", args...)
 	for name, c := range map[string]struct {
 		selector ledger.Selector
 		want     string

@@ -1,6 +1,7 @@
 package sqldb
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -19,8 +20,9 @@ const manyMatches = 10_000
 // Devices implements ledger.Inventory.
 func (s *Store) Devices(ctx context.Context, query ledger.DeviceQuery) ([]ledger.Device, error) {
 	const what = "listing devices"
+	limit := pageSize(query.Limit)
 	if query.Text == "" {
-		text, args := selectDevices(query, pageSize(query.Limit))
+		text, args := selectDevices(query, limit)
 		return list(ctx, s, what, scanDevice, text, args)
 	}
 	if !utf8.ValidString(query.Text) || strings.ContainsRune(query.Text, 0) {
@@ -36,11 +38,27 @@ func (s *Store) Devices(ctx context.Context, query ledger.DeviceQuery) ([]ledger
 	if many {
 		selected = selectDevices
 	}
-	limit := pageSize(query.Limit)
-	var all []ledger.Device
+	found, err := s.matching(ctx, query, limit, selected)
+	if err != nil || many {
+		return found, err
+	}
+	// Identifiers are in order as they are: however many begin so, a page of them is enough.
+	text, args := selectByIdentifier(query, limit)
+	named, err := list(ctx, s, what, scanDevice, text, args)
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, named...)
+	slices.SortFunc(found, func(a, b ledger.Device) int { return cmp.Compare(a.ID, b.ID) })
+	found = slices.CompactFunc(found, func(a, b ledger.Device) bool { return a.ID == b.ID })
+	return found[:min(limit, len(found))], nil
+}
+
+// matching reads the devices that a query selects until a page of them has the text.
+func (s *Store) matching(ctx context.Context, query ledger.DeviceQuery, limit int, selected func(ledger.DeviceQuery, int) (string, []any)) (all []ledger.Device, err error) {
 	for {
 		text, args := selected(query, 1000)
-		page, err := list(ctx, s, what, scanDevice, text, args)
+		page, err := list(ctx, s, "listing devices", scanDevice, text, args)
 		if err != nil {
 			return nil, err
 		}
@@ -72,6 +90,11 @@ func selectDevices(q ledger.DeviceQuery, limit int) (string, []any) {
 // restrict adds the conditions of a query, its text left out.
 func (c *conditions) restrict(q ledger.DeviceQuery) {
 	c.and("d.id >", q.After)
+	c.restrictFields(q)
+}
+
+// restrictFields adds those that are about no order of pages.
+func (c *conditions) restrictFields(q ledger.DeviceQuery) {
 	c.where = append(c.where, sqlThere)
 	switch q.State {
 	case "":
@@ -93,21 +116,41 @@ func (c *conditions) restrict(q ledger.DeviceQuery) {
 	}
 }
 
-// matching are the four places where a text is looked for, each with the
-// devices from the text on, up to its end if it has one.
-func (c *conditions) matching(q ledger.DeviceQuery) []string {
-	from, to, after := c.value(q.Text), "", c.value(q.After)
-	if end, ok := prefixEnd(q.Text); ok {
+// within writes the condition that a column begins with a text: from the text on, up to its
+// end if it has one.
+func (c *conditions) within(text string) func(column string) string {
+	from, to := c.value(text), ""
+	if end, ok := prefixEnd(text); ok {
 		to = c.value(end)
 	}
-	within := func(column string) string {
+	return func(column string) string {
 		if to == "" {
 			return column + ` >= ` + from
 		}
 		return column + ` >= ` + from + ` AND ` + column + ` < ` + to
 	}
+}
+
+// selectByIdentifier writes the query of devices whose identifiers begin with a text. There is
+// one place where the walk begins, so that no database can choose the other.
+func selectByIdentifier(q ledger.DeviceQuery, limit int) (string, []any) {
+	var c conditions
+	if q.After < q.Text {
+		c.where = append(c.where, c.within(q.Text)("d.id"))
+	} else {
+		c.and("d.id >", q.After)
+		if end, ok := prefixEnd(q.Text); ok {
+			c.and("d.id <", end)
+		}
+	}
+	c.restrictFields(q)
+	return deviceColumns + c.text() + ` ORDER BY d.id LIMIT ` + c.value(limit), c.args
+}
+
+// matching are the places beside the identifier where a text is looked for.
+func (c *conditions) matching(q ledger.DeviceQuery) []string {
+	within, after := c.within(q.Text), c.value(q.After)
 	return []string{
-		`SELECT id FROM devices WHERE ` + within("id") + ` AND id > ` + after,
 		`SELECT id FROM devices WHERE product <> '' AND ` + within("product") + ` AND id > ` + after,
 		`SELECT id FROM devices WHERE order_id <> '' AND ` + within("order_id") + ` AND id > ` + after,
 		`SELECT device FROM device_fields WHERE run IN (SELECT run FROM field_runs) AND ` + within("value") + ` AND device > ` + after,

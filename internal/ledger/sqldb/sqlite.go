@@ -38,9 +38,9 @@ func newSQLite(file string) *dialect {
 	return &dialect{
 		migrations: "sqlite",
 		begin:      "BEGIN IMMEDIATE",
-		// Left to itself SQLite prefers the primary key, since it cannot know
-		// how few rows match, and reads every row that expires later.
-		byExpiry:     ` INDEXED BY certificates_expiry`,
+		// Left to itself SQLite may prefer the index of states, since it cannot know
+		// how many rows match.
+		byEnd:        ` INDEXED BY certificates_end`,
 		hasMeta:      `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'meta'`,
 		openWriter:   openWriter,
 		openReaders:  func() (*sql.DB, error) { return open(4, "&_pragma=query_only(1)&_pragma=cache_size(-4096)") },

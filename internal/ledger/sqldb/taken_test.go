@@ -393,13 +393,14 @@ func TestTakingWaitsAndIsWaitedFor(t *testing.T) {
 }
 
 // A server of an earlier version is told to stay away: it would not give back
-// what a void intent has taken, and would issue from a CA that was replaced.
-func TestSchema4IsNeeded(t *testing.T) {
+// what a void intent has taken, would issue from a CA that was replaced, and names an index
+// that is gone.
+func TestSchema5IsNeeded(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := open(t, dir)
 	s.Close()
 	var needed string
-	if err := openFile(t, filepath.Join(dir, "ledger.db")).QueryRow(`SELECT value FROM meta WHERE name = 'schema_min'`).Scan(&needed); err != nil || needed != "4" {
+	if err := openFile(t, filepath.Join(dir, "ledger.db")).QueryRow(`SELECT value FROM meta WHERE name = 'schema_min'`).Scan(&needed); err != nil || needed != "5" {
 		t.Errorf("a server must know schema %q, %v", needed, err)
 	}
 }

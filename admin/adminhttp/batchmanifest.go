@@ -1,0 +1,129 @@
+package adminhttp
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"mintmark/admin"
+	"mintmark/internal/cms"
+	"mintmark/internal/ledger"
+	"mintmark/issuer/batch"
+)
+
+// signManifest signs the manifest of a batch if every certificate in it is on record as it
+// stands there. What it says of files is the word of whoever sends it, whose name is in the
+// record of the signer's certificate.
+func (h *handler) signManifest(w http.ResponseWriter, r *http.Request) error {
+	id, err := batchID(r)
+	if err != nil {
+		return err
+	}
+	if mediaType(r) != admin.MediaNDJSON {
+		return fail(http.StatusUnsupportedMediaType, "content-type", "the body must be %s", admin.MediaNDJSON)
+	}
+	// An error only says that there is no connection to bound.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(uploadTime))
+	content, err := io.ReadAll(r.Body)
+	if err != nil {
+		return malformed(err)
+	}
+	authority, err := h.checkManifest(r, id, content)
+	if err != nil {
+		return err
+	}
+	answer, key, err := h.RA.ManifestSigner(r.Context(), h.RA.Serving(authority, "", ""), id, h.requester(r))
+	if err != nil {
+		return err
+	}
+	signed, err := cms.Sign(cms.Signed{
+		ContentType: cms.Data, Content: content, Detached: true, SigningTime: h.RA.Now().UTC().Truncate(time.Second),
+		Signer: answer.Certificate, Certificates: append([]*x509.Certificate{answer.Certificate}, answer.Chain...),
+	}, key)
+	if err == nil {
+		signed, err = cms.ContentInfo(cms.SignedData, signed)
+	}
+	if err != nil {
+		return fmt.Errorf("signing the manifest of batch %s: %w", id, err)
+	}
+	return writeJSON(w, http.StatusOK, admin.BatchSignature{Signature: signed})
+}
+
+// checkManifest reads a manifest and compares it with the ledger. It returns the CA that it
+// names.
+func (h *handler) checkManifest(r *http.Request, id string, content []byte) (authority string, err error) {
+	refused := func(err error) error {
+		return fail(http.StatusBadRequest, "manifest", "the manifest cannot be signed: %v", err)
+	}
+	m, err := batch.ReadManifest(bytes.NewReader(content))
+	if err != nil {
+		return "", refused(err)
+	}
+	header := m.Header
+	switch {
+	case header.Batch != id:
+		return "", refused(fmt.Errorf("it is that of batch %q", header.Batch))
+	case header.Devices == 0:
+		return "", refused(errors.New("it names no certificate"))
+	}
+	if err := h.mayBatch(caller(r), header.Profile, header.Issuer); err != nil {
+		return "", err
+	}
+	related := h.RA.Related(header.Issuer)
+	for m.Next() {
+		entry := m.Entry()
+		if entry.Serial == "" {
+			continue
+		}
+		if err := h.onRecord(r.Context(), header, related, entry); err != nil {
+			var internal *internalLookup
+			if errors.As(err, &internal) {
+				return "", err
+			}
+			return "", refused(err)
+		}
+	}
+	if err := m.Err(); err != nil {
+		return "", refused(err)
+	}
+	return header.Issuer, nil
+}
+
+// internalLookup is an error that is no matter of the manifest.
+type internalLookup struct{ error }
+
+func (e *internalLookup) Unwrap() error { return e.error }
+
+// onRecord compares one certificate of a manifest with the ledger. One that was revoked in the
+// meantime was issued all the same, and the CRL says the rest.
+func (h *handler) onRecord(ctx context.Context, header batch.Header, related []string, e batch.Entry) error {
+	serial, err := parseSerial(e.Serial)
+	if err != nil {
+		return fmt.Errorf("certificate %q: %v", e.Serial, err)
+	}
+	c, err := h.Ledger.Certificate(ctx, serial)
+	switch {
+	case errors.Is(err, ledger.ErrNotFound):
+		return fmt.Errorf("certificate %s of device %q is not on record", serial, e.Device)
+	case err != nil:
+		return &internalLookup{fmt.Errorf("looking up certificate %s: %w", serial, err)}
+	}
+	sum := sha256.Sum256(c.DER)
+	switch {
+	case c.State != ledger.Valid && c.State != ledger.Revoked || len(c.DER) == 0, c.Purpose != ledger.ForDevice:
+		return fmt.Errorf("certificate %s is on record as none that a device has", serial)
+	case hex.EncodeToString(sum[:]) != e.SHA256:
+		return fmt.Errorf("certificate %s of device %q is on record with other content", serial, e.Device)
+	case c.Profile != header.Profile || !slices.Contains(related, c.Issuer):
+		return fmt.Errorf("certificate %s is on record under profile %q and CA %q, which are not the manifest's", serial, c.Profile, c.Issuer)
+	}
+	return nil
+}

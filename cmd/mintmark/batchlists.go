@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"mintmark/admin"
+	"mintmark/awsreg"
+	"mintmark/dpsreg/dps"
+	"mintmark/issuer/batch"
+)
+
+// The lists that a plan may name.
+const (
+	awsList = "aws=" // and the target
+	dpsList = "dps"
+)
+
+// batchLists are the files for clouds that a plan names.
+func batchLists(ctx context.Context, client *admin.Client, plan batch.Plan) ([]batch.List, error) {
+	var lists []batch.List
+	for _, name := range plan.Lists {
+		target, aws := strings.CutPrefix(name, awsList)
+		switch {
+		case aws:
+			template, err := client.AWSBulkTemplate(ctx, target)
+			if err != nil {
+				return nil, fmt.Errorf("AWS target %q: %w", target, err)
+			}
+			lists = append(lists, awsThings(plan, template))
+		case name == dpsList:
+			lists = append(lists, dpsEnrollments())
+		default:
+			return nil, fmt.Errorf("the plan names a list %q that this program does not write", name)
+		}
+	}
+	return lists, nil
+}
+
+// awsThings writes what StartThingRegistrationTask reads: the parameters of the template for
+// one thing a line.
+// https://docs.aws.amazon.com/iot/latest/developerguide/bulk-provisioning.html
+func awsThings(plan batch.Plan, template json.RawMessage) batch.List {
+	var indented bytes.Buffer
+	if json.Indent(&indented, template, "", "  ") != nil {
+		indented.Write(template)
+	}
+	indented.WriteByte('\n')
+	return batch.List{
+		Name: "aws-things.ndjson", Beside: "aws-template.json", With: indented.Bytes(),
+		Add: func(one batch.Listed) ([]byte, error) {
+			ca := plan.Root
+			if len(one.Chain) > 0 {
+				ca = one.Chain[0].Raw
+			}
+			line, err := json.Marshal(struct{ ThingName, CertificatePem, CACertificatePem string }{
+				awsreg.ThingName(one.Device), string(certificatePEM(one.Certificate)),
+				string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca})),
+			})
+			return append(line, '\n'), err
+		},
+	}
+}
+
+// dpsPerCall is how many enrollments a bulk operation of DPS takes.
+// https://learn.microsoft.com/rest/api/iot-dps/service/individual-enrollment/run-bulk-operation
+const dpsPerCall = 10
+
+// dpsEnrollments writes the bodies of bulk operations, one a line: individual enrollments,
+// each with the certificate of its device.
+func dpsEnrollments() batch.List {
+	var open []dps.Enrollment
+	flush := func() ([]byte, error) {
+		if len(open) == 0 {
+			return nil, nil
+		}
+		line, err := json.Marshal(struct {
+			Mode        dps.BulkMode     `json:"mode"`
+			Enrollments []dps.Enrollment `json:"enrollments"`
+		}{dps.BulkCreate, open})
+		open = open[:0]
+		return append(line, '\n'), err
+	}
+	return batch.List{
+		Name: "dps-enrollments.ndjson",
+		Add: func(one batch.Listed) ([]byte, error) {
+			id := strings.ToLower(one.Certificate.Subject.CommonName)
+			if err := checkRegistrationID(id); err != nil {
+				return nil, err
+			}
+			open = append(open, dps.Enrollment{
+				RegistrationID: id, Status: dps.Enabled,
+				Attestation: dps.Attestation{Type: "x509", X509: &dps.X509{Client: &dps.Slots{
+					Primary: &dps.Certificate{Certificate: string(certificatePEM(one.Certificate))},
+				}}},
+			})
+			if len(open) < dpsPerCall {
+				return nil, nil
+			}
+			return flush()
+		},
+		End: flush,
+	}
+}
+
+// registrationID is what DPS takes as one, in lower case.
+// https://learn.microsoft.com/azure/iot-dps/concepts-service#registration-id
+var registrationID = regexp.MustCompile(`^[a-z0-9._:-]{0,127}[a-z0-9-]$`)
+
+func checkRegistrationID(id string) error {
+	if !registrationID.MatchString(id) {
+		return fmt.Errorf("DPS takes no device whose certificate has the common name %q: letters, digits and . _ : - are allowed, and a letter, a digit or - at the end", id)
+	}
+	return nil
+}
+
+// onlyRegistrationIDs ends a list of devices at one that DPS would not take, before any
+// certificate is issued. What a certification request says is looked at later.
+func onlyRegistrationIDs(devices func(func(batch.Item, error) bool)) func(func(batch.Item, error) bool) {
+	return func(yield func(batch.Item, error) bool) {
+		for item, err := range devices {
+			if err == nil && item.CSR == nil {
+				err = checkRegistrationID(strings.ToLower(item.Name))
+			}
+			if !yield(item, err) {
+				return
+			}
+		}
+	}
+}

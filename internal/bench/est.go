@@ -1,0 +1,149 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// clients is how many devices there are, and the most that a load has at a time.
+const clients = 64
+
+// loads are the runs: keep-alive connections, and a new full handshake with
+// client certificate for each enrollment.
+var loads = []struct {
+	name      string
+	clients   int
+	keepAlive bool
+}{
+	{"est_keepalive_8", 8, true},
+	{keepalive64, 64, true},
+	{"est_newtls_8", 8, false},
+	{"est_newtls_64", 64, false},
+}
+
+const (
+	keepalive64 = "est_keepalive_64"
+	halfLoad    = "est_p99_half_load"
+	rssIdle     = "rss_idle"
+	rssLoad     = "rss_load"
+
+	// idle is how long a server has had nothing to do when its memory counts as idle.
+	idle = 10 * time.Second
+)
+
+// est measures one server under every load.
+func (r *run) est(ctx context.Context) error {
+	state, err := r.state(ctx, "est", "")
+	if err != nil {
+		return err
+	}
+	t, err := r.start(ctx, state)
+	if err != nil {
+		return err
+	}
+	defer t.stop()
+	if r.wants(rssIdle) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(idle):
+		}
+		now, _, err := memory(t.pid)
+		if err != nil {
+			return err
+		}
+		r.add(Figure{Name: rssIdle, Value: now / 1e6, Unit: "MB"})
+	}
+	f, err := newFleet(state, t.est)
+	if err != nil {
+		return err
+	}
+	if err := f.enroll(ctx, clients); err != nil {
+		return fmt.Errorf("enrolling the clients: %w", err)
+	}
+	half := 0.0
+	for _, load := range loads {
+		needed := load.name == keepalive64 && r.wants(halfLoad, rssLoad)
+		if !r.wants(load.name) && !needed {
+			continue
+		}
+		figure, err := r.load(ctx, t, f, load.name, load.clients, load.keepAlive)
+		if err != nil {
+			return err
+		}
+		if load.name == keepalive64 {
+			half = figure.Value / 2
+		}
+		r.add(figure)
+	}
+	if r.wants(halfLoad) {
+		result, err := f.open(ctx, clients, half, r.Duration)
+		if err != nil {
+			return fmt.Errorf("%s: %w", halfLoad, err)
+		}
+		r.add(Figure{Name: halfLoad, Value: millis(result.p99), Unit: "ms", p50: result.p50, p99: result.p99,
+			note: fmt.Sprintf("%.0f certificates/s were asked for, %.0f issued", half, result.rate)})
+	}
+	if r.wants(presigned) {
+		figure, err := f.presigned(ctx, t, clients, r.Duration)
+		if err != nil {
+			return fmt.Errorf("%s: %w", presigned, err)
+		}
+		r.add(figure)
+	}
+	if r.wants(rssLoad) {
+		_, most, err := memory(t.pid)
+		if err != nil {
+			return err
+		}
+		r.add(Figure{Name: rssLoad, Value: most / 1e6, Unit: "MB"})
+	}
+	if r.wants("raw") && len(r.raws) > 0 {
+		sum := reference{}
+		for _, one := range r.raws {
+			sum.rate, sum.byCPU = sum.rate+one.rate/float64(len(r.raws)), sum.byCPU+one.byCPU/float64(len(r.raws))
+		}
+		r.add(Figure{Name: "raw", Value: sum.rate, Unit: "certificates/s", RatioToRaw: 1, CPUms: 1000 / sum.byCPU, CPURatio: 1})
+	}
+	return t.stop()
+}
+
+// load runs a closed loop between two measurements of the reference.
+func (r *run) load(ctx context.Context, t *target, f *fleet, name string, clients int, keepAlive bool) (Figure, error) {
+	before, err := raw(r.serverCore)
+	if err != nil {
+		return Figure{}, err
+	}
+	// More requests than any server could answer in the time.
+	requests := int(before.rate*r.Duration.Seconds()*0.6) + 2*clients
+	used, err := t.usage()
+	if err != nil {
+		return Figure{}, err
+	}
+	result, err := f.run(ctx, clients, keepAlive, requests, r.Duration)
+	if err != nil {
+		return Figure{}, fmt.Errorf("%s: %w", name, err)
+	}
+	usedAfter, err := t.usage()
+	if err != nil {
+		return Figure{}, err
+	}
+	after, err := raw(r.serverCore)
+	if err != nil {
+		return Figure{}, err
+	}
+	reference := before.mean(after)
+	r.raws = append(r.raws, reference)
+	if usedAfter.commits == used.commits {
+		return Figure{}, errors.New("the server has committed nothing")
+	}
+	cpu := (usedAfter.cpu - used.cpu) / time.Duration(result.count)
+	return Figure{
+		Name: name, Value: result.rate, Unit: "certificates/s", RatioToRaw: result.rate / reference.rate,
+		CPUms: millis(cpu), CPURatio: 1 / reference.byCPU / cpu.Seconds(),
+		batch: (usedAfter.records - used.records) / (usedAfter.commits - used.commits),
+		p50:   result.p50, p99: result.p99, handshakes: result.handshakes,
+	}, nil
+}

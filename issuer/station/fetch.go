@@ -1,0 +1,110 @@
+package station
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// fetchTick is how often the queue is looked at for what may be asked for.
+const fetchTick = time.Second
+
+// fetchAll gets the certificates of devices that have gone, until the run ends.
+func (s *Station) fetchAll(ctx context.Context, stop <-chan struct{}) error {
+	for {
+		if err := s.fetch(ctx, false); err != nil {
+			return err
+		}
+		if stopped(stop) || s.pause(ctx, stop, fetchTick) != nil {
+			return nil
+		}
+	}
+}
+
+// fetch asks for what waits, the oldest first, as far as the server answers. All asks
+// also for what the server wanted to be asked for later.
+func (s *Station) fetch(ctx context.Context, all bool) error {
+	if !all && !s.gone.over(s.Now()) {
+		return nil
+	}
+	for _, e := range s.queue.All() {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if e.State != Requested || !all && s.Now().Before(e.NotBefore) {
+			continue
+		}
+		goOn, err := s.fetchOne(ctx, e.Device)
+		if err != nil || !goOn {
+			return err
+		}
+	}
+	return nil
+}
+
+// fetchOne reports whether the server is there.
+func (s *Station) fetchOne(ctx context.Context, device string) (bool, error) {
+	release, _ := s.queue.hold(device)
+	if release == nil {
+		return true, nil // it is at the station
+	}
+	defer release()
+	e, ok := s.queue.Get(device)
+	if !ok || e.State != Requested {
+		return true, nil
+	}
+	started := time.Now()
+	err := s.ask(ctx, &e)
+	if err == nil {
+		s.gone.answered()
+		e.Taken.Enroll = time.Since(started).Milliseconds()
+		if err := s.queue.Put(e); err != nil {
+			return false, err
+		}
+		s.report(Event{Device: device, Text: "its certificate is here: put the device back"})
+		return true, nil
+	}
+	if ctx.Err() != nil {
+		return false, nil
+	}
+	_, outcome, err := s.unanswered(&e, err)
+	if err != nil {
+		return false, err
+	}
+	kept, waits := s.queue.Get(device)
+	return outcome != "" || waits && !kept.NotBefore.IsZero() && s.gone.over(s.Now()), nil
+}
+
+// Flush asks once for everything that waits for the server, without a device, and
+// returns how many still wait for it. It fails as Run does.
+func (s *Station) Flush(ctx context.Context) (int, error) {
+	s.stats.begin(s.Now())
+	err := s.fetch(ctx, true)
+	left := 0
+	for _, e := range s.queue.All() {
+		if e.State == Requested {
+			left++
+		}
+	}
+	return left, errors.Join(err, ctx.Err())
+}
+
+// Forget takes a device out of the queue and records that, with the certificate that it
+// will not get. It returns false if the device does not wait.
+func (s *Station) Forget(device, reason string) (Line, bool, error) {
+	e, ok := s.queue.Get(device)
+	if !ok {
+		return Line{}, false, nil
+	}
+	l := Line{Time: s.Now().UTC(), Station: s.Name, Order: s.Order, Device: device, Taken: e.Taken, Reason: reason, Result: Forgotten}
+	if leaf := e.leaf(); leaf != nil {
+		l.about(leaf)
+	}
+	if _, err := s.record.Add(l); err != nil {
+		return l, true, err
+	}
+	return l, true, s.queue.Remove(device)
+}
+
+// Waiting is what waits, the oldest first.
+func (s *Station) Waiting() []Entry { return s.queue.All() }
