@@ -47,10 +47,11 @@ check:
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
 
-# What only builds with a tag have. yubikey needs the headers of libpcsclite.
+# What only builds with a tag have, or without cgo. yubikey needs the headers of libpcsclite.
 tags:
 	@. scripts/need.sh; need gcc gcc libc6-dev; [ -f /usr/include/PCSC/winscard.h ] || install libpcsclite-dev pkg-config
 	$(GO) vet -tags cloudkms,yubikey ./internal/keystore ./cmd/mintmark
+	CGO_ENABLED=0 $(GO) vet ./internal/keystore/... ./cmd/...
 	$(GO) test -count=1 -tags cloudkms,yubikey -run 'Google|YubiKey' ./internal/keystore
 
 race:

@@ -14,6 +14,7 @@ import (
 	"mintmark/awsreg"
 	"mintmark/awsreg/awssim"
 	"mintmark/internal/ledger"
+	"mintmark/internal/pkitest"
 )
 
 func TestWriteBulkRefusals(t *testing.T) {
@@ -79,9 +80,10 @@ func (w *world) bulkFile(target awsreg.Target, query ledger.Query) (awsreg.Bulk,
 // TestBulkRegistration has the simulator's bulk registration read the file, as an
 // operator with the aws CLI does, and Reconcile see that the devices came in.
 func TestBulkRegistration(t *testing.T) {
-	if _, err := exec.LookPath("aws"); err != nil || testing.Short() {
+	if testing.Short() {
 		t.Skip("runs the aws CLI")
 	}
+	pkitest.AWS(t)
 	bucket := t.TempDir()
 	w := newWorld(t, func(c *awssim.Config) { c.Buckets = map[string]string{"factory": bucket} })
 	w.issuers = ancients(t)
@@ -136,7 +138,7 @@ func TestBulkRegistration(t *testing.T) {
 // aws runs a command of the CLI's IoT service and returns what it prints.
 func (w *world) aws(arguments ...string) string {
 	w.t.Helper()
-	cmd := exec.Command("aws", append([]string{"iot", "--endpoint-url", w.sim.ControlURL(), "--region", region, "--output", "text"}, arguments...)...)
+	cmd := exec.Command(pkitest.AWS(w.t), append([]string{"iot", "--endpoint-url", w.sim.ControlURL(), "--region", region, "--output", "text"}, arguments...)...)
 	cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID="+first.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+first.SecretAccessKey,
 		"AWS_EC2_METADATA_DISABLED=true", "AWS_PAGER=", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null")
 	out, err := cmd.Output()

@@ -167,6 +167,7 @@ func TestRevokeAtAWS(t *testing.T) {
 // TestRevocationWithoutEffect: a change that AWS accepts and that does not show is seen by reading
 // it back, and made again until it shows; without that it is not told.
 func TestRevocationWithoutEffect(t *testing.T) {
+	t.Parallel() // it waits for seconds
 	w := newWorld(t)
 	target := w.target()
 	w.apply(target)

@@ -94,8 +94,7 @@ func needMosquitto(t *testing.T) {
 func TestJustInTimeRegistration(t *testing.T) {
 	needMosquitto(t)
 	bootstrap := filepath.Join(t.TempDir(), "bootstrap")
-	build := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", bootstrap, "mintmark/cmd/mintmark-lambda")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build := exec.Command("go", "build", "-ldflags", "-s -w", "-tags", "lambda.norpc", "-o", bootstrap, "mintmark/cmd/mintmark-lambda")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the function: %v\n%s", err, out)
 	}

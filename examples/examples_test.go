@@ -8,14 +8,15 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"mintmark/internal/pkitest"
 )
 
 // build compiles a command for the examples.
 func build(t *testing.T, name, pkg string, args ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
-	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, args...), pkg)...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd := exec.Command("go", append(append([]string{"build", "-ldflags", "-s -w", "-o", path}, args...), pkg)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building %s: %v\n%s", name, err, out)
 	}
@@ -64,6 +65,8 @@ func TestSystems(t *testing.T) {
 	}
 	mintmark := build(t, "mintmark", "../cmd/mintmark")
 	bootstrap := build(t, "bootstrap", "../cmd/mintmark-lambda", "-tags", "lambda.norpc")
+	// The aws command of pkitest, which does not load its code for every run.
+	path := filepath.Dir(pkitest.AWS(t)) + string(filepath.ListSeparator) + os.Getenv("PATH")
 	scripts, err := filepath.Glob("*/run.sh")
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("no examples: %v", err)
@@ -77,7 +80,7 @@ func TestSystems(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, "sh", script)
-			cmd.Env = append(os.Environ(), "MINTMARK="+mintmark, "BOOTSTRAP="+bootstrap, "WORK="+filepath.Join(t.TempDir(), "work"))
+			cmd.Env = append(os.Environ(), "PATH="+path, "MINTMARK="+mintmark, "BOOTSTRAP="+bootstrap, "WORK="+filepath.Join(t.TempDir(), "work"))
 			cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that it stops what it has started
 			cmd.WaitDelay = 10 * time.Second
 			out, err := cmd.CombinedOutput()

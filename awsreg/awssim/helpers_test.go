@@ -66,15 +66,10 @@ func (s *Sim) client(a Account, region string, token ...string) *iot.Client {
 	})
 }
 
-// awsCLI runs the real command line client and returns its output. The shell may
-// have a shim of that name, so the Debian package's path goes first.
+// awsCLI runs the real command line client and returns its output.
 func awsCLI(t *testing.T, s *Sim, args ...string) (string, error) {
 	t.Helper()
-	name := "/usr/bin/aws"
-	if _, err := exec.LookPath(name); err != nil {
-		name = pkitest.Tool(t, "aws")
-	}
-	cmd := exec.Command(name, append([]string{"--endpoint-url", s.ControlURL(), "--region", region, "--output", "text"}, args...)...)
+	cmd := exec.Command(pkitest.AWS(t), append([]string{"--endpoint-url", s.ControlURL(), "--region", region, "--output", "text"}, args...)...)
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "AWS_PAGER=", "AWS_EC2_METADATA_DISABLED=true", "AWS_MAX_ATTEMPTS=1",
 		"AWS_ACCESS_KEY_ID=" + first.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + first.SecretAccessKey,

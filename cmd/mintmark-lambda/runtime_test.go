@@ -39,7 +39,7 @@ var (
 
 func buildCommand(name string, args ...string) (string, error) {
 	path := filepath.Join(bin, name)
-	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, args...), "mintmark/cmd/"+name)...)
+	cmd := exec.Command("go", append(append([]string{"build", "-ldflags", "-s -w", "-o", path}, args...), "mintmark/cmd/"+name)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building %s: %w\n%s", name, err, out)
 	}

@@ -144,7 +144,7 @@ type line struct {
 	close   func() error
 }
 
-// connect reads credential and trust anchors. It asks the server only for a root that
+// connectLine reads credential and trust anchors. It asks the server only for a root that
 // is known by its fingerprint and was never fetched.
 func (a *app) connectLine(ctx context.Context, c *station.Config) (*line, error) {
 	e := c.Paths()

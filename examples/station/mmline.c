@@ -220,6 +220,7 @@ static size_t line(struct mm *m, char *answer)
 {
 	char *at = NULL, *w[6], text[MM_LINE];
 	size_t n;
+	uint32_t sum;
 	int words = 0;
 	m->line[m->have] = 0;
 	for (char *p = m->line; (p = strstr(p, "MM1 ")); p++)
@@ -231,9 +232,15 @@ static size_t line(struct mm *m, char *answer)
 		at[--n] = 0;
 	if (n < 20 || at[n - 10] != ' ' || at[n - 9] != '*')
 		return 0;
-	sprintf(text, "%08lx", (unsigned long)crc32(at, n - 10));
+	sum = crc32(at, n - 10);
+	sprintf(text, "%08lx", (unsigned long)sum);
 	if (strcmp(text, at + n - 8))
 		return 0;
+	/* The answer was late or lost: once more, and without doing it again. */
+	if (m->answered && m->last == sum) {
+		memcpy(answer, m->answer, m->answered);
+		return m->answered;
+	}
 	at[n - 10] = 0;
 	if (strlen(at) < 10 || at[8] != ' ')
 		return 0;
@@ -242,7 +249,11 @@ static size_t line(struct mm *m, char *answer)
 		w[words++] = p;
 	command(m, w, words, text);
 	n = (size_t)sprintf(answer, "MM1 %.4s %s", at + 4, text);
-	return n + (size_t)sprintf(answer + n, " *%08lx\r\n", (unsigned long)crc32(answer, n));
+	n += (size_t)sprintf(answer + n, " *%08lx\r\n", (unsigned long)crc32(answer, n));
+	memcpy(m->answer, answer, n);
+	m->answered = n;
+	m->last = sum;
+	return n;
 }
 
 size_t mm_byte(struct mm *m, uint8_t b, char *answer)

@@ -35,6 +35,9 @@ struct mm {
 	int writing;  /* 1: it is being written by the station, 0: read */
 	uint8_t body[MM_BODY];
 	size_t len;
+	uint32_t last; /* CRC-32 of the last command, which has its number in it */
+	char answer[MM_LINE];
+	size_t answered;
 };
 
 /* Takes a byte that was received. Returns the length of the answer that must be sent,

@@ -110,6 +110,9 @@ func TestEveryFieldIsWritten(t *testing.T) {
 			if e.Kind == ledger.EventIssued && (name == "Tasks" || name == "At") {
 				continue // made again at start; the record's own time
 			}
+			if e.Kind == ledger.EventIntent && name == "Issuers" {
+				continue // of the question, not of what was recorded
+			}
 			saved := reflect.New(content.Field(i).Type()).Elem()
 			saved.Set(content.Field(i))
 			content.Field(i).SetZero()

@@ -47,7 +47,7 @@ type Config struct {
 	// Server names the server that writes. It stands in every file and must
 	// stay the same. Required.
 	Server string
-	// MaxSize is the size at which a new file begins; 0 means 16 MiB.
+	// MaxSize is the size at which a new file begins; 0 means 8 MiB.
 	MaxSize int64
 	// Now is the clock for the log's own records; nil means time.Now.
 	Now func() time.Time
@@ -81,7 +81,7 @@ func Open(dir string, cfg Config) (*Log, error) {
 		return nil, errors.New("opening issuance log: no server named")
 	}
 	if cfg.MaxSize == 0 {
-		cfg.MaxSize = 16 << 20
+		cfg.MaxSize = 8 << 20
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -75,7 +75,7 @@ func splitLine(line []byte) (body []byte, hash [32]byte, err error) {
 		return nil, hash, errors.New("line has no hash at its end")
 	}
 	digits := tail[len(hashMark) : len(hashMark)+2*len(hash)]
-	if _, err := hex.Decode(hash[:], digits); err != nil || !bytes.Equal(digits, bytes.ToLower(digits)) {
+	if _, err := hex.Decode(hash[:], digits); err != nil || bytes.ContainsAny(digits, "ABCDEF") {
 		return nil, hash, errors.New("hash is not lower-case hexadecimal")
 	}
 	return body, hash, nil

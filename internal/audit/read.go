@@ -38,6 +38,9 @@ type Batch struct {
 // The error is ErrUnknownHead or ErrConfirmed if the two do not belong
 // together.
 func (l *Log) Unsettled(since ledger.Head) (bool, error) {
+	if l.endsAt(since) {
+		return false, nil
+	}
 	for b, err := range l.Batches(since) {
 		switch {
 		case err != nil:
@@ -50,6 +53,14 @@ func (l *Log) Unsettled(since ledger.Head) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// endsAt reports whether no batch of events follows a position of the log, as after every
+// orderly stop.
+func (l *Log) endsAt(position ledger.Head) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.failed && position.Batch > 0 && (position == l.head || position == l.events)
 }
 
 // Batches reads the batches of events that follow a position, oldest first;

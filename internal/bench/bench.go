@@ -85,6 +85,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer os.RemoveAll(r.dir)
+	var failed error
 	for _, group := range []struct {
 		name    string
 		measure func(context.Context) error
@@ -106,18 +107,17 @@ func Run(ctx context.Context, o Options) error {
 		if err := bindProcess(on...); err != nil {
 			return err
 		}
-		if err := group.measure(ctx); err != nil {
-			return err
-		}
-		if err := report(o.Out, o.Scale, group.name, r.figures); err != nil {
-			return err
+		// What was measured before something failed is not lost.
+		failed = errors.Join(failed, group.measure(ctx), report(o.Out, o.Scale, group.name, r.figures))
+		if ctx.Err() != nil {
+			break
 		}
 	}
 	m.since(o.Out, len(r.cores))
-	if o.JSON == "" {
-		return nil
+	if o.JSON == "" || len(r.figures) == 0 {
+		return failed
 	}
-	return write(o.JSON, o.Scale, r.figures)
+	return errors.Join(failed, write(o.JSON, o.Scale, r.figures))
 }
 
 // state makes a state directory whose ledger is empty: in a file, or in a database.

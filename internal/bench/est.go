@@ -116,7 +116,8 @@ func (r *run) load(ctx context.Context, t *target, f *fleet, name string, client
 	if err != nil {
 		return Figure{}, err
 	}
-	// More requests than any server could answer in the time.
+	// More requests than a server could answer in the time. Where the reference was slow for
+	// something else that ran, the load ends with the requests.
 	requests := int(before.rate*r.Duration.Seconds()*0.6) + 2*clients
 	used, err := t.usage()
 	if err != nil {

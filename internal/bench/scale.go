@@ -29,8 +29,11 @@ func (r *run) scale(ctx context.Context) error {
 		return err
 	}
 	count := float64(f.Certificates)
-	r.add(Figure{Name: bytesDatabase, Value: float64(f.Database) / count, Unit: "bytes"})
-	r.add(Figure{Name: bytesLog, Value: float64(f.Log) / count, Unit: "bytes"})
+	for name, size := range map[string]int64{bytesDatabase: f.Database, bytesLog: f.Log} {
+		if r.wants(name) {
+			r.add(Figure{Name: name, Value: float64(size) / count, Unit: "bytes"})
+		}
+	}
 	s := scaleName(r.Scale)
 	for _, one := range []struct {
 		name    string

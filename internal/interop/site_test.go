@@ -118,7 +118,7 @@ func start(t *testing.T) *site {
 func build(t *testing.T, dir string) *site {
 	t.Helper()
 	s := &site{binary: filepath.Join(bin, "mintmark"), dir: filepath.Join(dir, "factory"), user: "factory"}
-	built.Do(func() { s.run(t, "", "go", "build", "-o", s.binary, "mintmark/cmd/mintmark") })
+	built.Do(func() { s.run(t, "", "go", "build", "-ldflags", "-s -w", "-o", s.binary, "mintmark/cmd/mintmark") })
 	return s
 }
 

@@ -111,6 +111,9 @@ func (x *exchange) asks(who identity, csr []byte) issuer.Request {
 		SecondKey: l.SecondKey,
 		// RFC 7030, Section 4.2.1: a maker's certificate may have another name.
 		ChangeNames: l.ChangeNames && who.requester.Kind == "maker",
+		// A station asks for what it was not answered when it is back, be that days
+		// later, and must not pay a second unit of the order.
+		Again: who.order != "",
 	}
 	if x.op == "simplereenroll" {
 		// Section 4.2.2: subject and alternative names stay.

@@ -49,7 +49,10 @@ func openPort(name string, baud int) (port, error) {
 func (p *serialPort) set(speed uint32) error {
 	// Flock as well as TIOCEXCL, which root passes.
 	if err := unix.Flock(p.fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return fmt.Errorf("another program has it open: %w", err)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return errors.New("another program has it open")
+		}
+		return fmt.Errorf("locking it: %w", err)
 	}
 	t, err := unix.IoctlGetTermios(p.fd, unix.TCGETS)
 	if err != nil {

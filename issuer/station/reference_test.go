@@ -92,7 +92,7 @@ func TestReference(t *testing.T) {
 	b.change = func(o *Options) {
 		o.Roots, o.Verify = true, ByProof
 		o.Limits.Request, o.Limits.Install, o.Limits.Verify = time.Minute, time.Minute, time.Minute
-		s := NewSerial(SerialConfig{Port: near, Baud: 115200, Answer: 500 * time.Millisecond, Tries: 3})
+		s := NewSerial(SerialConfig{Port: near, Baud: 115200, Answer: time.Second, Tries: 4})
 		s.pause = 20 * time.Millisecond
 		o.Device = s
 	}

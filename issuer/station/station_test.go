@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -224,7 +223,11 @@ func TestReboots(t *testing.T) {
 
 // TestNoise damages a fifth of all lines, both ways.
 func TestNoise(t *testing.T) {
-	for seed := range uint64(20) {
+	seeds := uint64(6)
+	if os.Getenv("MINTMARK_LONG") != "" {
+		seeds = 200
+	}
+	for seed := range seeds {
 		b := newBench(t)
 		b.wire.noise, b.wire.share = rand.New(rand.NewPCG(seed, 1)), 0.2
 		d := newDevice(t, "SN-001")
@@ -279,214 +282,5 @@ func TestSwapped(t *testing.T) {
 		if t.Failed() {
 			t.Fatalf("swapped at line %d\n%s", at, b.said())
 		}
-	}
-}
-
-// TestRefusals: what the station does not take, and what it says.
-func TestRefusals(t *testing.T) {
-	other := newCA(t)
-	for _, test := range []struct {
-		name  string
-		set   func(b *bench, d *device)
-		want  string
-		alive bool // the same device is done when what was wrong is gone
-	}{
-		{"the server refuses it", func(b *bench, _ *device) {
-			b.ca.fail = func(int) error {
-				return status{403, "refused by rule device-unlisted: SN-001 is not in the inventory", 0}
-			}
-		}, "device-unlisted", true},
-		{"the device has no room", func(_ *bench, d *device) { d.refuses = "full" }, "the device answered full: flash is full", true},
-		{"an identifier of another product", func(b *bench, _ *device) {
-			old := b.change
-			b.change = func(o *Options) {
-				if old != nil {
-					old(o)
-				}
-				c := Defaults()
-				c.Device.Expect = "XX-[0-9]+"
-				c.Device.Serial = &SerialConfig{Port: "x"}
-				if err := c.checkDevice(); err != nil {
-					b.t.Fatal(err)
-				}
-				o.Expect = c.expect
-			}
-		}, "expect", true},
-		{"a certificate of another CA", func(b *bench, _ *device) {
-			old := b.change
-			b.change = func(o *Options) {
-				if old != nil {
-					old(o)
-				}
-				o.Anchors[0] = other.root
-			}
-		}, "does not lead to the trust anchors", true},
-		{"no signature where one is wanted", func(b *bench, d *device) {
-			b.change = func(o *Options) { o.Verify = ByProof }
-			d.can = "csr"
-		}, "signs nothing", true},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			b := newBench(t)
-			d := newDevice(t, "SN-001")
-			b.at(d)
-			test.set(b, d)
-			s, err := b.run(1)
-			var trouble *Trouble
-			if s.Done != 0 || err != nil && !errors.As(err, &trouble) || s.Failed != 1 && err == nil {
-				t.Errorf("%+v, %v", s, err)
-			}
-			if !strings.Contains(b.said()+fmt.Sprint(err), test.want) {
-				t.Errorf("said: %s: %v, want %q", b.said(), err, test.want)
-			}
-			b.change, b.ca.fail, d.refuses, d.can = nil, nil, "", "csr,proof"
-			if _, err := b.run(1); err != nil {
-				t.Fatal(err)
-			}
-			b.provisioned(d)
-		})
-	}
-}
-
-// TestAnotherKey: a device that has lost its key while its first certificate waits.
-func TestAnotherKey(t *testing.T) {
-	b := newBench(t)
-	d := newDevice(t, "SN-001")
-	d.refuses = "full"
-	b.at(d)
-	if _, err := b.run(1); err != nil {
-		t.Fatal(err)
-	}
-	d.refuses, d.key = "", nil
-	if s, err := b.run(1); err != nil || s.Failed != 1 || !strings.Contains(b.said(), "another key") {
-		t.Fatalf("%+v, %v, %s", s, err, b.said())
-	}
-	if len(b.ca.issued) != 1 {
-		t.Errorf("%d certificates for one device", len(b.ca.issued))
-	}
-	s := b.open()
-	l, ok, err := s.Forget("SN-001", "repaired")
-	if !ok || err != nil || l.Serial == "" {
-		t.Errorf("forgotten: %+v, %v, %v", l, ok, err)
-	}
-	s.Close()
-	if _, err := b.run(1); err != nil || d.cert == nil {
-		t.Errorf("after it was forgotten: %v, %s", err, b.said())
-	}
-}
-
-// TestWrongProof: a device that holds the certificate and cannot use its key.
-func TestWrongProof(t *testing.T) {
-	b := newBench(t)
-	d := newDevice(t, "SN-001")
-	b.at(d)
-	d.busy = 0
-	stolen := generate(t)
-	once := false
-	b.wire.after = func(int) error {
-		if d.cert != nil && !once {
-			once, d.key = true, stolen
-		}
-		return nil
-	}
-	if s, err := b.run(1); err != nil || s.Failed != 1 || !strings.Contains(b.said(), "not by the key of its certificate") {
-		t.Fatalf("%+v, %v, %s", s, err, b.said())
-	}
-}
-
-// TestTrouble: what refuses every device ends the run, records none as failed, and
-// keeps what waits.
-func TestTrouble(t *testing.T) {
-	for _, cause := range []error{
-		status{401, "", 0}, status{404, "", 0}, status{403, "refused by rule order-exhausted: every certificate is issued", 0}, status{302, "", 0},
-	} {
-		b := newBench(t)
-		b.ca.fail = func(int) error { return cause }
-		d := newDevice(t, "SN-001")
-		b.at(d)
-		_, err := b.run(0)
-		var trouble *Trouble
-		if !errors.As(err, &trouble) || len(b.lines()) != 0 || b.queued() != 1 {
-			t.Fatalf("%v: %v, %d recorded, %d wait", cause, err, len(b.lines()), b.queued())
-		}
-		b.ca.fail = nil
-		if _, err := b.run(1); err != nil {
-			t.Fatal(err)
-		}
-		b.provisioned(d)
-	}
-}
-
-// TestPending: a person must approve each device.
-func TestPending(t *testing.T) {
-	b := newBench(t)
-	now := time.Now()
-	b.change = func(o *Options) { o.Now = func() time.Time { return now } }
-	b.ca.fail = func(int) error { return status{202, "", time.Hour} }
-	d := newDevice(t, "SN-001")
-	b.at(d)
-	if s, err := b.run(1); err != nil || s.Waiting != 1 {
-		t.Fatalf("%+v, %v", s, err)
-	}
-	asked := b.ca.asked
-	if _, err := b.run(1); err != nil || b.ca.asked != asked {
-		t.Errorf("asked before its time: %v", err)
-	}
-	b.ca.fail = nil
-	now = now.Add(30*time.Minute + time.Hour/2 + time.Second)
-	if _, err := b.run(1); err != nil {
-		t.Fatal(err)
-	}
-	b.provisioned(d)
-}
-
-// TestMadeHere: the station makes the key, which is nowhere on its disk.
-func TestMadeHere(t *testing.T) {
-	b := newBench(t)
-	b.change = func(o *Options) {
-		o.Keygen = "P-256"
-		o.Report = func(e Event) {
-			b.events = append(b.events, e)
-			filepath.WalkDir(b.dir, func(path string, _ os.DirEntry, err error) error {
-				if data, err := os.ReadFile(path); err == nil && bytes.Contains(data, []byte("PRIVATE KEY")) {
-					t.Errorf("%s holds a private key", path)
-				}
-				return nil
-			})
-		}
-	}
-	d := newDevice(t, "SN-001")
-	b.at(d)
-	if _, err := b.run(1); err != nil {
-		t.Fatal(err)
-	}
-	b.provisioned(d)
-	if d.given == nil {
-		t.Error("the device was given no key")
-	}
-	// Cut off while the key is in memory: said, with what to revoke.
-	second := newDevice(t, "SN-002")
-	b.at(second)
-	s := b.open()
-	ctx, cancel := context.WithCancel(t.Context())
-	b.ca.lose = func(int) error { cancel(); return context.Canceled }
-	if err := s.Run(ctx, 1, make(chan struct{})); !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
-	s.Close()
-	b.ca.lose = nil
-	b.open().Close()
-	if lines := b.lines(); !strings.Contains(lines[len(lines)-1].Reason, "the key is lost") || b.queued() != 0 {
-		t.Errorf("recorded: %+v", lines)
-	}
-}
-
-// TestTwoStations: one folder is one station's.
-func TestTwoStations(t *testing.T) {
-	b := newBench(t)
-	s := b.open()
-	defer s.Close()
-	if _, err := Open(b.options()); err == nil || !strings.Contains(err.Error(), "another station") {
-		t.Errorf("a second one: %v", err)
 	}
 }

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	"mintmark/internal/pkitest"
+	"mintmark/issuer/batch"
+)
+
+// inBatch is a certificate as a batch lists it.
+func inBatch(t *testing.T, name string) batch.Listed {
+	t.Helper()
+	key := pkitest.Key(t, "P-256")
+	template := &x509.Certificate{SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return batch.Listed{Device: name, Certificate: c, Chain: []*x509.Certificate{c}}
+}
+
+func TestAWSThings(t *testing.T) {
+	l := awsThings(batch.Plan{}, json.RawMessage(`{"Parameters":{}}`))
+	line, err := l.Add(inBatch(t, "pump/1"))
+	var got map[string]string
+	if err != nil || json.Unmarshal(line, &got) != nil || line[len(line)-1] != '\n' || strings.Count(string(line), "\n") != 1 {
+		t.Fatalf("%s, %v", line, err)
+	}
+	if len(got) != 3 || strings.Contains(got["ThingName"], "/") || !strings.HasPrefix(got["CertificatePem"], "-----BEGIN CERTIFICATE") || !strings.HasPrefix(got["CACertificatePem"], "-----BEGIN CERTIFICATE") {
+		t.Errorf("the line is %v", got)
+	}
+	if !json.Valid(l.With) || l.Beside != "aws-template.json" {
+		t.Errorf("beside is %s: %s", l.Beside, l.With)
+	}
+}
+
+func TestDPSEnrollments(t *testing.T) {
+	l := dpsEnrollments()
+	var content []byte
+	for i := range 23 {
+		line, err := l.Add(inBatch(t, fmt.Sprintf("PUMP-%d", i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		content = append(content, line...)
+	}
+	end, err := l.End()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(string(append(content, end...)), "\n"), "\n")
+	counts := make([]int, len(lines))
+	for i, line := range lines {
+		var call struct {
+			Mode        string
+			Enrollments []struct {
+				RegistrationID string `json:"registrationId"`
+				Status         string `json:"provisioningStatus"`
+			}
+		}
+		if err := json.Unmarshal([]byte(line), &call); err != nil || call.Mode != "create" {
+			t.Fatalf("%s, %v", line, err)
+		}
+		counts[i] = len(call.Enrollments)
+		if e := call.Enrollments[0]; e.RegistrationID != fmt.Sprintf("pump-%d", 10*i) || e.Status != "enabled" && e.Status != "Enabled" {
+			t.Errorf("line %d begins with %+v", i, e)
+		}
+	}
+	if fmt.Sprint(counts) != "[10 10 3]" {
+		t.Errorf("the calls have %v enrollments", counts)
+	}
+	for _, name := range []string{"pump/1", "pump.", ""} {
+		if line, err := l.Add(inBatch(t, name)); err == nil {
+			t.Errorf("%q: %s", name, line)
+		}
+	}
+}
+
+func TestBatchPaceWords(t *testing.T) {
+	now := batch.Progress{Total: 1000, Issued: 600, Refused: 100, Before: 400}
+	if got := batchPaceWords(now, 2*time.Second); got != " 100/s, 3s left" {
+		t.Errorf("got %q", got)
+	}
+	if got := batchPaceWords(batch.Progress{Total: 1000, Issued: 400, Before: 400}, time.Second); got != "" {
+		t.Errorf("before anything is known: %q", got)
+	}
+}
