@@ -29,8 +29,10 @@ const (
 	accessKey  = "AKIADRILLDRILLDRILL1"
 	secretKey  = "drill/secret/drill/secret/drill/secret/1"
 	account    = "123456789012"
-	patience   = time.Minute // for what takes moments
 )
+
+// patience is for what takes moments, and with a large fleet longer.
+var patience = map[bool]time.Duration{false: time.Minute, true: 30 * time.Minute}[long()]
 
 // regions are where the places of AWS are.
 var regions = map[string]string{"line-a": "eu-central-1", "line-b": "eu-west-1"}

@@ -1,7 +1,6 @@
 package drill
 
 import (
-	"fmt"
 	"runtime"
 	"slices"
 	"sync"
@@ -84,11 +83,12 @@ func (p *plant) standing(id string) map[string]ledger.AnchorDevice {
 }
 
 // followed waits until the server has on record that those who could follow have: what it
-// dropped because too much waited, it notes when the device comes again.
+// dropped because too much waited, it notes when the device comes again. It ends the test
+// when several visits in a row bring nothing, however long one takes.
 func (p *plant) followed(id string, as ...ledger.AnchorClass) {
 	p.t.Helper()
 	now, s := p.clock.now(), p.shown()
-	p.until("the devices that were online are on record", func() (bool, string) {
+	for best, idle := len(p.fleet)+1, 0; ; {
 		var left []*device
 		standing := p.standing(id)
 		for _, d := range p.fleet {
@@ -103,12 +103,17 @@ func (p *plant) followed(id string, as ...ledger.AnchorClass) {
 			}
 		}
 		if len(left) == 0 {
-			return true, ""
+			return
+		}
+		if idle++; len(left) < best {
+			best, idle = len(left), 0
+		}
+		if idle == 30 {
+			p.t.Fatalf("%d devices that were online are not on record, among them %s (%s): %+v", len(left), left[0].name, left[0].class.name, standing[left[0].name])
 		}
 		p.visit(left)
 		time.Sleep(time.Second) // the server writes once a second
-		return false, fmt.Sprintf("%d are not, among them %s (%s): %+v", len(left), left[0].name, left[0].class.name, standing[left[0].name])
-	})
+	}
 }
 
 // until polls.
