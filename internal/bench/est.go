@@ -50,11 +50,11 @@ func (r *run) est(ctx context.Context) error {
 			return ctx.Err()
 		case <-time.After(idle):
 		}
-		now, _, err := memory(t.pid)
+		m, err := memory(t.pid)
 		if err != nil {
 			return err
 		}
-		r.add(Figure{Name: rssIdle, Value: now / 1e6, Unit: "MB"})
+		r.add(Figure{Name: rssIdle, Value: m.now / 1e6, Unit: "MB", note: fmt.Sprintf("%.1f MB are its own, the rest pages of the binary", m.own/1e6)})
 	}
 	f, err := newFleet(state, t.est)
 	if err != nil {
@@ -94,11 +94,11 @@ func (r *run) est(ctx context.Context) error {
 		r.add(figure)
 	}
 	if r.wants(rssLoad) {
-		_, most, err := memory(t.pid)
+		m, err := memory(t.pid)
 		if err != nil {
 			return err
 		}
-		r.add(Figure{Name: rssLoad, Value: most / 1e6, Unit: "MB"})
+		r.add(Figure{Name: rssLoad, Value: m.most / 1e6, Unit: "MB"})
 	}
 	if r.wants("raw") && len(r.raws) > 0 {
 		sum := reference{}

@@ -65,23 +65,26 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(ticks) * 10 * time.Millisecond, nil
 }
 
-// memory is the resident memory of a process, now and at its highest, in bytes (proc(5)).
-func memory(pid int) (now, most float64, err error) {
+// resident is the resident memory of a process in bytes (proc(5)): now, its own part of that
+// (the rest are pages of the binary, which the kernel can take back), and the most there was.
+type resident struct{ now, own, most float64 }
+
+func memory(pid int) (m resident, err error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0, 0, err
+		return m, err
 	}
 	for line := range strings.Lines(string(data)) {
-		for name, to := range map[string]*float64{"VmRSS:": &now, "VmHWM:": &most} {
+		for name, to := range map[string]*float64{"VmRSS:": &m.now, "RssAnon:": &m.own, "VmHWM:": &m.most} {
 			if rest, ok := strings.CutPrefix(line, name); ok {
 				if _, err := fmt.Sscanf(rest, "%f kB", to); err != nil {
-					return 0, 0, fmt.Errorf("/proc/%d/status: %q: %w", pid, line, err)
+					return m, fmt.Errorf("/proc/%d/status: %q: %w", pid, line, err)
 				}
 				*to *= 1024
 			}
 		}
 	}
-	return now, most, nil
+	return m, nil
 }
 
 func millis(d time.Duration) float64 { return d.Seconds() * 1000 }
