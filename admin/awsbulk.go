@@ -38,9 +38,10 @@ func (c *Client) AWSBulk(ctx context.Context, target, order string, w io.Writer)
 	return c.awsBulk(ctx, target, query, w)
 }
 
-// AWSBulkTemplate returns the template that goes with a target's bulk registrations.
-func (c *Client) AWSBulkTemplate(ctx context.Context, target string) (json.RawMessage, error) {
-	bulk, err := c.awsBulk(ctx, target, url.Values{"template": {"only"}}, io.Discard)
+// AWSBulkTemplate returns the template that goes with a target's bulk registrations under a
+// CA. The target must have that with use register, and in another mode than NONE.
+func (c *Client) AWSBulkTemplate(ctx context.Context, target, issuer string) (json.RawMessage, error) {
+	bulk, err := c.awsBulk(ctx, target, url.Values{"template": {"only"}, "issuer": {issuer}}, io.Discard)
 	return bulk.Template, err
 }
 

@@ -88,8 +88,8 @@ func (h *handler) bulkAWS(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p := query(r, "order", "template")
-	q := ledger.Query{Order: p.text("order"), Purpose: ledger.ForDevice, State: ledger.Valid}
+	p := query(r, "order", "issuer", "template")
+	q := ledger.Query{Order: p.text("order"), Issuer: p.text("issuer"), Purpose: ledger.ForDevice, State: ledger.Valid}
 	if p.oneOf("template", "only") != "" {
 		q.ExpiresBefore = time.Unix(1, 0) // no certificate of ours
 	}

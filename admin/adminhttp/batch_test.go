@@ -247,6 +247,8 @@ func TestManifestRefused(t *testing.T) {
 		"no device":     {someBatch, w.manifest(t, someBatch)},
 		"server":        {someBatch, w.manifest(t, someBatch, ledger.Serial(server.Certificate.Serial))},
 		"unknown":       {someBatch, strings.Replace(good, string(device), strings.Repeat("ab", 16), 1)},
+		"other device":  {someBatch, strings.Replace(good, `"device":"pump-1"`, `"device":"pump-2"`, 1)},
+		"control":       {someBatch, strings.Replace(good, "part-0001.zip", `part\u001b[2J.zip`, 1)},
 		"no serial":     {someBatch, strings.Replace(good, string(device), "AB", 1)},
 		"other content": {someBatch, strings.Replace(good, `"part":1,"sha256":"`, `"part":1,"sha256":"`+strings.Repeat("0", 64)+`","x":"`, 1)},
 		"other hash":    {someBatch, good[:len(good)-68] + strings.Repeat("0", 64) + "\"}\n"},

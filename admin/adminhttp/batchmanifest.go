@@ -122,8 +122,20 @@ func (h *handler) onRecord(ctx context.Context, header batch.Header, related []s
 		return fmt.Errorf("certificate %s is on record as none that a device has", serial)
 	case hex.EncodeToString(sum[:]) != e.SHA256:
 		return fmt.Errorf("certificate %s of device %q is on record with other content", serial, e.Device)
+	case !calledSo(c, e.Device):
+		return fmt.Errorf("certificate %s is on record as that of device %q, and not of %q", serial, c.Device, e.Device)
 	case c.Profile != header.Profile || !slices.Contains(related, c.Issuer):
 		return fmt.Errorf("certificate %s is on record under profile %q and CA %q, which are not the manifest's", serial, c.Profile, c.Issuer)
 	}
 	return nil
+}
+
+// calledSo reports whether a name is that of a certificate's device: the one by which the
+// inventory has it, or one that the certificate says.
+func calledSo(c ledger.Certificate, name string) bool {
+	if c.Device == name {
+		return true
+	}
+	parsed, err := x509.ParseCertificate(c.DER)
+	return err == nil && (parsed.Subject.CommonName == name || parsed.Subject.SerialNumber == name)
 }

@@ -63,6 +63,7 @@ and asks nobody, so that it may be run beside the batch.`,
 			t.field("issued", fmt.Sprint(s.Issued))
 			t.field("refused", fmt.Sprint(s.Refused))
 			t.field("not asked", fmt.Sprint(s.Unasked))
+			t.field("no answer", fmt.Sprint(s.Open))
 			t.field("manifest", map[bool]string{true: "signed", false: "not signed as things are: mintmark batch resume " + args[0]}[s.Signed])
 			if err := t.flush(); err != nil {
 				return err

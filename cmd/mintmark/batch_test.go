@@ -97,3 +97,28 @@ func TestBatchPaceWords(t *testing.T) {
 		t.Errorf("before anything is known: %q", got)
 	}
 }
+
+// TestOnlyRegistrationIDs: what DPS would not take is found before anything is issued, in a
+// certification request, too.
+func TestOnlyRegistrationIDs(t *testing.T) {
+	request := func(name string) batch.Item {
+		return batch.Item{CSR: pkitest.CSR(t, pkitest.Key(t, "P-256"), pkix.Name{CommonName: name})}
+	}
+	for _, tt := range []struct {
+		item batch.Item
+		good bool
+	}{
+		{batch.Item{Name: "PUMP-1"}, true},
+		{batch.Item{Name: "pump/1"}, false},
+		{request("PUMP-1"), true},
+		{request("pump/1"), false},
+		{request(""), false},
+		{batch.Item{CSR: []byte("no request")}, true},
+	} {
+		for _, err := range onlyRegistrationIDs(func(yield func(batch.Item, error) bool) { yield(tt.item, nil) }) {
+			if (err == nil) != tt.good {
+				t.Errorf("%+v: %v", tt.item, err)
+			}
+		}
+	}
+}

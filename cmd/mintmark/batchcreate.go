@@ -1,10 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"time"
@@ -12,7 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"mintmark/admin"
+	"mintmark/internal/ledger"
 	"mintmark/issuer/batch"
+	"mintmark/issuer/inventory"
 )
 
 // batchFlags are the words of a new batch.
@@ -32,16 +34,25 @@ func newBatchCreate(a *app) *cobra.Command {
 		`Create makes a folder and in it the certificates of up to 100,000 devices. Who
 they are say certification requests (--csrs: a folder, a ZIP, a file with PEM or
 NDJSON, or - for standard input), a list of names (--names, with --column for
-CSV), numbers (--count, --prefix, --from, --width), or the devices that the
-inventory lists under a work order (--order alone). With names, the keys are
-made here, and encrypted for the holder of the certificate in --encrypt-to. They
-never reach the server.
+CSV), numbers (--count, --prefix, --from, --width), or a work order (--order
+alone): its ranges, or the devices that the inventory lists under it. With
+names, the keys are made here, and encrypted for the holder of the certificate
+in --encrypt-to. They never reach the server.
 
 The same words again go on with the same batch, as does mintmark batch resume.
 It exits with 1 if any device is refused: the others have their certificates.`,
 		`  mintmark batch create --out WO-117 --profile device --issuer issuing --count 500 --prefix SN- --encrypt-to customer.pem --dir ./factory
   mintmark batch create --out WO-118 --profile device --issuer issuing --csrs requests.zip --order WO-118 --dir ./factory`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
+			for _, name := range []string{"out", "csrs", "names", "order"} {
+				// The variable of a script that is not set must not become every device there is.
+				if flag := c.Flags().Lookup(name); flag.Changed && flag.Value.String() == "" {
+					return usagef("--%s is empty", name)
+				}
+			}
+			if c.Flags().Changed("count") && (f.source.count < 1 || f.source.count > batch.MaxItems) {
+				return usagef("--count %d is not between 1 and %d", f.source.count, batch.MaxItems)
+			}
 			if err := f.create(c.Context(), a); err != nil {
 				return err
 			}
@@ -180,14 +191,12 @@ func (f *sourceFlags) open(ctx context.Context, a *app, client *admin.Client, or
 			return nil, closed, err
 		}
 		return batch.Names(file, f.column), func() { file.Close() }, nil
-	case f.count < 0 || f.count > batch.MaxItems:
-		return nil, closed, usagef("--count %d is not between 1 and %d", f.count, batch.MaxItems)
 	case f.count > 0 && (f.from < 0 || f.from > 1e15 || f.width < 0 || f.width > 32):
 		return nil, closed, usagef("--from is a number from 0 on, and --width one up to 32")
 	case f.count > 0:
 		return batch.Numbered(f.prefix, f.from, f.count, f.width), closed, nil
 	}
-	names, err := listedUnder(ctx, client, order)
+	names, err := devicesOf(ctx, client, order)
 	return batch.Named(names), closed, err
 }
 
@@ -206,15 +215,37 @@ func openRequests(name string) (devices func(func(batch.Item, error) bool), clos
 		return nil, closed, err
 	}
 	closed = func() { file.Close() }
-	var head [4]byte
-	if _, err := io.ReadFull(file, head[:]); err == nil && string(head[:]) == "PK\x03\x04" {
+	in := bufio.NewReader(file) // a pipe cannot be read from its beginning again
+	if head, err := in.Peek(4); err == nil && string(head) == "PK\x03\x04" {
 		return batch.RequestArchive(file, info.Size()), closed, nil
 	}
-	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		closed()
-		return nil, func() {}, err
+	return batch.Requests(in), closed, nil
+}
+
+// devicesOf names the devices of a work order: those of its ranges, or those that the
+// inventory lists under it.
+func devicesOf(ctx context.Context, client *admin.Client, id string) ([]string, error) {
+	order, err := client.Order(ctx, id)
+	if err != nil {
+		return nil, err
 	}
-	return batch.Requests(file), closed, nil
+	if order.Listed || len(order.Ranges) == 0 {
+		return listedUnder(ctx, client, id)
+	}
+	var names []string
+	for _, r := range order.Ranges {
+		for name := range inventory.Members(ledger.Range{First: r.First, Last: r.Last}) {
+			if len(names) == batch.MaxItems {
+				return nil, tooMany(id)
+			}
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+func tooMany(order string) error {
+	return fmt.Errorf("work order %q is for more than %d devices, which is what one batch may have: name them by --names or --count, in several", order, batch.MaxItems)
 }
 
 // listedUnder names the devices that the inventory lists under a work order.
@@ -229,7 +260,7 @@ func listedUnder(ctx context.Context, client *admin.Client, order string) ([]str
 			names = append(names, d.ID)
 		}
 		if len(names) > batch.MaxItems {
-			return nil, fmt.Errorf("work order %q lists more than %d devices, which is what one batch may have: name them by --names, in several", order, batch.MaxItems)
+			return nil, tooMany(order)
 		}
 		if q.After = page.Next; page.Next == "" {
 			break

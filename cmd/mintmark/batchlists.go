@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -28,9 +29,9 @@ func batchLists(ctx context.Context, client *admin.Client, plan batch.Plan) ([]b
 		target, aws := strings.CutPrefix(name, awsList)
 		switch {
 		case aws:
-			template, err := client.AWSBulkTemplate(ctx, target)
+			template, err := client.AWSBulkTemplate(ctx, target, plan.Issuer)
 			if err != nil {
-				return nil, fmt.Errorf("AWS target %q: %w", target, err)
+				return nil, err
 			}
 			lists = append(lists, awsThings(plan, template))
 		case name == dpsList:
@@ -120,12 +121,16 @@ func checkRegistrationID(id string) error {
 }
 
 // onlyRegistrationIDs ends a list of devices at one that DPS would not take, before any
-// certificate is issued. What a certification request says is looked at later.
+// certificate is issued.
 func onlyRegistrationIDs(devices func(func(batch.Item, error) bool)) func(func(batch.Item, error) bool) {
 	return func(yield func(batch.Item, error) bool) {
 		for item, err := range devices {
 			if err == nil && item.CSR == nil {
 				err = checkRegistrationID(strings.ToLower(item.Name))
+			}
+			// What is no request is refused by whoever reads it next.
+			if csr, bad := x509.ParseCertificateRequest(item.CSR); err == nil && bad == nil {
+				err = checkRegistrationID(strings.ToLower(csr.Subject.CommonName))
 			}
 			if !yield(item, err) {
 				return

@@ -34,9 +34,9 @@ func (a *app) runBatch(ctx context.Context, dir string) error {
 		p.end(err == nil)
 		switch {
 		case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-			err = fmt.Errorf("ended before its time, %d of %d devices have their certificates: mintmark batch resume %s goes on", s.Issued, s.Devices, dir)
+			err = fmt.Errorf("ended before its time, %s: mintmark batch resume %s goes on", haveTheirs(s), dir)
 		case err != nil:
-			err = fmt.Errorf("%w\n%d of %d devices have their certificates, and nothing is lost: mintmark batch resume %s goes on", err, s.Issued, s.Devices, dir)
+			err = fmt.Errorf("%w\n%s, and nothing is lost: mintmark batch resume %s goes on", err, haveTheirs(s), dir)
 		}
 		return errors.Join(err, a.printBatch(dir, s, err == nil))
 	})
@@ -53,11 +53,18 @@ func (a *app) printBatch(dir string, s batch.Summary, well bool) error {
 		return nil
 	}
 	if !a.json {
-		if _, err := fmt.Fprintf(a.out, "%d of %s have certificates; what to ship is in %s\n", s.Issued, things(int64(s.Devices), "device"), filepath.Join(dir, batch.Delivery)); err != nil {
+		words := haveTheirs(s)
+		if s.Issued > 0 {
+			words += "; what to ship is in " + filepath.Join(dir, batch.Delivery)
+		}
+		if _, err := fmt.Fprintln(a.out, words); err != nil {
 			return err
 		}
 	}
-	if s.Prior > 0 {
+	switch {
+	case s.Prior == 1:
+		a.say("1 was there before it was asked for")
+	case s.Prior > 1:
 		a.say("%d of them were there before they were asked for", s.Prior)
 	}
 	if s.Refused == 0 && s.Unasked == 0 {
@@ -74,6 +81,13 @@ func (a *app) printBatch(dir string, s batch.Summary, well bool) error {
 		words = append(words, fmt.Sprintf("%s not asked for (%s)", wasWere(s.Unasked), s.Stopped))
 	}
 	return fmt.Errorf("%s: when the cause is put right, mintmark batch resume %s asks again", strings.Join(words, ", "), dir)
+}
+
+func haveTheirs(s batch.Summary) string {
+	if s.Devices == 1 {
+		return fmt.Sprintf("%d of 1 device has its certificate", s.Issued)
+	}
+	return fmt.Sprintf("%d of %d devices have their certificates", s.Issued, s.Devices)
 }
 
 func wasWere(n int) string {

@@ -44,6 +44,7 @@ type stationFlags struct {
 	est      station.ESTConfig
 	work     string
 	csr, out string
+	noDevice bool // the part device may be left out
 }
 
 // stationFile is the configuration unless a flag names another.
@@ -69,8 +70,8 @@ func (f *stationFlags) bindServer(c *cobra.Command) {
 	c.MarkFlagsMutuallyExclusive("password-file", "cert")
 }
 
-// read returns the configuration, checked.
-func (f *stationFlags) read() (*station.Config, error) {
+// load returns the configuration with what flags change.
+func (f *stationFlags) load() (*station.Config, error) {
 	name := f.file
 	if name == "" {
 		name = stationFile
@@ -82,10 +83,20 @@ func (f *stationFlags) read() (*station.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := f.override(c); err != nil {
+	return c, f.override(c)
+}
+
+// read returns the configuration, checked.
+func (f *stationFlags) read() (*station.Config, error) {
+	c, err := f.load()
+	if err != nil {
 		return nil, err
 	}
-	if err := c.Check(); err != nil {
+	check := c.Check
+	if f.noDevice {
+		check = c.CheckServer
+	}
+	if err := check(); err != nil {
 		return nil, fmt.Errorf("the configuration of the station: %w", err)
 	}
 	return c, nil
@@ -220,20 +231,24 @@ func (a *app) openStation(ctx context.Context, c *station.Config, f *stationFlag
 	}
 	o := c.Options()
 	o.Order, o.Server, o.Anchors, o.Explain = l.order, l.client, l.anchors, explainStation
-	if f.csr != "" {
+	switch {
+	case f.noDevice:
+	case f.csr != "":
 		o.Device, err = station.NewFile(f.csr, f.out, a.in)
-	} else {
+	default:
 		o.Device, err = c.Adapter()
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, l.close())
 	}
+	if o.Device != nil {
+		l.close = closeAll(o.Device.Close, l.close)
+	}
 	change(&o)
 	s, err := station.Open(o)
 	if err != nil {
-		return nil, nil, errors.Join(err, o.Device.Close(), l.close())
+		return nil, nil, errors.Join(err, l.close())
 	}
-	l.close = closeAll(o.Device.Close, l.close)
 	return s, l, nil
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,7 +38,7 @@ func (a *app) stationCheck(ctx context.Context, f *stationFlags) error {
 	if err != nil {
 		return err
 	}
-	probes := []station.Probe{probeFolder(settings)}
+	probes := []station.Probe{settings.ProbeWork()}
 	l, err := a.connectLine(ctx, settings)
 	if err != nil {
 		probes = append(probes, station.Probe{What: "credential and trust anchors", Err: err})
@@ -81,15 +80,4 @@ func (a *app) stationCheck(ctx context.Context, f *stationFlags) error {
 		return fmt.Errorf("%d of %d points are not well", bad, len(list))
 	}
 	return nil
-}
-
-// probeFolder looks whether queue and record could be used.
-func probeFolder(c *station.Config) station.Probe {
-	p := station.Probe{What: "queue and record", Found: c.Folder()}
-	q, err := station.OpenQueue(filepath.Join(c.Folder(), "queue"))
-	if err == nil {
-		err = q.Close()
-	}
-	p.Err = err
-	return p
 }

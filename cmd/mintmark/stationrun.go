@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/vbauerster/mpb/v8/cwriter"
 
 	"mintmark/issuer/station"
 )
@@ -215,7 +216,12 @@ func (b *board) draw(s station.Stats) {
 	if !b.live {
 		return
 	}
-	fmt.Fprintf(b.a.err, "%s  %d done  %d failed  %d waiting  %d ready  yield %.1f%%  %.1f s a device  %.0f an hour",
-		printable(b.order), s.Done+s.Again, s.Failed, s.Waiting, s.Ready, 100*s.Yield(), s.Average.Seconds(), s.Rate())
+	text := []rune(fmt.Sprintf("%s  %d done  %d failed  %d waiting  %d ready  yield %.1f%%  %.1f s a device  %.0f an hour",
+		printable(b.order), s.Done+s.Again, s.Failed, s.Waiting, s.Ready, 100*s.Yield(), s.Average.Seconds(), s.Rate()))
+	// A line that is wrapped could not be wiped.
+	if width, _, err := cwriter.New(b.a.err).GetTermSize(); err == nil && width > 1 && len(text) >= width {
+		text = text[:width-1]
+	}
+	fmt.Fprint(b.a.err, string(text))
 	b.drawn = true
 }

@@ -21,7 +21,7 @@ put back. It asks nobody, and works while a run goes on.`,
 		`  mintmark station status --config line-1.yaml
   mintmark station status --config line-1.yaml --json`,
 		cobra.NoArgs, func(*cobra.Command, []string) error {
-			settings, err := f.read()
+			settings, err := f.load()
 			if err != nil {
 				return err
 			}
@@ -67,7 +67,7 @@ func (a *app) showWaiting(list []station.Entry) error {
 }
 
 func newStationFlush(a *app) *cobra.Command {
-	var f stationFlags
+	f := stationFlags{noDevice: true}
 	c := a.command("flush [flags]", "Get the certificates of the devices that wait",
 		`Flush asks the server once for every certificate that devices wait for, without
 a device, and lists what then still waits. It exits with 1 if some still wait
@@ -103,7 +103,7 @@ func (a *app) withStation(ctx context.Context, settings *station.Config, f *stat
 }
 
 func newStationForget(a *app) *cobra.Command {
-	var f stationFlags
+	f := stationFlags{noDevice: true}
 	var note string
 	var yes bool
 	c := a.command("forget DEVICE --note TEXT [flags]", "Take a device out of the queue",

@@ -86,12 +86,9 @@ const maxPlan = 1 << 20
 func ReadPlan(dir string) (Plan, error) {
 	var plan Plan
 	name := filepath.Join(dir, planFile)
-	content, err := os.ReadFile(name)
+	content, err := readBounded(name, maxPlan)
 	if err != nil {
 		return plan, err
-	}
-	if len(content) > maxPlan {
-		return plan, fmt.Errorf("%s measures %d bytes; %d are allowed", name, len(content), maxPlan)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.DisallowUnknownFields()

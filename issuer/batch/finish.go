@@ -149,7 +149,7 @@ func (r *run) deliver(ctx context.Context) error {
 	}
 	manifest.Write(content)
 	sum := sha256.Sum256(manifest.Bytes())
-	if hex.EncodeToString(sum[:]) == r.state.manifest {
+	if hex.EncodeToString(sum[:]) == r.state.manifest && w.has(ManifestFile, manifest.Bytes()) && w.has(SignatureFile, nil) {
 		r.signed = true
 		return w.settle() // the same as it was
 	}
@@ -277,4 +277,10 @@ func (w *writer) list(l List, f *os.File) error {
 		w.file(l.Beside, l.With, 0o644)
 	}
 	return w.err
+}
+
+// has reports whether the delivery has a file, with that content unless it is nil.
+func (w *writer) has(name string, content []byte) bool {
+	found, err := readBounded(filepath.Join(w.delivery, name), maxManifest)
+	return err == nil && (content == nil || bytes.Equal(found, content))
 }

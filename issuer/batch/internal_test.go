@@ -2,12 +2,31 @@ package batch
 
 import (
 	"bytes"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 )
+
+func TestNameIn(t *testing.T) {
+	for _, tt := range []struct{ cn, serial, asked, want string }{
+		{"pump-1", "", "pump-1", "pump-1"},
+		{"pump-1", "77", "pump-1", "pump-1"},
+		{"", "77", "pump-1", "77"},
+		{"Pump", "77", "pump-1", "77"},
+		{"Pump", "77", "77", "77"},
+		{"Pump", "", "pump-1", "Pump"},
+		{"", "", "pump-1", "pump-1"},
+	} {
+		c := &x509.Certificate{Subject: pkix.Name{CommonName: tt.cn, SerialNumber: tt.serial}}
+		if got := nameIn(c, tt.asked); got != tt.want {
+			t.Errorf("%+v: %q", tt, got)
+		}
+	}
+}
 
 func TestFileNames(t *testing.T) {
 	var names fileNames

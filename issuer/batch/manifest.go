@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // manifestVersion is that of the format: lines of JSON, of which the first is the Header,
@@ -56,6 +58,8 @@ func (e Entry) check() error {
 		return errors.New("it is about a file and says what a file does not have")
 	case e.File != "" && (!filepath.IsLocal(e.File) || bytes.ContainsAny([]byte(e.File), "\\\x00")):
 		return fmt.Errorf("file %q is not below the folder", e.File)
+	case strings.ContainsFunc(e.File+e.Device, unicode.IsControl):
+		return fmt.Errorf("%q has a control character", e.File+e.Device)
 	case e.Serial != "" && (e.Size != 0 || e.Device == "" || e.Part < 1):
 		return errors.New("it is about a certificate and does not name its device and part, or says more")
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"mintmark/internal/cms"
 )
@@ -34,7 +35,7 @@ func (s *shipment) put(delivery string) (files []file, settled func() error, err
 	case s.plan.Pack == Folder:
 		w.folder(base, list, mode)
 	default:
-		content, err := archive(list)
+		content, err := archive(list, s.plan.Created)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -53,13 +54,13 @@ func partName(part int) string { return fmt.Sprintf("part-%04d", part) }
 
 const certificatesList = ".certificates.ndjson"
 
-// archive puts files into a ZIP, as they are: what is encrypted is not for compressing, and
+// archive puts files into a ZIP, dated and as they are: what is encrypted is not for compressing, and
 // keys do not compress.
-func archive(list []member) ([]byte, error) {
+func archive(list []member, at time.Time) ([]byte, error) {
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
 	for _, m := range list {
-		header := &zip.FileHeader{Name: m.name, Method: zip.Store}
+		header := &zip.FileHeader{Name: m.name, Method: zip.Store, Modified: at}
 		header.SetMode(0o600)
 		w, err := z.CreateHeader(header)
 		if err == nil {

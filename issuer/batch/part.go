@@ -2,7 +2,9 @@ package batch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -48,7 +50,7 @@ func (r *run) work(ctx context.Context, p part) error {
 		if result.Prior {
 			done.Prior++
 		}
-		one := made{name: list[i].Name, chain: s.chainOf(result.Chain), cert: result.Certificate}
+		one := made{name: nameIn(result.Certificate, list[i].Name), chain: s.chainOf(result.Chain), cert: result.Certificate}
 		if keys != nil {
 			one.key = keys[i].Private
 		}
@@ -182,6 +184,17 @@ func (r *run) ask(ctx context.Context, list []Item) ([]Result, error) {
 		left = open
 	}
 	return results, nil
+}
+
+// nameIn is how a delivery calls the device of a certificate: as was asked if the certificate
+// says so, too. A profile may drop the common name of a request, or put one of its own into all
+// certificates; then it is the serial number of the device.
+func nameIn(c *x509.Certificate, asked string) string {
+	s := c.Subject
+	if s.SerialNumber != "" && s.CommonName != asked {
+		return s.SerialNumber
+	}
+	return cmp.Or(s.CommonName, asked)
 }
 
 // fits refuses a certificate that is not the one that was asked for.

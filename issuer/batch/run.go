@@ -41,7 +41,10 @@ type Summary struct {
 	// Unasked counts the devices that nothing was asked for, because the work order had no
 	// unit left or the run was ended.
 	Unasked int `json:"not_asked"`
-	Parts   int `json:"parts"`
+	// Open counts the devices that were asked for and of which no answer is written down: a run
+	// is at it, or was cut off there.
+	Open  int `json:"open"`
+	Parts int `json:"parts"`
 	// Signed is true if the delivery and its manifest are as the journal says.
 	Signed bool `json:"manifest_signed"`
 	// Stopped is why no more was asked for; empty if all was.
@@ -93,6 +96,10 @@ func Open(dir string) (b *Batch, err error) {
 		return b, err
 	}
 	if err = os.MkdirAll(filepath.Join(dir, Delivery), 0o755); err != nil {
+		return b, err
+	}
+	// The journal is believed of what is in the delivery: both are there, then.
+	if err = syncFolder(dir); err != nil {
 		return b, err
 	}
 	return b, sweep(filepath.Join(dir, Delivery))
@@ -252,7 +259,7 @@ func (r *run) summary() Summary {
 	s := Summary{ID: r.Plan.ID, Devices: r.items.len(), Signed: r.signed, Stopped: r.stopped}
 	if r.state != nil {
 		s.Issued, s.Prior = r.state.issued()
-		s.Refused, s.Unasked, s.Parts = len(r.state.refused), r.state.unasked(), len(r.state.parts)
+		s.Refused, s.Unasked, s.Open, s.Parts = len(r.state.refused), r.state.unasked(), r.state.unanswered(), len(r.state.parts)
 	}
 	return s
 }

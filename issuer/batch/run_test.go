@@ -229,6 +229,25 @@ func (l *losing) Certify(ctx context.Context, id string, items []batch.Item) ([]
 	return results, err
 }
 
+// TestSignedAgain: what the journal says was signed and is not there is signed again.
+func TestSignedAgain(t *testing.T) {
+	f := newFactory(t)
+	dir, b := create(t, f.plan(), batch.Numbered("SN-", 1, 2, 2), 2)
+	for _, lost := range []string{"", batch.SignatureFile, batch.ManifestFile} {
+		if lost != "" {
+			if err := os.Remove(filepath.Join(dir, batch.Delivery, lost)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s, err := b.Run(t.Context(), f.certifier(), batch.Options{}); err != nil || !s.Signed || s.Open != 0 {
+			t.Fatalf("%+v, %v", s, err)
+		}
+		if _, err := batch.Verify(dir, f.roots(), time.Now()); err != nil {
+			t.Errorf("without %s: %v", lost, err)
+		}
+	}
+}
+
 // TestRunLost: an answer that was lost is asked for again, and found.
 func TestRunLost(t *testing.T) {
 	f := newFactory(t)
@@ -268,7 +287,7 @@ func TestRunCancelled(t *testing.T) {
 			cancel()
 		}
 	}, 4)
-	if s, err := b.Run(ctx, f.certifier(), batch.Options{}); !errors.Is(err, context.Canceled) || s.Signed {
+	if s, err := b.Run(ctx, f.certifier(), batch.Options{}); !errors.Is(err, context.Canceled) || s.Signed || s.Issued+s.Open+s.Unasked != 40 {
 		t.Fatalf("%+v, %v", s, err)
 	}
 	b.SetStep(nil, 4)

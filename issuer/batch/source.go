@@ -70,9 +70,17 @@ func Names(r io.Reader, column string) devices {
 			}
 		}
 		if err := lines.Err(); err != nil {
-			yield(Item{}, fmt.Errorf("reading the names: %w", err))
+			yield(Item{}, fmt.Errorf("reading the names: %w", inWords(err)))
 		}
 	}
+}
+
+// inWords says what is wrong with a line that a bufio.Scanner does not take.
+func inWords(err error) error {
+	if errors.Is(err, bufio.ErrTooLong) {
+		return fmt.Errorf("there is a line of more than %d bytes", maxSource)
+	}
+	return err
 }
 
 // withoutMark takes away the byte order mark that some spreadsheets write.
@@ -193,7 +201,7 @@ func requestLines(in io.Reader, yield func(Item, error) bool) {
 		}
 	}
 	if err := lines.Err(); err != nil {
-		yield(Item{}, fmt.Errorf("reading the certification requests: %w", err))
+		yield(Item{}, fmt.Errorf("reading the certification requests: %w", inWords(err)))
 	}
 }
 
@@ -261,9 +269,11 @@ func requestTexts(in io.Reader, yield func(Item, error) bool) {
 	}
 	switch err := lines.Err(); {
 	case err != nil:
-		yield(Item{}, fmt.Errorf("reading the certification requests: %w", err))
+		yield(Item{}, fmt.Errorf("reading the certification requests: %w", inWords(err)))
 	case len(text) > 0:
 		yield(Item{}, fmt.Errorf("certification request %d is cut off", count+1))
+	case count == 0:
+		yield(Item{}, errors.New("there is no certification request in PEM, NDJSON or DER"))
 	}
 }
 

@@ -77,6 +77,14 @@ func (s *state) open() []part {
 	return slices.DeleteFunc(slices.Clone(s.parts), func(p part) bool { return p.done })
 }
 
+// unanswered counts the items of the parts that are open.
+func (s *state) unanswered() (n int) {
+	for _, p := range s.open() {
+		n += len(p.items)
+	}
+	return n
+}
+
 // next are the items that are still to be asked for, in parts of that size: what nobody asked
 // for yet, then what was refused.
 func (s *state) next(size int) [][]int {

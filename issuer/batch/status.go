@@ -28,14 +28,14 @@ func Status(dir string) (Plan, Summary, error) {
 	// Nothing is cut off here, because a run may be writing.
 	j := &journal{f: f}
 	if _, err := j.read(); err != nil {
-		return plan, s, err
+		return plan, s, fmt.Errorf("reading the journal: %w", err)
 	}
 	now, err := stateOf(j.records, plan.Items)
 	if err != nil {
 		return plan, s, err
 	}
 	s.Issued, s.Prior = now.issued()
-	s.Refused, s.Unasked, s.Parts = len(now.refused), now.unasked(), len(now.parts)
+	s.Refused, s.Unasked, s.Open, s.Parts = len(now.refused), now.unasked(), now.unanswered(), len(now.parts)
 	s.Signed = now.manifest != "" && len(now.open()) == 0 && j.records[len(j.records)-1].Manifest != ""
 	return plan, s, nil
 }

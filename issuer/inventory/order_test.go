@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/big"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -198,4 +199,19 @@ func FuzzRange(f *testing.F) {
 			t.Errorf("%q in %v: %v, want %v", id, r, got, want)
 		}
 	})
+}
+
+func TestMembers(t *testing.T) {
+	for _, tt := range []struct{ first, last, want string }{
+		{"SN-08", "SN-11", "SN-08 SN-09 SN-10 SN-11"},
+		{"7", "7", "7"},
+		{"a099", "a101", "a099 a100 a101"},
+		{"a8", "b1", "a8 a9"}, // not a checked one: it ends all the same
+		{"9", "", "9"},
+	} {
+		got := slices.Collect(Members(ledger.Range{First: tt.first, Last: tt.last}))
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("%s..%s: %q, want %s", tt.first, tt.last, got, tt.want)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"fmt"
+	"iter"
 	"math/big"
 	"strings"
 
@@ -53,6 +54,22 @@ func capacity(r ledger.Range) *big.Int {
 	first, _ := new(big.Int).SetString(r.First[n:], 10)
 	last, _ := new(big.Int).SetString(r.Last[n:], 10)
 	return last.Add(last.Sub(last, first), big.NewInt(1))
+}
+
+// Members are the identifiers of a checked range, in their order.
+func Members(r ledger.Range) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for id := []byte(r.First); yield(string(id)) && string(id) != r.Last; {
+			at := len(id) - 1
+			for ; at >= 0 && id[at] == '9'; at-- {
+				id[at] = '0'
+			}
+			if at < 0 || id[at] < '0' || id[at] > '8' {
+				return // it was not checked
+			}
+			id[at]++
+		}
+	}
 }
 
 // within reports whether a checked range holds the identifier. Numbers of the

@@ -44,7 +44,7 @@ func checkIssued(csr *x509.CertificateRequest, c *x509.Certificate, list, anchor
 		return nil, errors.New("the certificate is not for the key of the request")
 	}
 	if lacks := lacking(csr, c); len(lacks) > 0 {
-		return nil, fmt.Errorf("the certificate lacks what the request asks for: %s: change the request, or what the profile allows", strings.Join(lacks, ", "))
+		return nil, &lacksError{fmt.Sprintf("%x", c.SerialNumber.Bytes()), lacks}
 	}
 	roots, between := x509.NewCertPool(), x509.NewCertPool()
 	for _, a := range anchors {
@@ -71,6 +71,16 @@ func clockHint(err error, now time.Time) string {
 		return fmt.Sprintf(" (this PC's clock says %s: is that right?)", now.UTC().Format("2006-01-02 15:04 UTC"))
 	}
 	return ""
+}
+
+// lacksError is a certificate without names that its request asks for.
+type lacksError struct {
+	serial string
+	lacks  []string
+}
+
+func (e *lacksError) Error() string {
+	return fmt.Sprintf("certificate %s lacks what the request asks for: %s: change the request, or what the profile allows, and revoke the certificate", e.serial, strings.Join(e.lacks, ", "))
 }
 
 // lacking lists what a request asks for and a certificate does not have.

@@ -43,6 +43,9 @@ func (c *Commands) Close() error { return nil }
 
 // run runs a program, and returns what it printed.
 func (c *Commands) run(ctx context.Context, step, device string, argv []string, stdin []byte, env ...string) ([]byte, error) {
+	if len(argv) == 0 {
+		return nil, fmt.Errorf("device.commands.%s is not set", step)
+	}
 	whole := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -54,7 +57,9 @@ func (c *Commands) run(ctx context.Context, step, device string, argv []string, 
 	out, errs := &limited{over: cancel}, &limited{}
 	command.Stdout, command.Stderr = out, errs
 	command.WaitDelay = 2 * time.Second
-	ownGroup(command)
+	if step != "identify" || !c.Scanner {
+		ownGroup(command) // a scanner may type into the terminal, which another group cannot read
+	}
 	err := command.Run()
 	var exit *exec.ExitError
 	switch {

@@ -2,6 +2,7 @@ package station
 
 import (
 	"crypto/x509"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,6 +42,59 @@ func TestCommands(t *testing.T) {
 	pkitest.OpenSSL(t, "verify", "-CAfile", filepath.Join(dir, "roots.pem"), "-untrusted", filepath.Join(dir, "cert.pem"), filepath.Join(dir, "cert.pem"))
 	if s, err := b.run(1); err != nil || s.Again != 1 {
 		t.Errorf("again: %+v, %v\n%s", s, err, b.said())
+	}
+}
+
+// TestVerifyNone: without a program that verifies, a device that comes again gets the same
+// certificate again.
+func TestVerifyNone(t *testing.T) {
+	b := newBench(t)
+	dir := t.TempDir()
+	c := shell(t, dir)
+	c.Identify, c.Verify = []string{"echo", "SN-001"}, nil
+	b.change = func(o *Options) { o.Device, o.Roots, o.Verify = NewCommands(c), true, ByNothing }
+	if s, err := b.run(1); err != nil || s.Done != 1 {
+		t.Fatalf("%+v, %v\n%s", s, err, b.said())
+	}
+	if s, err := b.run(1); err != nil || s.Again != 1 || len(b.ca.issued) != 1 {
+		t.Errorf("again: %+v, %v\n%s", s, err, b.said())
+	}
+}
+
+// TestKeygenChanged: a station that was told to make keys makes none for a device whose
+// own request waits.
+func TestKeygenChanged(t *testing.T) {
+	b := newBench(t)
+	d := newDevice(t, "SN-001")
+	d.refuses = "full"
+	b.at(d)
+	if _, err := b.run(1); err != nil {
+		t.Fatal(err)
+	}
+	d.refuses = ""
+	b.change = func(o *Options) { o.Keygen = "P-256" }
+	if _, err := b.run(1); err != nil {
+		t.Fatal(err)
+	}
+	b.provisioned(d)
+}
+
+// TestOneFile: what is no request is said before anything is asked.
+func TestOneFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "x.csr")
+	for _, body := range []string{"", "hello", strings.Repeat("a", maxRequest+1)} {
+		if err := os.WriteFile(name, []byte(body), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := NewFile(name, "out", nil); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%d bytes: %v", len(body), err)
+		}
+		if _, err := NewFile("-", "out", strings.NewReader(body)); err == nil || !strings.Contains(err.Error(), "standard input") {
+			t.Errorf("%d bytes of standard input: %v", len(body), err)
+		}
+	}
+	if _, err := NewFile(name+".none", "out", nil); !os.IsNotExist(errors.Unwrap(err)) {
+		t.Errorf("no file: %v", err)
 	}
 }
 
@@ -109,8 +163,11 @@ func TestFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.ca.fail = func(asked int) error { return status{503, "", 0} }
-	if s, err := b.run(0); err != nil || s.Waiting != 2 {
+	if s, err := b.run(0); err != nil || s.Waiting != 2 || s.Failed != 1 {
 		t.Fatalf("%+v, %v\n%s", s, err, b.said())
+	}
+	if l := b.lines()[0]; l.Device != "file broken.csr" || l.Result != Failed {
+		t.Errorf("recorded: %+v", l)
 	}
 	b.ca.fail = nil
 	if s, err := b.run(0); err != nil || s.Done != 2 {

@@ -164,7 +164,10 @@ func Parse(data []byte) (*Config, error) {
 }
 
 // Check says what is wrong with a configuration, and completes it.
-func (c *Config) Check() error {
+func (c *Config) Check() error { return errors.Join(c.CheckServer(), c.checkDevice()) }
+
+// CheckServer is Check for what needs no device: the part device may be left out.
+func (c *Config) CheckServer() error {
 	if c.Name == "" {
 		name, err := os.Hostname()
 		if err != nil {
@@ -192,7 +195,7 @@ func (c *Config) Check() error {
 			return fmt.Errorf("%s is %v: it must be 10ms to 1h", t.name, t.d)
 		}
 	}
-	return errors.Join(c.EST.check(), c.checkDevice())
+	return c.EST.check()
 }
 
 func (c *ESTConfig) check() error {
@@ -344,13 +347,19 @@ func (c *Config) Paths() ESTConfig {
 func (c *Config) Adapter() (Adapter, error) {
 	switch {
 	case c.Device.Serial != nil:
-		return NewSerial(*c.Device.Serial), nil
+		return c.serial(), nil
 	case c.Device.Commands != nil:
 		one := *c.Device.Commands
 		one.dir = c.base
 		return NewCommands(one), nil
 	}
 	return NewFiles(c.path(c.Device.Files.Requests), c.path(c.Device.Files.Certificates), c.Device.Files.Watch)
+}
+
+func (c *Config) serial() *Serial {
+	one := *c.Device.Serial
+	one.Port = c.path(one.Port)
+	return NewSerial(one)
 }
 
 // Options are those of a station with this configuration; the server's part is the caller's.

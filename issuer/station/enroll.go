@@ -55,7 +55,18 @@ func (s *Station) unanswered(e *Entry, cause error) (time.Duration, Outcome, err
 	kind, after := classify(cause)
 	now := s.Now()
 	var unfit *unfit
-	if errors.As(cause, &unfit) {
+	var lacks *lacksError
+	switch {
+	case errors.As(cause, &lacks):
+		// The device's own request may be to blame, or the profile: no other device is kept
+		// waiting by it, and none costs a unit before a person has looked.
+		s.gone.answered()
+		outcome, err := s.failed(e.Device, e.leaf(), e.Taken, cause)
+		if err := errors.Join(err, s.queue.Remove(e.Device)); err != nil {
+			return 0, "", err
+		}
+		return 0, outcome, &Trouble{cause}
+	case errors.As(cause, &unfit):
 		kind = trouble
 	}
 	switch kind {

@@ -3,6 +3,7 @@ package station
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -27,7 +28,11 @@ func (s *Station) fetch(ctx context.Context, all bool) error {
 	if !all && !s.gone.over(s.Now()) {
 		return nil
 	}
-	for _, e := range s.queue.All() {
+	list := s.queue.All()
+	// Begun behind the one at which the last round ended, so that a request on which the
+	// server fails keeps no other waiting.
+	first := 1 + slices.IndexFunc(list, func(e Entry) bool { return e.Device == s.stuck })
+	for _, e := range slices.Concat(list[first:], list[:first]) {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -36,6 +41,7 @@ func (s *Station) fetch(ctx context.Context, all bool) error {
 		}
 		goOn, err := s.fetchOne(ctx, e.Device)
 		if err != nil || !goOn {
+			s.stuck = e.Device
 			return err
 		}
 	}

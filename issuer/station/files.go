@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -21,11 +22,20 @@ import (
 type Files struct {
 	in, out string
 	watch   bool
-	single  bool   // in and out are files
-	last    string // the file that was answered last
-	found   map[string]string
+	single  []byte            // the one request there is, in DER; nil with folders. out is a file then
+	last    string            // the file that was answered last
+	found   map[string]string // the file of each device
 	seen    int
 }
+
+// UnreadableError is a file that is no request of a device, under a name that no device has.
+type UnreadableError struct {
+	Name string
+	Err  error
+}
+
+func (e *UnreadableError) Error() string { return e.Name + ": " + e.Err.Error() }
+func (e *UnreadableError) Unwrap() error { return e.Err }
 
 // requestSuffixes are the names of files that are requests.
 var requestSuffixes = []string{".csr", ".req", ".p10", ".pem", ".der"}
@@ -42,20 +52,29 @@ func NewFiles(requests, certificates string, watch bool) (*Files, error) {
 	return &Files{in: requests, out: certificates, watch: watch, found: make(map[string]string)}, nil
 }
 
-// NewFile returns the adapter of one request and the file for its chain. A request of
-// standard input is given with the name "-".
+// NewFile returns the adapter of one request, which it reads, and the file for its chain.
+// "-" is standard input.
 func NewFile(request, out string, stdin io.Reader) (*Files, error) {
-	f := &Files{in: request, out: out, single: true, found: make(map[string]string)}
-	if request != "-" {
-		return f, nil
+	var body []byte
+	var err error
+	if request == "-" {
+		request = "standard input"
+		if body, err = io.ReadAll(io.LimitReader(stdin, maxRequest+1)); len(body) > maxRequest {
+			err = fmt.Errorf("it is larger than %d bytes", maxRequest)
+		}
+	} else {
+		body, err = readFile(request, maxRequest)
 	}
-	// Kept, for it can be read only once.
-	body, err := io.ReadAll(io.LimitReader(stdin, maxRequest+1))
-	if err != nil || len(body) > maxRequest {
-		return nil, errors.Join(err, fmt.Errorf("standard input holds no certification request of at most %d bytes", maxRequest))
+	if err == nil {
+		body, err = requestIn(body)
 	}
-	f.found["-"] = string(body)
-	return f, nil
+	if err == nil {
+		_, err = nameIn(body)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the request of %s: %w", request, err)
+	}
+	return &Files{out: out, single: body, found: make(map[string]string)}, nil
 }
 
 // Scans is true: a file is answered once, and again when its turn comes.
@@ -66,12 +85,12 @@ func (f *Files) Close() error { return nil }
 
 // Identify answers the next request that is not finished, in the order of names.
 func (f *Files) Identify(context.Context) (string, error) {
-	if f.single {
+	if f.single != nil {
 		if f.seen > 0 {
 			return "", io.EOF
 		}
 		f.seen++
-		return f.deviceOf(f.in)
+		return nameIn(f.single)
 	}
 	list, err := os.ReadDir(f.in)
 	if err != nil {
@@ -85,8 +104,9 @@ func (f *Files) Identify(context.Context) (string, error) {
 		f.last = name
 		device, err := f.deviceOf(name)
 		if err != nil {
-			// Set aside, so that it is not looked at again and again.
-			return "", errors.Join(fmt.Errorf("%s: %w", name, err), f.rename(name, ".failed"))
+			unreadable := "file " + name // a blank is in no identifier
+			f.found[unreadable] = name
+			return "", &UnreadableError{unreadable, err}
 		}
 		return device, nil
 	}
@@ -99,36 +119,37 @@ func (f *Files) Identify(context.Context) (string, error) {
 
 // read returns the request of a file in DER.
 func (f *Files) read(name string) ([]byte, error) {
-	if name == "-" {
-		return requestIn([]byte(f.found["-"]))
-	}
-	path := name
-	if !f.single {
-		path = filepath.Join(f.in, name)
-	}
-	body, err := readFile(path, maxRequest)
+	body, err := readFile(filepath.Join(f.in, name), maxRequest)
 	if err != nil {
 		return nil, err
 	}
 	return requestIn(body)
 }
 
-// deviceOf is whom the request in a file is for: its commonName, or else its serialNumber.
+// nameIn is whom a request is for: its commonName, or else its serialNumber.
+func nameIn(der []byte) (string, error) {
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return "", err
+	}
+	if csr.Subject.CommonName != "" {
+		return csr.Subject.CommonName, nil
+	}
+	if csr.Subject.SerialNumber == "" {
+		return "", errors.New("the request has neither a commonName nor a serialNumber")
+	}
+	return csr.Subject.SerialNumber, nil
+}
+
+// deviceOf is whom the request in a file is for.
 func (f *Files) deviceOf(name string) (string, error) {
 	der, err := f.read(name)
 	if err != nil {
 		return "", err
 	}
-	csr, err := x509.ParseCertificateRequest(der)
+	device, err := nameIn(der)
 	if err != nil {
 		return "", err
-	}
-	device := csr.Subject.CommonName
-	if device == "" {
-		device = csr.Subject.SerialNumber
-	}
-	if device == "" {
-		return "", errors.New("the request has neither a commonName nor a serialNumber")
 	}
 	if other, ok := f.found[device]; ok && other != name {
 		if _, err := f.read(other); err == nil {
@@ -141,6 +162,9 @@ func (f *Files) deviceOf(name string) (string, error) {
 
 // Request returns the request of the device's file.
 func (f *Files) Request(_ context.Context, device string) ([]byte, error) {
+	if f.single != nil {
+		return f.single, nil
+	}
 	name, ok := f.found[device]
 	if !ok {
 		return nil, fmt.Errorf("there is no request for %s", device)
@@ -150,11 +174,13 @@ func (f *Files) Request(_ context.Context, device string) ([]byte, error) {
 
 // target is the file for the chain of a device.
 func (f *Files) target(device string) string {
-	if f.single {
+	if f.single != nil {
 		return f.out
 	}
-	// ":" is none of a file's name on some systems.
-	return filepath.Join(f.out, strings.ReplaceAll(device, ":", "_")+".pem")
+	if runtime.GOOS == "windows" {
+		device = strings.ReplaceAll(device, ":", "%3A") // ":" is in no name there, and "%" in no identifier
+	}
+	return filepath.Join(f.out, device+".pem")
 }
 
 // Install writes certificate and chain to a file, whole, and the trust anchors beside it.
@@ -199,7 +225,7 @@ func (f *Files) Verify(_ context.Context, device string, _ Challenge) (Proof, er
 // Finished renames the request, unless it waits.
 func (f *Files) Finished(device string, o Outcome) error {
 	name, ok := f.found[device]
-	if !ok || f.single {
+	if !ok {
 		return nil
 	}
 	switch o {

@@ -7,6 +7,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -88,24 +89,48 @@ func (c *Config) ProbeDevice() []Probe {
 	switch d := c.Device; {
 	case d.Serial != nil:
 		p := Probe{What: "serial port", Found: fmt.Sprintf("%s opens at %d baud", d.Serial.Port, d.Serial.Baud)}
-		if p.Err = NewSerial(*d.Serial).Open(); p.Err != nil {
+		if p.Err = c.serial().Open(); p.Err != nil {
 			p.Found = ""
 		}
 		return []Probe{p}
 	case d.Commands != nil:
 		return c.probeCommands()
 	}
-	var probes []Probe
-	for _, dir := range []string{c.Device.Files.Requests, c.Device.Files.Certificates} {
-		p := Probe{What: "folder", Found: c.path(dir)}
-		if info, err := os.Stat(c.path(dir)); err != nil {
-			p.Err = err
-		} else if !info.IsDir() {
-			p.Err = fmt.Errorf("%s is no folder", c.path(dir))
-		}
-		probes = append(probes, p)
+	return []Probe{probeFolder("requests", c.path(c.Device.Files.Requests)), probeFolder("certificates", c.path(c.Device.Files.Certificates))}
+}
+
+// probeFolder looks whether files can be made in a folder: requests are renamed in theirs.
+func probeFolder(what, dir string) Probe {
+	p := Probe{What: what, Found: dir}
+	f, err := os.CreateTemp(dir, ".check-*")
+	switch {
+	case what == "certificates" && errors.Is(err, fs.ErrNotExist):
+		p.Found += ", which a run makes"
+	case errors.Is(err, fs.ErrNotExist):
+		p.Err = fmt.Errorf("there is no folder %s", dir)
+	case err != nil:
+		p.Err = err
+	default:
+		p.Err = errors.Join(f.Close(), os.Remove(f.Name()))
 	}
-	return probes
+	return p
+}
+
+// ProbeWork looks whether queue and record can be used; what a crash has left of a last
+// line is repaired, as a run does it.
+func (c *Config) ProbeWork() Probe {
+	o := c.Options()
+	p := Probe{What: "queue and record", Found: o.Dir}
+	q, err := OpenQueue(filepath.Join(o.Dir, queueDir))
+	if err == nil {
+		var r *Record
+		if r, err = OpenRecord(o.recordFile(), o.Format, func(string, ...any) {}); err == nil {
+			err = r.Close()
+		}
+		err = errors.Join(err, q.Close())
+	}
+	p.Err = err
+	return p
 }
 
 func (c *Config) probeCommands() []Probe {

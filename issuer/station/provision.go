@@ -45,7 +45,7 @@ func (s *Station) provision(ctx context.Context, device string) (Outcome, error)
 			return outcome, err
 		}
 	}
-	if s.Keygen != "" {
+	if s.Keygen != "" && !known { // a request of its own that waits is gone on with
 		return s.makeFor(ctx, device)
 	}
 	csr, taken, err := s.request(ctx, device)

@@ -44,6 +44,9 @@ func OpenQueue(dir string) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := syncFolder(filepath.Dir(dir)); err != nil {
+		return nil, errors.Join(fmt.Errorf("making the queue: %w", err), lock.Close())
+	}
 	q := &Queue{dir: dir, lock: lock, held: make(map[string]chan struct{})}
 	if q.entries, err = load(dir, true); err != nil {
 		return nil, errors.Join(err, q.Close())

@@ -45,6 +45,10 @@ func OpenRecord(name string, format Format, say func(format string, args ...any)
 	if err != nil {
 		return nil, fmt.Errorf("opening the record: %w", err)
 	}
+	// Two stations may have one record in common, and would write over each other's lines.
+	if err := lockOpen(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
 	r := &Record{format: format, file: f, done: make(map[string][32]byte), all: make(map[success]bool)}
 	if err := r.read(name, say); err != nil {
 		return nil, errors.Join(fmt.Errorf("reading the record %s: %w", name, err), f.Close())

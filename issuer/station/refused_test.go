@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -147,6 +149,103 @@ func TestTrouble(t *testing.T) {
 	}
 }
 
+// TestLacking: a certificate without what its request asks for fails that device, ends the
+// run once, and keeps no other device waiting.
+func TestLacking(t *testing.T) {
+	b := newBench(t)
+	b.ca.bare = true
+	b.at(newDevice(t, "SN-001"))
+	_, err := b.run(0)
+	var trouble *Trouble
+	if !errors.As(err, &trouble) || !strings.Contains(err.Error(), "lacks what the request asks for") {
+		t.Fatal(err)
+	}
+	if l := b.lines(); len(l) != 1 || l[0].Result != Failed || l[0].Serial == "" || b.queued() != 0 {
+		t.Errorf("recorded: %+v; %d wait", l, b.queued())
+	}
+	b.ca.bare = false
+	d := newDevice(t, "SN-002")
+	b.at(d)
+	if _, err := b.run(1); err != nil {
+		t.Fatal(err)
+	}
+	b.provisioned(d)
+}
+
+// TestTroubleLeavesReady: while the server has nothing more for one device, another whose
+// certificate is here gets it.
+func TestTroubleLeavesReady(t *testing.T) {
+	b := newBench(t)
+	away := &net.OpError{Op: "dial", Err: errors.New("connection refused")}
+	first, second := newDevice(t, "SN-001"), newDevice(t, "SN-002")
+	b.ca.fail = func(int) error { return away }
+	b.at(first)
+	if _, err := b.run(1); err != nil {
+		t.Fatal(err)
+	}
+	b.ca.fail = nil
+	s := b.open()
+	if left, err := s.Flush(t.Context()); err != nil || left != 0 {
+		t.Fatal(left, err)
+	}
+	s.Close()
+	b.ca.fail = func(int) error { return away }
+	b.at(second)
+	if _, err := b.run(1); err != nil {
+		t.Fatal(err)
+	}
+	b.ca.fail = func(int) error { return status{403, "refused by rule order-exhausted: every certificate is issued", 0} }
+	var refused atomic.Bool
+	b.on = func(e Event) {
+		if strings.Contains(e.Text, "order-exhausted") {
+			refused.Store(true)
+		}
+	}
+	b.wire.device = func() *device {
+		if refused.Load() {
+			return first
+		}
+		return nil
+	}
+	var trouble *Trouble
+	if _, err := b.run(1); !errors.As(err, &trouble) {
+		t.Errorf("%v, want the trouble at the end", err)
+	}
+	b.provisioned(first)
+}
+
+// TestStuck: a request on which the server fails keeps no other one waiting.
+func TestStuck(t *testing.T) {
+	b := newBench(t)
+	now := time.Now()
+	b.change = func(o *Options) { o.Now = func() time.Time { return now } }
+	s := b.open()
+	defer s.Close()
+	for _, name := range []string{"SN-001", "SN-002"} {
+		e := sampleEntry(t, name)
+		e.Since = now
+		if err := s.queue.Put(e); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Second)
+	}
+	b.ca.fail = func(asked int) error {
+		if asked == 2 {
+			return nil
+		}
+		return status{500, "internal error", 0}
+	}
+	for range 2 {
+		if err := s.fetch(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(2 * lastRetry)
+	}
+	if e, _ := s.queue.Get("SN-002"); e.State != Issued {
+		t.Errorf("SN-002 is %s", e.State)
+	}
+}
+
 // TestPending: a person must approve each device.
 func TestPending(t *testing.T) {
 	b := newBench(t)
@@ -208,6 +307,19 @@ func TestMadeHere(t *testing.T) {
 	b.open().Close()
 	if lines := b.lines(); !strings.Contains(lines[len(lines)-1].Reason, "the key is lost") || b.queued() != 0 {
 		t.Errorf("recorded: %+v", lines)
+	}
+}
+
+// TestSharedRecord: a record is one station's, too.
+func TestSharedRecord(t *testing.T) {
+	b := newBench(t)
+	record := filepath.Join(t.TempDir(), "record.csv")
+	b.change = func(o *Options) { o.Record = record }
+	s := b.open()
+	defer s.Close()
+	b.dir = t.TempDir()
+	if _, err := Open(b.options()); err == nil || !strings.Contains(err.Error(), "another station") {
+		t.Errorf("a second one: %v", err)
 	}
 }
 

@@ -65,6 +65,7 @@ type Station struct {
 	reporting sync.Mutex
 	saidAway  string
 	lists     cache
+	stuck     string // the device at which the last round of fetch ended
 }
 
 // queueDir is the queue in the folder of a station.
@@ -87,17 +88,20 @@ func Open(o Options) (*Station, error) {
 	if s.queue, err = OpenQueue(filepath.Join(o.Dir, queueDir)); err != nil {
 		return nil, err
 	}
-	name := o.Record
-	if !filepath.IsAbs(name) {
-		name = filepath.Join(o.Dir, name)
-	}
-	if s.record, err = OpenRecord(name, o.Format, func(format string, args ...any) { s.report(Event{Text: fmt.Sprintf(format, args...)}) }); err != nil {
+	if s.record, err = OpenRecord(o.recordFile(), o.Format, func(format string, args ...any) { s.report(Event{Text: fmt.Sprintf(format, args...)}) }); err != nil {
 		return nil, errors.Join(err, s.queue.Close())
 	}
 	if err := s.recover(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+func (o *Options) recordFile() string {
+	if filepath.IsAbs(o.Record) {
+		return o.Record
+	}
+	return filepath.Join(o.Dir, o.Record)
 }
 
 // Close closes what Open has opened.
@@ -133,8 +137,8 @@ func (s *Station) report(e Event) {
 	s.Report(e)
 }
 
-// Run provisions devices until count of them have been at the station (0 for no end),
-// none will come, or stop is closed, which lets the device at hand be finished; the
+// Run provisions devices until count of them have been at the station (0 for no end; one
+// that comes again counts once), none will come, or stop is closed, which lets the device at hand be finished; the
 // context ends it at once. What waits for the server is asked for meanwhile.
 //
 // It fails with a *Trouble if no device would get anything, and if the queue or the record
@@ -145,8 +149,16 @@ func (s *Station) Run(ctx context.Context, count int, stop <-chan struct{}) erro
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var background sync.WaitGroup
+	var later error
 	background.Go(func() {
-		if err := s.fetchAll(ctx, stop); err != nil {
+		err := s.fetchAll(ctx, stop)
+		var trouble *Trouble
+		switch {
+		case errors.As(err, &trouble) && s.Stats().Ready > 0:
+			// Devices whose certificates are here need no server; one that does ends the run.
+			later = err
+			s.report(Event{Text: oneLine(err.Error())})
+		case err != nil:
 			cancel(err)
 		}
 	})
@@ -154,8 +166,11 @@ func (s *Station) Run(ctx context.Context, count int, stop <-chan struct{}) erro
 	cause := context.Cause(ctx)
 	cancel(nil)
 	background.Wait()
-	if errors.Is(err, context.Canceled) && cause != nil && !errors.Is(cause, context.Canceled) {
+	if (err == nil || errors.Is(err, context.Canceled)) && cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
+	}
+	if err == nil {
+		return later
 	}
 	return err
 }
@@ -164,14 +179,25 @@ func (s *Station) run(ctx context.Context, count int, stop <-chan struct{}) erro
 	left := "" // the device that the station has done with and that is still there
 	var outcome Outcome
 	lastFault := ""
-	for handled := 0; count == 0 || handled < count; {
+	there := make(map[string]bool) // which have been at the station in this run
+	for count == 0 || len(there) < count {
 		device, err := s.identify(ctx, stop)
 		if stopped(stop) || ctx.Err() != nil {
 			return ctx.Err()
 		}
+		var unreadable *UnreadableError
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
+		case errors.As(err, &unreadable):
+			if outcome, err = s.failed(unreadable.Name, nil, Durations{}, unreadable.Err); err != nil {
+				return err
+			}
+			there[unreadable.Name] = true
+			if err := s.Device.Finished(unreadable.Name, outcome); err != nil {
+				return err
+			}
+			continue
 		case errors.Is(err, ErrNoDevice):
 			left, lastFault = "", ""
 		case err != nil:
@@ -190,11 +216,10 @@ func (s *Station) run(ctx context.Context, count int, stop <-chan struct{}) erro
 			if err != nil {
 				return err
 			}
-			left = device
+			left, there[device] = device, true
 			if err := s.Device.Finished(device, outcome); err != nil {
 				return err
 			}
-			handled++
 			continue
 		}
 		if err := s.pause(ctx, stop, s.Poll); err != nil {

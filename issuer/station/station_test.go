@@ -126,6 +126,30 @@ func TestFetchedWhileRunning(t *testing.T) {
 	}
 }
 
+// TestCount: a device that goes and comes again counts once.
+func TestCount(t *testing.T) {
+	b := newBench(t)
+	first, second := newDevice(t, "SN-001"), newDevice(t, "SN-002")
+	away := 0
+	b.at(first)
+	b.on = func(e Event) {
+		switch e.Outcome {
+		case Done:
+			b.wire.device = func() *device {
+				if away++; away < 3 {
+					return nil // it boots
+				}
+				return first
+			}
+		case Again:
+			b.at(second)
+		}
+	}
+	if s, err := b.run(2); err != nil || s.Done != 2 {
+		t.Errorf("%+v, %v\n%s", s, err, b.said())
+	}
+}
+
 // TestKilled ends the station before and after each write of the queue and the record, and
 // at each line of the serial port, and lets it begin again: nothing is lost, issued
 // twice or recorded twice.
