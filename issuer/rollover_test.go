@@ -1,11 +1,9 @@
 package issuer_test
 
 import (
-	"crypto"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
-	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -244,13 +242,6 @@ func TestCompromised(t *testing.T) {
 	if !slices.EqualFunc(got, want, slices.Equal) {
 		t.Errorf("there are %d, want %d", len(got), len(want))
 	}
-}
-
-// lost is a key that signs nothing.
-type lost struct{ crypto.Signer }
-
-func (lost) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
-	return nil, errors.New("the token is gone")
 }
 
 // TestRolloverRefused: what is refused leaves nothing behind.
