@@ -99,8 +99,9 @@ func TestDrillRoot(t *testing.T) {
 	p.live(300 * day)
 	p.followed(r.ID, ledger.AnchorMoved)
 	p.watch(table, o, "a year later")
+	standing := p.standing(r.ID)
 	for _, name := range p.named(func(d *device) bool { return d.class.pinned }) {
-		if got := p.standing(r.ID)[name]; got.Class == ledger.AnchorMoved {
+		if got := standing[name]; got.Class == ledger.AnchorMoved {
 			t.Errorf("%s, which is pinned to the old root, counts as moved: %+v", name, got)
 		}
 	}
