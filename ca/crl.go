@@ -101,7 +101,7 @@ func (p *PreparedCRL) TBS() []byte { return p.tbs }
 // Issue signs the CRL, compares what was signed with what was prepared, verifies
 // the signature and returns the DER.
 func (p *PreparedCRL) Issue(ctx context.Context) ([]byte, error) {
-	return twice(func() ([]byte, error) { return p.sign(ctx) })
+	return again(func() ([]byte, error) { return p.sign(ctx) })
 }
 
 func (p *PreparedCRL) sign(ctx context.Context) ([]byte, error) {

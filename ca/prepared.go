@@ -62,7 +62,7 @@ func (p *Prepared) Issue(ctx context.Context) (*x509.Certificate, error) {
 	if !bytes.Equal(p.tbs, p.cert.RawTBSCertificate) {
 		return nil, errors.New("the prepared certificate was modified after lint")
 	}
-	return twice(func() (*x509.Certificate, error) { return p.sign(ctx) })
+	return again(func() (*x509.Certificate, error) { return p.sign(ctx) })
 }
 
 // sign makes and checks one signature.

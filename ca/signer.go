@@ -142,14 +142,16 @@ func (e *wrongSignatureError) Error() string {
 
 func (e *wrongSignatureError) Unwrap() error { return e.err }
 
-// twice runs sign, and once more if its signature did not verify and the signer was
-// told so: it then signs in other sessions, or in its spare. A library that is taken
-// down while it signs may return anything.
-func twice[T any](sign func() (T, error)) (T, error) {
-	v, err := sign()
-	var wrong *wrongSignatureError
-	if errors.As(err, &wrong) && wrong.told {
-		return sign()
+// again runs sign, and up to two times more while its signature does not verify and the
+// signer was told so: it then signs in other sessions, or in its spare. A library that is
+// taken down while it signs may return anything, and the next one may be, too, before
+// it is noticed.
+func again[T any](sign func() (T, error)) (v T, err error) {
+	for range 3 {
+		var wrong *wrongSignatureError
+		if v, err = sign(); !errors.As(err, &wrong) || !wrong.told {
+			return v, err
+		}
 	}
 	return v, err
 }
