@@ -22,6 +22,7 @@ import (
 	"mintmark/awsreg"
 	"mintmark/awsreg/awssim"
 	"mintmark/internal/ledger"
+	"mintmark/internal/pkitest"
 )
 
 func pemOf(c *x509.Certificate) string {
@@ -83,9 +84,7 @@ func needMosquitto(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs a real MQTT client")
 	}
-	if _, err := exec.LookPath("mosquitto_pub"); err != nil {
-		t.Skip("no mosquitto_pub")
-	}
+	pkitest.Tool(t, "mosquitto_pub")
 }
 
 // TestJustInTimeRegistration is the whole way: the CA registered by Apply, the

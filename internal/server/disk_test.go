@@ -189,9 +189,7 @@ func TestDiskFull(t *testing.T) {
 // to inject fail for as long as it is attached.
 func (c *child) strace(t *testing.T, args ...string) (detach func()) {
 	t.Helper()
-	if _, err := exec.LookPath("strace"); err != nil {
-		t.Skip("strace is not installed")
-	}
+	pkitest.Tool(t, "strace")
 	cmd := exec.Command("strace", append([]string{"-f", "-p", fmt.Sprint(c.cmd.Process.Pid)}, args...)...)
 	var said output
 	cmd.Stderr = &said

@@ -27,6 +27,7 @@ import (
 
 	"mintmark/internal/cms"
 	"mintmark/internal/pkcs10"
+	"mintmark/internal/pkitest"
 )
 
 // linkServer issues certificates for requests that are linked to their
@@ -277,9 +278,7 @@ func serverFiles(t *testing.T, root *testCA) (dir string, pool *x509.CertPool) {
 // other starts a program that is a TLS server, and returns its output and input.
 func other(t *testing.T, dir, name string, args ...string) (*bufio.Reader, io.Writer) {
 	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		t.Skipf("%s is not installed", name)
-	}
+	pkitest.Tool(t, name)
 	c := exec.CommandContext(t.Context(), name, args...)
 	c.Dir = dir
 	var complaints bytes.Buffer

@@ -271,10 +271,7 @@ func TestSignatureOpenSSL(t *testing.T) {
 
 // TestPython asks a service that shares no code with this.
 func TestPython(t *testing.T) {
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		t.Skip("no python3")
-	}
+	python := pkitest.Tool(t, "python3")
 	own := certificate(t, x509.ExtKeyUsageServerAuth)
 	der, err := x509.MarshalPKCS8PrivateKey(own.PrivateKey)
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"mintmark/internal/ledger"
 	"mintmark/internal/ledger/sqldb"
+	"mintmark/internal/pkitest"
 )
 
 // What a killed server has answered is in the store, however often it is
@@ -56,9 +57,7 @@ func TestKill(t *testing.T) {
 // The lines are those that the child printed.
 func failingSync(t *testing.T, calls string, forGood bool) (dir string, serials []ledger.Serial, lines []string) {
 	t.Helper()
-	if _, err := exec.LookPath("strace"); err != nil {
-		t.Skip("strace is not installed")
-	}
+	pkitest.Tool(t, "strace")
 	dir = t.TempDir()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childDir+"="+dir, childMode+"=fsync")

@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	"mintmark/internal/ledger"
+	"mintmark/internal/pkitest"
 	"mintmark/issuer"
 	"mintmark/issuer/est"
 )
@@ -277,10 +278,7 @@ func (c *strippingConn) Write(b []byte) (int, error) {
 // opensslServer is an OpenSSL that offers what it should not.
 func opensslServer(arguments ...string) func(*testing.T, *world) string {
 	return func(t *testing.T, w *world) string {
-		path, err := exec.LookPath("openssl")
-		if err != nil {
-			t.Skip("openssl is not installed")
-		}
+		path := pkitest.Tool(t, "openssl")
 		certificate, key := pemFiles(t, w.server)
 		cmd := exec.Command(path, append([]string{"s_server", "-accept", "127.0.0.1:0", "-cert", certificate, "-key", key, "-www"}, arguments...)...)
 		out, err := cmd.StdoutPipe()
