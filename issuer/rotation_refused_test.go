@@ -241,3 +241,50 @@ func mustSigner(t testing.TB, ra *issuer.RA, uri string) crypto.Signer {
 	}
 	return signer
 }
+
+// TestEmergencyBelowStrangers: the certificate of a CA whose key is in wrong hands is revoked at the
+// end of the rotation, by the CA above it. Where that is not known here, officers are told before
+// anything is done, and what to do: at the end there would be no way on, nor back.
+func TestEmergencyBelowStrangers(t *testing.T) {
+	ra := newRA(t, newLedger(t), nil)
+	zero := 0
+	corporate := newOffline(t, "corporate", "Corporate Root", 20, nil)
+	for _, name := range []string{"issuing", "issuing-2"} {
+		csr, err := ra.RequestAuthority(t.Context(), issuer.AuthoritySpec{Spec: ca.Spec{Name: name, Subject: pkix.Name{CommonName: name}, PathLen: &zero}, Key: ca.P256})
+		if err != nil {
+			t.Fatal(err)
+		}
+		request, err := x509.ParseCertificateRequest(csr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		certificate := corporate.issuing(t, name, request.PublicKey, nil)
+		if _, err := ra.ImportAuthority(t.Context(), name, []*x509.Certificate{certificate, corporate.Certificate()}, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused := func(emergency bool) string {
+		found, err := ra.Rotations().Examine(t.Context(), rotation.Spec{Kind: ledger.RotateIssuing, Old: "issuing", New: "issuing-2", Emergency: emergency})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(found.Refused, "\n")
+	}
+	if said := refused(true); !strings.Contains(said, `the CA "CN=Corporate Root" above "issuing" is not known here: import its certificate, without a key`) {
+		t.Errorf("refused: %q", said)
+	}
+	if said := refused(false); strings.Contains(said, "Corporate Root") {
+		t.Errorf("nothing is revoked without an emergency, and it is refused: %q", said)
+	}
+	r := ledger.Rotation{Kind: ledger.RotateIssuing, Old: "issuing", New: "issuing-2", Emergency: true}
+	if err := ra.Rotations().Revoke(t.Context(), r, ledger.KeyCompromise, "alice"); err == nil || !strings.Contains(err.Error(), "import its certificate, without a key") {
+		t.Errorf("revoked: %v", err)
+	}
+	corporate.imported(t, ra)
+	if said := refused(true); said != "" {
+		t.Errorf("refused: %q", said)
+	}
+	if err := ra.Rotations().Revoke(t.Context(), r, ledger.KeyCompromise, "alice"); err != nil {
+		t.Error(err)
+	}
+}

@@ -83,6 +83,10 @@ func (p rotations) Examine(ctx context.Context, spec rotation.Spec) (rotation.Fi
 			if err := e.below(ctx); err != nil {
 				return e.Findings, err
 			}
+			// Revoke asks for it at the end, where nothing can be taken back.
+			if chain := e.old.Chain(); new != nil && p.ra.holderOf(chain[0].Raw) == nil {
+				e.refuse("the certificate of %q is revoked at the end, and %s", spec.Old, strangerAbove(chain[0], spec.Old))
+			}
 		}
 		e.change("serve", spec.Old, reconcile.Update, "issues", fmt.Sprintf("signs CRLs and OCSP answers only; %s issues in its place, whatever the configuration names", spec.New))
 		if spec.CommonName == "" && new == nil {

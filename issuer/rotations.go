@@ -61,7 +61,7 @@ func (p rotations) Revoke(ctx context.Context, r ledger.Rotation, reason ledger.
 		return err
 	}
 	if r.Kind == ledger.RotateIssuing && len(doomed) == 0 {
-		return against("rotation-revoke", "the certificate of %q was signed by a CA that is not known here: have its issuer revoke it", r.Old)
+		return against("rotation-revoke", "%s, and have it put %q on its CRL", strangerAbove(old.Chain()[0], r.Old), r.Old)
 	}
 	if err := p.revokeEach(ctx, doomed, reason, actor); err != nil || r.Kind == ledger.RotateRoot {
 		return err
@@ -77,6 +77,11 @@ func (p rotations) Revoke(ctx context.Context, r ledger.Rotation, reason ledger.
 	}
 	_, err = p.ra.RevokeAll(ctx, ledger.Selector{Issuer: r.Old}, belowCompromised, actor)
 	return err
+}
+
+// strangerAbove says what to do where the CA above another is not known here.
+func strangerAbove(above *x509.Certificate, name string) string {
+	return fmt.Sprintf("the CA %q above %q is not known here: import its certificate, without a key (mintmark ca import)", above.Subject, name)
 }
 
 // belowCompromised is why a certificate is revoked that a key in wrong hands has signed: its own

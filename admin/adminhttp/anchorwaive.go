@@ -22,8 +22,8 @@ const (
 	shownNames = 20
 )
 
-// waivable are the classes that can be waived as a whole: who has moved need not be, and
-// who trusts the new anchors moves with the next renewal.
+// waivable are the classes that can be waived as a whole: who has moved need not be, and of
+// those who trust the new anchors nobody knows yet whether they will ask for the new path.
 var waivable = []string{"left", "silent", "never", "expired"}
 
 // waiveDevices takes devices out of the gates. Two persons sign the number of devices and the

@@ -252,7 +252,7 @@ func (m *mover) expired(ctx context.Context, g *gate) {
 		text := fmt.Sprintf("%s of devices and %d of others are in force under %s, which signs their CRLs until the last one is revoked or expires: %s. mintmark cert list --issuer %s shows them",
 			a(left.Devices+left.Waived, "certificate", "certificates"), left.Others, m.r.Old, when(left.LastExpiry), m.r.Old)
 		if left.Others > 0 && m.r.Kind == ledger.RotateRoot {
-			text += fmt.Sprintf("; those of CAs have another one under %s, and what leads from one root to the other is given out no more: mintmark cert revoke SERIAL --authority --reason superseded for each of these cuts nobody off", m.r.New)
+			text += fmt.Sprintf("; those of CAs have another one under %s, and what leads from one root to the other is given out no more: mintmark cert revoke SERIAL --authority --reason superseded for each of these cuts nobody off. The self-signed certificate of %s is listed, too, and is none of them: mintmark ca show %s says which it is", m.r.New, m.r.Old, m.r.Old)
 		}
 		g.miss("%s", text)
 	}

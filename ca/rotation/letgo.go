@@ -28,7 +28,7 @@ func (m *mover) letGo(ctx context.Context, reason string) (Result, error) {
 	if i := slices.IndexFunc(list, func(r ledger.Rotation) bool { return r.ID == m.r.ID }); i >= 0 && TakenOver(list[i], list[i+1:]) {
 		return stays, refused("rotation-state", "what rotation %s has left of %s was taken over by a later rotation from %s to %s: mintmark rotate list shows it", m.r.ID, m.r.New, m.r.Old, m.r.New)
 	}
-	text, err := m.needed(ctx)
+	text, err := m.needed(ctx, list)
 	if err != nil {
 		return stays, err
 	}
@@ -55,8 +55,9 @@ func (m *mover) letGo(ctx context.Context, reason string) (Result, error) {
 }
 
 // needed refuses to let the new CA go while a device needs it. Of an issuing CA that are those
-// with a certificate of it; notes are of anchors, which are the same.
-func (m *mover) needed(ctx context.Context) (text string, err error) {
+// with a certificate of it; notes are of anchors, which are the same. Of a root, what rotations
+// have noted that this one took over counts as well: it may have been taken back before takeNotes.
+func (m *mover) needed(ctx context.Context, list []ledger.Rotation) (text string, err error) {
 	if m.r.Kind == ledger.RotateIssuing {
 		n, words, err := m.holds(ctx, m.r)
 		if err == nil && n > 0 {
@@ -64,11 +65,17 @@ func (m *mover) needed(ctx context.Context) (text string, err error) {
 		}
 		return words, err
 	}
-	next := m.r
-	next.Kept = false
-	text, err = m.measureKept(ctx, &next)
-	if err == nil && next.Kept {
-		err = refused("rotation-kept", "%s. mintmark rotate devices %s lists them", text, m.r.ID)
+	for _, one := range list {
+		if one.ID != m.r.ID && !TakenOver(one, []ledger.Rotation{m.r}) {
+			continue
+		}
+		one.Kept = false
+		if text, err = m.measureKept(ctx, &one); err != nil {
+			return "", err
+		}
+		if one.Kept {
+			return "", refused("rotation-kept", "%s. mintmark rotate devices %s lists them", text, one.ID)
+		}
 	}
-	return text, err
+	return text, nil
 }

@@ -22,7 +22,7 @@ func (m *mover) takeNotes(ctx context.Context, r *ledger.Rotation) (string, erro
 		if !TakenOver(earlier, []ledger.Rotation{*r}) {
 			continue
 		}
-		for _, class := range []ledger.AnchorClass{ledger.AnchorMoved, ledger.AnchorTrusts} {
+		for _, class := range []ledger.AnchorClass{ledger.AnchorMoved, ledger.AnchorTrusts, ledger.AnchorWaived} {
 			n, err := m.takeClass(ctx, earlier, r.ID, class)
 			if err != nil {
 				return "", fmt.Errorf("noting again who has the anchors of %s: %w", r.New, err)

@@ -20,7 +20,7 @@ func TestNotesTakenOver(t *testing.T) {
 		w.rollback(first)
 		device := func(name string, class ledger.AnchorClass) ledger.AnchorDevice {
 			d := ledger.AnchorDevice{AnchorNote: ledger.AnchorNote{Device: name}, Class: class}
-			if class == ledger.AnchorMoved || class == ledger.AnchorTrusts {
+			if class == ledger.AnchorMoved || class == ledger.AnchorTrusts || name == "d7" {
 				d.Trusts, d.How = start, "fetched"
 			}
 			if class == ledger.AnchorMoved {
@@ -29,7 +29,7 @@ func TestNotesTakenOver(t *testing.T) {
 			return d
 		}
 		w.devices[first] = []ledger.AnchorDevice{device("d1", ledger.AnchorMoved), device("d2", ledger.AnchorTrusts), device("d3", ledger.AnchorLeft),
-			device("d4", ledger.AnchorTrusts), device("d5", ledger.AnchorTrusts), device("d6", ledger.AnchorWaived)}
+			device("d4", ledger.AnchorTrusts), device("d5", ledger.AnchorTrusts), device("d6", ledger.AnchorWaived), device("d7", ledger.AnchorWaived)}
 		second := w.plan(spec)
 		w.forward(second, rotation.CloudActiveBoth)
 		if len(w.noted) > 0 {
@@ -37,7 +37,7 @@ func TestNotesTakenOver(t *testing.T) {
 		}
 		var want []string
 		if spec.Kind == ledger.RotateRoot {
-			for _, name := range []string{"d1", "d2", "d4", "d5"} {
+			for _, name := range []string{"d1", "d2", "d4", "d5", "d7"} {
 				want = append(want, second+" "+name)
 			}
 		}

@@ -42,7 +42,7 @@ func (m *Machine) examine(ctx context.Context, spec Spec, actor string) (ledger.
 	if texts := spec.check(); len(texts) > 0 {
 		return none, Plan{}, &Refused{"rotation-spec", texts}
 	}
-	kept, err := m.alone(ctx, spec.New)
+	kept, err := m.alone(ctx, spec)
 	if err != nil {
 		return none, Plan{}, err
 	}
@@ -73,6 +73,9 @@ func (m *Machine) examine(ctx context.Context, spec Spec, actor string) (ledger.
 	p := Plan{Version: planVersion, ID: r.ID, Spec: spec, Made: now, Affected: cleaned(found.Affected), Warned: cleaned(found.Warned)}
 	if len(spec.Canary.Labels) == 0 && spec.Canary.Percent == 0 {
 		p.Warned = append(p.Warned, "the canary names no label and no percentage: nobody is served by the new CA before all are")
+	}
+	if kept {
+		p.Warned = append(p.Warned, fmt.Sprintf("an earlier rotation has left %s with devices and with the clouds: it is looked for there again on the way to %s, and put back where it is gone", spec.New, CloudActiveBoth))
 	}
 	p.Warned = append(p.Warned, lax(spec)...)
 	// The others read from the record whose devices have to move.
@@ -106,15 +109,15 @@ func (m *Machine) examine(ctx context.Context, spec Spec, actor string) (ledger.
 }
 
 // alone refuses to begin beside another rotation: an enrollment group of DPS has two slots.
-// It reports whether one that was taken back has left the new CA with the clouds, for
-// devices that have something of it: then this one must not take it away either.
-func (m *Machine) alone(ctx context.Context, to string) (kept bool, err error) {
+// It reports whether one of the same two that was taken back has left the new CA with the
+// clouds, for devices that have something of it: then this one must not take it away either.
+func (m *Machine) alone(ctx context.Context, spec Spec) (kept bool, err error) {
 	list, err := m.world.Records.Rotations(ctx)
 	if err != nil {
 		return false, fmt.Errorf("reading rotations: %w", err)
 	}
 	for _, other := range list {
-		if other.New == to { // the last one says what is left
+		if other.Kind == spec.Kind && other.Old == spec.Old && other.New == spec.New { // the last one says what is left
 			kept = other.Kept && State(other.State) == RolledBack
 		}
 		if !State(other.State).Frees() {

@@ -130,8 +130,10 @@ func (m *mover) undo(ctx context.Context) error {
 		back := m.serve(ledger.IssueOld)
 		mark := back.mark
 		back.mark = func(r *ledger.Rotation) {
-			// Whatever was served by the new CA last is on its way to a device now.
-			r.Kept = r.Kept || r.Issue == ledger.IssueNew
+			// Whatever was served by the new CA last is on its way to a device now. In a canary
+			// another server may serve by it until it has read the record, when all was measured.
+			canary := r.Issue == ledger.IssueCanary && m.world.Settle > 0 && (len(r.Canary.Labels) > 0 || r.Canary.Percent > 0)
+			r.Kept = r.Kept || r.Issue == ledger.IssueNew || canary
 			mark(r)
 		}
 		works = append(works, back)

@@ -72,12 +72,14 @@ func (m *mover) works(to State) []work {
 // revokeStep is what cannot be taken back.
 const revokeStep = "revoke"
 
-// stage takes every cloud target to where it is in a state, if it is not there now.
+// stage takes every cloud target to where it is in a state, if it is not there now. What an
+// earlier rotation has left there may be gone: somebody took it away, or letting it go was cut
+// off. It is looked for before anybody is served by it.
 func (m *mover) stage(to State) []work {
 	next := m.r
 	next.State = string(to)
 	stage := StageOf(next)
-	if stage == StageOf(m.r) {
+	if stage == StageOf(m.r) && !(m.r.Kept && to == CloudActiveBoth) {
 		return nil
 	}
 	return m.advance(stage)

@@ -34,6 +34,7 @@ type world struct {
 	journal   map[string][]ledger.RotationEntry
 	officers  []ledger.Principal
 	counts    map[ledger.AnchorClass]int
+	countsOf  map[string]counts                // of a rotation that has others than these
 	devices   map[string][]ledger.AnchorDevice // of a rotation, by name
 	noted     map[string]ledger.AnchorNote     // by rotation and device
 
@@ -123,7 +124,7 @@ func (w *world) clone() *world {
 		c.rotations[i].Signatures = slices.Clone(r.Signatures)
 	}
 	c.over, c.counts, c.broken, c.below = maps.Clone(w.over), maps.Clone(w.counts), maps.Clone(w.broken), maps.Clone(w.below)
-	c.noted = maps.Clone(w.noted)
+	c.noted, c.countsOf = maps.Clone(w.noted), maps.Clone(w.countsOf)
 	c.journal = make(map[string][]ledger.RotationEntry)
 	for id, entries := range w.journal {
 		c.journal[id] = slices.Clone(entries)
@@ -277,6 +278,9 @@ func (w *fleet) Count(_ context.Context, r ledger.Rotation) (counts map[ledger.A
 			return err
 		}
 		counts = maps.Clone(w.counts)
+		if own, has := w.countsOf[r.ID]; has {
+			counts = maps.Clone(own)
+		}
 		return nil
 	})
 	return counts, err
@@ -336,7 +340,8 @@ var follows = map[rotation.Stage][]rotation.Stage{
 func (c *cloud) Advance(_ context.Context, r ledger.Rotation, stage rotation.Stage) (p reconcile.Plan, err error) {
 	err = c.w.call(c.name+" "+string(stage), func() error {
 		p = c.plan(stage)
-		if stage != c.stage && !slices.Contains(follows[c.stage], stage) {
+		again := r.Kept && stage == rotation.StageBoth // whatever has become of what was left
+		if stage != c.stage && !slices.Contains(follows[c.stage], stage) && !again {
 			c.w.complain("%s was taken from %s to %s", c.name, c.stage, stage)
 		}
 		if stage == rotation.StageOldInactive && (r.Issue != ledger.IssueNew || c.w.served != ledger.IssueNew) {

@@ -64,6 +64,9 @@ func (a *app) awaitRevoked(ctx context.Context, client *admin.Client, serials []
 		}
 		if now := strings.Join(words, ", "); now != last {
 			a.say("not yet at %s", now)
+			if last == "" && !a.serverRuns() {
+				a.say("no server runs on %s: unless another one shares its ledger, the next one that is started sees to it", a.dir)
+			}
 			last = now
 		}
 		select {

@@ -130,9 +130,12 @@ func anchorNote(d admin.AnchorDevice) string {
 	return ""
 }
 
+// anchorColumns are those of a list of devices as CSV.
+var anchorColumns = []string{"device", "class", "issuer", "label", "pinned", "not_after", "last_seen", "trusts", "how", "chains", "waived", "waived_by", "why"}
+
 func (a *app) writeAnchorCSV(ctx context.Context, client *admin.Client, id string, q admin.AnchorQuery) error {
 	w := csv.NewWriter(a.out)
-	if err := w.Write([]string{"device", "class", "issuer", "label", "pinned", "not_after", "last_seen", "trusts", "how", "chains", "waived", "waived_by", "why"}); err != nil {
+	if err := w.Write(anchorColumns); err != nil {
 		return err
 	}
 	stamp := func(t *time.Time) string {

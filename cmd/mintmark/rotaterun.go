@@ -20,7 +20,7 @@ func newRotateRun(a *app) *cobra.Command {
 		`Run goes from state to state, writes a line before and after each step, and
 stops where a gate misses something: it says what, and what to type. What was
 cut off goes on with the same command. The exit code is 0 if the rotation has
-moved, is in the state of --to or is over, and 3 if it waits for a time, for
+moved, has come as far as --to or is over, and 3 if it waits for a time, for
 devices, for people or for a ceremony.
 
 Where a key is elsewhere, --ceremony-out writes the file of the ceremony that
@@ -52,12 +52,23 @@ takes what comes of it.`,
 // blockedUnless is errRotationBlocked for a rotation that has not moved and should have.
 func blockedUnless(done admin.RotationDone, to string) error {
 	switch {
-	case done.Rotation.Over, to != "" && done.Rotation.State == to:
+	case done.Rotation.Over, to != "" && reached(done.RotationStatus, to):
 		return nil
 	case done.Moved && done.Waiting == nil:
 		return nil
 	}
 	return errRotationBlocked
+}
+
+// reached reports whether a rotation is in a state or past it.
+func reached(s admin.RotationStatus, state string) bool {
+	plan, err := s.ReadPlan()
+	if err != nil {
+		return s.Rotation.State == state
+	}
+	states := statesOf(plan)
+	at, of := slices.Index(states, s.Rotation.State), slices.Index(states, state)
+	return of >= 0 && at >= of
 }
 
 // moveRotation shows a rotation as it moves, and where it has stopped; ceremony is the

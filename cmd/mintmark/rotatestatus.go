@@ -69,7 +69,11 @@ func (a *app) printRotationStatus(s admin.RotationStatus) error {
 	field("ended", s.End)
 	field("serving", servingWords(r, plan.Spec))
 	if r.Kept {
-		field("kept", "devices have something of "+r.New+": it stays known, and in the clouds")
+		kept := "devices have something of " + r.New + ": it stays known, and in the clouds"
+		if r.Over {
+			kept += ". Once none has: mintmark rotate rollback " + r.ID + " --reason TEXT"
+		}
+		field("kept", kept)
 	}
 	field("devices", fleetWords(s.Counts, r.Kind))
 	for _, signature := range r.Signatures {
@@ -133,15 +137,21 @@ func servingWords(r admin.Rotation, spec admin.RotationPlanSpec) string {
 // and is followed by the state in which it was.
 const rolledBackFrom = "rolled back from "
 
-// statePath shows the states of the plan with marks: done, here, and to come. end is the
-// last line of the journal.
-func statePath(r admin.Rotation, plan admin.RotationPlan, end string) string {
+// statesOf are the states that a plan leads through, in their order.
+func statesOf(plan admin.RotationPlan) []string {
 	states := []string{"PLANNED"}
 	for _, step := range plan.Steps {
 		if !slices.Contains(states, step.State) {
 			states = append(states, step.State)
 		}
 	}
+	return states
+}
+
+// statePath shows the states of the plan with marks: done, here, and to come. end is the
+// last line of the journal.
+func statePath(r admin.Rotation, plan admin.RotationPlan, end string) string {
+	states := statesOf(plan)
 	here := slices.Index(states, r.State)
 	last := here - 1
 	if rest, ok := strings.CutPrefix(end, rolledBackFrom); ok {

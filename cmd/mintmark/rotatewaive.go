@@ -27,14 +27,19 @@ persons, who sign how many devices they are and the hash of their names. A
 waiver is not taken back.
 
 --file is a CSV file whose first line names its columns, one of them device, or
-- for standard input.`,
+- for standard input; what rotate devices --csv writes is one. A class that has
+other devices when the waiver is carried out than when it was signed for is
+refused: where it changes all the time, waive its devices by such a file.`,
 		`  mintmark rotate waive k3f7q2xw4m --class never --reason "in the warehouse" \
+      --dir ./factory
+  mintmark rotate devices k3f7q2xw4m --class never --csv --dir ./factory |
+      mintmark rotate waive k3f7q2xw4m --file - --reason "in the warehouse" \
       --dir ./factory
   mintmark rotate waive k3f7q2xw4m --device press-0042 --reason scrapped \
       --dir ./factory`, cobra.ExactArgs(1),
 		func(c *cobra.Command, args []string) error {
 			if file != "" {
-				rows, err := a.readAnchorRows(file, "device")
+				rows, err := a.readAnchorRows(file, anchorColumns...)
 				if err != nil {
 					return err
 				}

@@ -2,11 +2,13 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"mintmark/ca"
 	"mintmark/ca/rotation"
 	"mintmark/dpsreg"
 	"mintmark/internal/ledger"
@@ -119,7 +121,7 @@ func (c azureCloud) planned(ctx context.Context, r ledger.Rotation, stage rotati
 		plan.Changes = append(plan.Changes, reconcile.Change{Kind: kind, Subject: subject, Action: action, Before: before, After: after, Destructive: action == reconcile.Delete})
 	}
 	if stage == rotation.StageRegistered && uploads {
-		add(changeCA, r.New, reconcile.Create, "not uploaded", "uploaded and verified by proof of possession")
+		add(changeCA, r.New, reconcile.Create, "not uploaded", c.proof(r))
 	}
 	for _, g := range groups {
 		if from, to := before.words(g), after.words(g); from != to {
@@ -146,6 +148,33 @@ func (c azureCloud) planned(ctx context.Context, r ledger.Rotation, stage rotati
 		plan.Changes = append(plan.Changes, foundOut(r, "azure", c.name, differing(status.Plan)))
 	}
 	return plan, nil
+}
+
+// proof says how DPS comes to take the new CA for verified.
+func (c azureCloud) proof(r ledger.Rotation) string {
+	for _, name := range []string{r.New, r.Old} { // which is as the old one, unless the configuration names it
+		if i := slices.IndexFunc(c.configured().CAs, func(ca dpsreg.CA) bool { return ca.Authority == name && ca.State != dpsreg.StateDeleted }); i >= 0 {
+			if c.configured().CAs[i].SelfAttested {
+				return "uploaded, and declared verified without a proof (self_attested)"
+			}
+			break
+		}
+	}
+	if plan, err := rotation.ParsePlan(r.Plan); err == nil && plan.Spec.Elsewhere || c.t.s.keyElsewhere(r.New) {
+		return "uploaded. " + unproven(r)
+	}
+	return "uploaded and verified by proof of possession"
+}
+
+// unproven says what to do where DPS wants a proof that nobody here can give.
+func unproven(r ledger.Rotation) string {
+	return fmt.Sprintf("DPS wants a proof by the key of %q, which is elsewhere: once its certificate is here, name %q under cas of this target in mintmark.yaml, with self_attested: true, restart the server, and run again", r.New, r.New)
+}
+
+// keyElsewhere reports whether an authority is known here and its key is not here.
+func (s *Server) keyElsewhere(name string) bool {
+	a, err := s.ra.Authority(name)
+	return err == nil && errors.Is(a.Ready(), ca.ErrNoSigner)
 }
 
 func (c azureCloud) has(status dpsreg.Status, authority string) bool {
@@ -192,6 +221,9 @@ func (c azureCloud) Advance(ctx context.Context, r ledger.Rotation, stage rotati
 	if err := c.t.s.heldUp(r, stage, "azure", c.name, driftBefore(next, left, c.about(r))); err != nil {
 		return reconcile.Plan{}, err
 	}
+	if c.t.s.keyElsewhere(r.New) && c.proves(next, target, r) {
+		return reconcile.Plan{}, fmt.Errorf("DPS target %q: %s", c.name, unproven(r))
+	}
 	done, err := c.t.applyTarget(ctx, target, reconcile.Agreed{Hash: next.Hash(), Destructive: true}, nil)
 	if err != nil {
 		return done, err
@@ -201,6 +233,16 @@ func (c azureCloud) Advance(ctx context.Context, r ledger.Rotation, stage rotati
 		err = unread("DPS target "+c.name, stage, after)
 	}
 	return done, err
+}
+
+// proves reports whether a plan has the new CA prove to DPS that its key is there.
+func (c azureCloud) proves(plan reconcile.Plan, target dpsreg.Target, r ledger.Rotation) bool {
+	about := c.about(r)
+	pending := slices.ContainsFunc(plan.Changes, func(change reconcile.Change) bool {
+		_, fresh := about(change)
+		return fresh && change.Kind == changeCA && (change.Action == reconcile.Create || change.Action == reconcile.Update)
+	})
+	return pending && !slices.ContainsFunc(target.CAs, func(ca dpsreg.CA) bool { return ca.Authority == r.New && ca.SelfAttested })
 }
 
 // about tells the changes of a rotation by what they are about: the old CA and the groups

@@ -198,3 +198,32 @@ func (h *hall) disarm(t *testing.T) {
 		t.Fatalf("disarming: %s", answer.Status)
 	}
 }
+
+// TestEmergencyBelowGroupAtDPS: a group that stands on the root lets in what any CA below it signs,
+// a stolen one too, and no rotation of that CA changes the group. Who signs the plan reads it there.
+func TestEmergencyBelowGroupAtDPS(t *testing.T) {
+	t.Parallel()
+	const words = `DPS target "plant": group "line-a" stands on "root", above "issuing"`
+	for _, c := range []struct {
+		anchors string
+		spec    rotation.Spec
+		warns   bool
+	}{
+		{"root", rotation.Spec{Kind: ledger.RotateIssuing, Old: "issuing", New: "issuing-2", Emergency: true}, true},
+		{"", rotation.Spec{Kind: ledger.RotateIssuing, Old: "issuing", New: "issuing-2", Emergency: true}, true}, // the same
+		{"root", rotation.Spec{Kind: ledger.RotateIssuing, Old: "issuing", New: "issuing-2"}, false},
+		{"issuing", rotation.Spec{Kind: ledger.RotateIssuing, Old: "issuing", New: "issuing-2", Emergency: true}, false},
+		{"root", rotation.Spec{Kind: ledger.RotateRoot, Old: "root", New: "root-2", Emergency: true}, false},
+	} {
+		p := &plant{sim: startAzure(t)}
+		dir := newState(t)
+		p.configure(t, dir, p.sim.Addr(), "")
+		editConfig(t, dir, "anchors: [root]", "anchors: ["+c.anchors+"]")
+		p.local = serveLocal(t, dir, nil)
+		p.apply(t)
+		r := newTurner(t, p.Server).plan(t, c.spec)
+		if said := planWords(t, r); strings.Contains(said, words) != c.warns {
+			t.Errorf("%s, %+v: the plan says\n%s", c.anchors, c.spec, said)
+		}
+	}
+}
