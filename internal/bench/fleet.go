@@ -93,6 +93,13 @@ func (f *fleet) enrollOne(ctx context.Context, name string) (*device, error) {
 	}}, nil
 }
 
+// exchange sets the groups that the devices offer for the key exchange; nil for Go's choice.
+func (f *fleet) exchange(groups []tls.CurveID) {
+	for _, d := range f.devices {
+		d.tls.CurvePreferences = groups
+	}
+}
+
 // request makes a key and the body of an enrollment for it.
 func request(name string) (*ecdsa.PrivateKey, []byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -36,6 +36,7 @@ func rows(scale int) []row {
 		{"est_keepalive_64", groupEST, "the same with 64 clients", "at least 0.30 of raw"},
 		{"est_newtls_8", groupEST, "8 clients, a new full handshake for each enrollment", ""},
 		{"est_newtls_64", groupEST, "the same with 64 clients", "at least 0.13 of raw"},
+		{"est_newtls_64_x25519", groupEST, "the same with the key exchange of most devices, X25519 alone", ""},
 		{"est_p99_half_load", groupEST, "p99 at half of the rate of est_keepalive_64, from the time when each request was due", "under 25 ms"},
 		{presigned, groupEST, "OCSP answers that are kept signed, 64 connections", "at least 5000"},
 		{"rss_idle", groupEST, "memory of the server, 10 s after its start", "under 60 MB"},

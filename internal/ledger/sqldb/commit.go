@@ -49,8 +49,10 @@ func (s *Store) commit(ops []*op) error {
 		}
 		return err
 	}
+	took := time.Since(start)
+	s.queue.took(took)
 	if s.cfg.ObserveCommit != nil {
-		s.cfg.ObserveCommit(events, time.Since(start))
+		s.cfg.ObserveCommit(events, took)
 	}
 	for _, o := range ops {
 		o.deliver(o.err)

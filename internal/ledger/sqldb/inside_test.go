@@ -155,14 +155,17 @@ func TestQueriesUseIndexes(t *testing.T) {
 		query ledger.RefusalQuery
 		want  string
 	}{
-		"refusals":                {ledger.RefusalQuery{Before: 9}, "USING INTEGER PRIMARY KEY (rowid<?)"},
-		"refusals of a device":    {ledger.RefusalQuery{Device: "d", Before: 9}, "refusals_device (device=? AND id<?)"},
-		"refusals of a key":       {ledger.RefusalQuery{Key: [32]byte{1}}, "refusals_spki (spki=?)"},
-		"refusals of an address":  {ledger.RefusalQuery{Address: "a"}, "refusals_address (address=?)"},
-		"refusals of a requester": {ledger.RefusalQuery{Requester: "r"}, "refusals_requester (requester=?)"},
-		"refusals of an order":    {ledger.RefusalQuery{Order: "wo-1"}, "refusals_order (order_id=?)"},
-		"refusals by a rule":      {ledger.RefusalQuery{Rule: "r", Before: 9}, "refusals_rule (rule=? AND id<?)"},
-		"refusals since":          {ledger.RefusalQuery{Since: time.Unix(9, 0)}, "refusals_at (at>?)"},
+		"refusals":                           {ledger.RefusalQuery{Before: 9}, "USING INTEGER PRIMARY KEY (rowid<?)"},
+		"refusals of a device":               {ledger.RefusalQuery{Device: "d", Before: 9}, "refusals_device (device=? AND id<?)"},
+		"refusals of a key":                  {ledger.RefusalQuery{Key: [32]byte{1}}, "refusals_spki (spki=?)"},
+		"refusals of an address":             {ledger.RefusalQuery{Address: "a"}, "refusals_address (address=?)"},
+		"refusals of a requester":            {ledger.RefusalQuery{Requester: "r"}, "refusals_requester (requester=?)"},
+		"refusals of an order":               {ledger.RefusalQuery{Order: "wo-1"}, "refusals_order (order_id=?)"},
+		"refusals by a rule":                 {ledger.RefusalQuery{Rule: "r", Before: 9}, "refusals_rule (rule=? AND id<?)"},
+		"refusals by a rule, of a device":    {ledger.RefusalQuery{Device: "d", Rule: "r", Before: 9}, "refusals_device (device=? AND id<?)"},
+		"refusals by a rule, of a key":       {ledger.RefusalQuery{Key: [32]byte{1}, Rule: "r"}, "refusals_spki (spki=?)"},
+		"refusals by a rule, of a requester": {ledger.RefusalQuery{Requester: "q", Rule: "r"}, "refusals_requester (requester=?)"},
+		"refusals since":                     {ledger.RefusalQuery{Since: time.Unix(9, 0)}, "refusals_at (at>?)"},
 	} {
 		text, args := selectRefusals(c.query)
 		check(name, text, c.want, args...)
@@ -233,7 +236,7 @@ func takeAll(q *queue) (sizes chan int) {
 
 func TestBatchClosesWhenAllWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(2*time.Millisecond, 256)
+		q := newQueue(2*time.Millisecond, 256, always)
 		sizes := takeAll(q)
 		var done []func()
 		for range 64 {
@@ -273,7 +276,7 @@ func TestBatchClosesWhenAllWait(t *testing.T) {
 
 func TestBatchClosesWhenTheMissingOneEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(time.Hour, 256)
+		q := newQueue(time.Hour, 256, always)
 		sizes := takeAll(q)
 		defer q.announce()()
 		refused := q.announce()
@@ -294,7 +297,7 @@ func TestBatchClosesWhenTheMissingOneEnds(t *testing.T) {
 
 func TestBatchLingersBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(2*time.Millisecond, 256)
+		q := newQueue(2*time.Millisecond, 256, always)
 		sizes := takeAll(q)
 		for range 200 {
 			q.announce()
@@ -325,7 +328,7 @@ func TestBatchLingersBounded(t *testing.T) {
 // after the other, each when the one before it waits already.
 func TestBatchExpectsWhatCameBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(2*time.Millisecond, 256)
+		q := newQueue(2*time.Millisecond, 256, always)
 		sizes := takeAll(q)
 		come := func() (done func()) {
 			done = q.announce()
@@ -362,7 +365,7 @@ func TestBatchExpectsWhatCameBefore(t *testing.T) {
 // others, and from then on not at all.
 func TestLoneRequestsDoNotLinger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(2*time.Millisecond, 256)
+		q := newQueue(2*time.Millisecond, 256, always)
 		sizes := takeAll(q)
 		q.expected = 64
 		for i := range 100 {
@@ -380,9 +383,96 @@ func TestLoneRequestsDoNotLinger(t *testing.T) {
 	})
 }
 
+func always() bool { return true }
+
+// TestIdleProcessorsDoNotWaitLong: what waiting would save is a commit that nobody lacks.
+func TestIdleProcessorsDoNotWaitLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		busy := false
+		q := newQueue(4*time.Millisecond, 256, func() bool { return busy })
+		for range 50 {
+			q.took(3 * time.Millisecond)
+		}
+		sizes := takeAll(q)
+		// Requests that come every millisecond, and more than the last batches had.
+		most := func() (size int, took time.Duration) {
+			q.mu.Lock()
+			q.expected = 100
+			q.mu.Unlock()
+			began, stop := time.Now(), make(chan struct{})
+			var wait sync.WaitGroup
+			wait.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						q.announce()
+						q.add(&op{items: 1, issuance: true})
+						time.Sleep(time.Millisecond)
+					}
+				}
+			})
+			size, took = <-sizes, time.Since(began)
+			close(stop)
+			wait.Wait()
+			q.mu.Lock()
+			q.empty()
+			q.mu.Unlock()
+			return size, took
+		}
+		if n, took := most(); took > 6*time.Millisecond || took < 5*time.Millisecond {
+			t.Errorf("with idle processors and commits of 3 ms a batch of %d waited %v, want 6 ms", n, took)
+		}
+		q.mu.Lock()
+		busy = true
+		q.mu.Unlock()
+		if n, took := most(); took != 40*time.Millisecond {
+			t.Errorf("with busy processors a batch of %d waited %v, want 40 ms", n, took)
+		}
+		q.close(errClosed)
+		synctest.Wait()
+	})
+}
+
+func TestProcessorsAreFull(t *testing.T) {
+	for _, c := range []struct {
+		before        bool
+		used, elapsed time.Duration
+		processors    int
+		want          bool
+	}{
+		{false, 84, 100, 1, false},
+		{false, 86, 100, 1, true},
+		{true, 71, 100, 1, true},
+		{true, 69, 100, 1, false},
+		{false, 160, 100, 2, false},
+		{false, 172, 100, 2, true},
+	} {
+		if got := full(c.before, c.used, c.elapsed, c.processors); got != c.want {
+			t.Errorf("full(%v, %d of %d on %d) is %v", c.before, c.used, c.elapsed, c.processors, got)
+		}
+	}
+}
+
+// TestProcessorsAreLookedAt: a process that does nothing else keeps its processors busy, and
+// one that sleeps does not.
+func TestProcessorsAreLookedAt(t *testing.T) {
+	var p processors
+	p.busy()
+	p.at = p.at.Add(-time.Hour)
+	if p.busy() {
+		t.Error("an hour in which next to nothing was used counts as busy")
+	}
+	p.at, p.used = p.at.Add(-lookEvery), p.used-time.Hour
+	if !p.busy() {
+		t.Error("an hour of processor time in next to none counts as idle")
+	}
+}
+
 func TestBatchIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(time.Hour, 10)
+		q := newQueue(time.Hour, 10, always)
 		for range 25 {
 			q.announce()
 			q.add(&op{items: 1, issuance: true})

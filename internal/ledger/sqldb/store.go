@@ -67,7 +67,8 @@ type Config struct {
 	// default.
 	NewLog bool
 	// MaxLinger is how long a batch waits for the next announced request; ten
-	// times as long it waits at most. 0 means 4 ms.
+	// times as long it waits at most, and less while the processors have time to
+	// spare. 0 means 4 ms.
 	MaxLinger time.Duration
 	// MaxBatch closes a batch; 0 means 256 items.
 	MaxBatch int
@@ -136,7 +137,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		cfg:      cfg,
 		dialect:  dialect,
 		instance: rand.Text(),
-		queue:    newQueue(cfg.MaxLinger, cfg.MaxBatch),
+		queue:    newQueue(cfg.MaxLinger, cfg.MaxBatch, new(processors).busy),
 		orphaned: map[string]struct{}{},
 		closing:  make(chan struct{}),
 		stopped:  make(chan struct{}),
