@@ -33,6 +33,27 @@ func (c *Client) AzureBundle(ctx context.Context, target string) (json.RawMessag
 	return call[json.RawMessage](ctx, c, http.MethodGet, azurePath(target)+"/bundle", nil, nil)
 }
 
+// AzureBulk asks for individual enrollments of devices that have certificates of a profile and
+// a work order.
+type AzureBulk struct {
+	Profile string   `json:"profile"`
+	Order   string   `json:"order,omitempty"`
+	Devices []string `json:"devices"` // at most MaxBatchItems
+}
+
+// AzureEnrollments are the bodies of individual enrollments.
+type AzureEnrollments struct {
+	Enrollments []json.RawMessage `json:"enrollments"`
+}
+
+// AzureBulk returns the individual enrollments that a target has for devices, as DPS takes
+// them in a bulk operation, and makes no call to Azure. Devices that are kept out have none. It is
+// an error if the target has none for devices of that profile and order, also without any.
+func (c *Client) AzureBulk(ctx context.Context, target string, in AzureBulk) ([]json.RawMessage, error) {
+	answer, err := call[AzureEnrollments](ctx, c, http.MethodPost, azurePath(target)+"/bulk", nil, in)
+	return answer.Enrollments, err
+}
+
 // AzureProve has the CAs' keys sign the proofs that a request asks for. Whoever has
 // one of them can have the CA verified by the service that gave the code.
 func (c *Client) AzureProve(ctx context.Context, target string, request AzureProofs) (AzureProofs, error) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
 )
 
@@ -27,6 +28,27 @@ type Batch struct {
 	Items []BatchItem `json:"items"`
 }
 
+// BatchCheck is about the certificates that a batch would ask for.
+type BatchCheck struct {
+	Profile, Issuer string
+	Order           string // empty for none
+	KeyType         string // of keys that the caller makes, as P-256; empty for none
+}
+
+// CheckBatch says whether such a batch could begin: whether there are that profile, CA and
+// order, the order is for the profile, and the profile takes keys of that type. Nothing is issued.
+func (c *Client) CheckBatch(ctx context.Context, b BatchCheck) error {
+	query := url.Values{"profile": {b.Profile}, "issuer": {b.Issuer}}
+	if b.Order != "" {
+		query.Set("order", b.Order)
+	}
+	if b.KeyType != "" {
+		query.Set("key_type", b.KeyType)
+	}
+	_, err := call[struct{}](ctx, c, http.MethodGet, "/v1/batches/check", query, nil)
+	return err
+}
+
 // BatchItem asks for one certificate: by a certification request, or for a key that
 // the caller has made and vouches for.
 type BatchItem struct {
@@ -42,6 +64,8 @@ type BatchResult struct {
 	Certificate []byte `json:"certificate,omitempty"` // DER
 	// Chain is which of BatchIssued.Chains leads on from it.
 	Chain int `json:"chain"`
+	// Device is how the inventory calls the device of the certificate.
+	Device string `json:"device,omitempty"`
 	// Prior is true when an earlier certificate answers a repeated request.
 	Prior bool `json:"prior,omitempty"`
 	// Refusal is set if there is no certificate.

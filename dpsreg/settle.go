@@ -27,6 +27,8 @@ type outcome struct {
 	now   []settled
 }
 
+var errNoRegistrationID = errors.New("the common name of its certificate is no registration id that DPS takes: use 1 to 128 of a-z 0-9 - . _ : with a letter, a digit or - at the end")
+
 // settled is what a device has under one registration id now.
 type settled struct {
 	want
@@ -116,7 +118,7 @@ func (e *racedError) Unwrap() error { return e.err }
 // attempt is one reading and what follows from it.
 func (ds *Devices) attempt(ctx context.Context, s *session, device, id string, hubs bool, o *outcome) (again bool, err error) {
 	if id == "" {
-		return false, errors.New("the common name of its certificate is no registration id that DPS takes: use 1 to 128 of a-z 0-9 - . _ : with a letter, a digit or - at the end")
+		return false, errNoRegistrationID
 	}
 	var there *dps.Enrollment
 	switch e, err := s.dps.Enrollment(ctx, id); {

@@ -188,6 +188,7 @@ func (ra *RA) enroll(ctx context.Context, r *Request) (answer Answer, err error)
 		Serial:      SerialOf(certificate.SerialNumber),
 		Certificate: certificate,
 		Chain:       belowRoot(ra.pathOf(certificate, authority, r.Label, id.device)),
+		Device:      id.device,
 		Prior:       prior,
 	}, nil
 }

@@ -36,6 +36,9 @@ func (ra *RA) recordRequest(ctx context.Context, r *Request, csr *request, prepa
 			certificate, err = ra.begin(ctx, *intent)
 		}
 	}
+	if refusal := ra.alarmed(ctx, r, *intent, err); refusal != nil {
+		return nil, false, refusal
+	}
 	if err != nil || certificate != nil {
 		return certificate, certificate != nil, ra.refuseRecord(err, *intent)
 	}

@@ -1,8 +1,10 @@
 package issuer
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"mintmark/ca"
@@ -116,15 +118,12 @@ func (ra *RA) refuseRecord(err error, intent ledger.Intent) error {
 		ra.metrics.alarms.WithLabelValues("key-shared").Inc()
 		ra.log.Error("ALARM: one key asks for the identities of two devices",
 			"device", intent.Device, "other", shared.Device, "serial", shared.Serial, "requester", intent.Requester.Name, "address", intent.Requester.Address)
-		// Without the other device's name, which is not this requester's to know.
-		return &Refusal{Kind: Conflict, Rule: "key-shared", Err: err,
-			Text: "the key of the request has a certificate for another device: every device needs a key of its own, made on it"}
+		return refuseConflict(err)
 	case errors.As(err, &clone):
 		ra.metrics.alarms.WithLabelValues("clone").Inc()
 		ra.log.Error("ALARM: a second key asks for the identity of an enrolled device",
 			"device", clone.Device, "serial", clone.Serial, "requester", intent.Requester.Name, "address", intent.Requester.Address)
-		return &Refusal{Kind: Conflict, Rule: "clone", Err: err, Text: fmt.Sprintf(
-			"device %q already holds a certificate in force under another key; if it was replaced or wiped, have certificate %s revoked first", clone.Device, clone.Serial)}
+		return refuseConflict(err)
 	case errors.Is(err, ledger.ErrInFlight):
 		return &Refusal{Kind: Unavailable, Rule: "in-flight", Err: err, RetryAfter: time.Second,
 			Text: "the same request is being answered at this moment; repeat it"}
@@ -136,6 +135,40 @@ func (ra *RA) refuseRecord(err error, intent ledger.Intent) error {
 	default:
 		return unavailable("ledger", "the server cannot record certificates at the moment", err)
 	}
+}
+
+// refuseConflict words what is worth an alarm, without raising one; nil for everything else.
+func refuseConflict(err error) *Refusal {
+	var clone *ledger.CloneError
+	var shared *ledger.SharedKeyError
+	switch {
+	case errors.As(err, &shared):
+		// Without the other device's name, which is not this requester's to know.
+		return &Refusal{Kind: Conflict, Rule: "key-shared", Err: err,
+			Text: "the key of the request has a certificate for another device: every device needs a key of its own, made on it"}
+	case errors.As(err, &clone):
+		return &Refusal{Kind: Conflict, Rule: "clone", Err: err, Text: fmt.Sprintf(
+			"device %q already holds a certificate in force under another key; if it was replaced or wiped, have certificate %s revoked first", clone.Device, clone.Serial)}
+	}
+	return nil
+}
+
+// alarmed returns the refusal of a request that is made again, under a name of its own (see
+// Request.Operation), if it was refused so before: there is nothing new for people to look at. Nil for
+// every other.
+func (ra *RA) alarmed(ctx context.Context, r *Request, intent ledger.Intent, err error) *Refusal {
+	refusal := refuseConflict(err)
+	if !r.Again || refusal == nil {
+		return nil
+	}
+	// By the key alone, which was refused a few times, where the rule was many.
+	list, err := ra.Ledger.Refusals(ctx, ledger.RefusalQuery{Key: intent.Key})
+	if err != nil || !slices.ContainsFunc(list, func(one ledger.Refused) bool {
+		return one.Operation == r.Operation && one.Device == intent.Device && one.Rule == refusal.Rule
+	}) {
+		return nil // rather one alarm too many
+	}
+	return refusal
 }
 
 // refusePrepared words what Prepare refused.

@@ -80,7 +80,8 @@ type Request struct {
 	Unproven *Unproven
 	// Again lets an earlier certificate in force answer for the same key, device and
 	// profile however old it is, also one of a CA that a rotation has replaced since: who
-	// goes on with what was cut off gets nothing twice.
+	// goes on with what was cut off gets nothing twice. The alarm that such a request is
+	// worth is raised once for each Operation.
 	Again bool
 
 	naming *naming // of claim, officer and manifest certificates, nil for all others
@@ -117,6 +118,8 @@ type Answer struct {
 	Certificate *x509.Certificate
 	// Chain leads from the issuing CA to, but without, the trust anchor.
 	Chain []*x509.Certificate
+	// Device is the one of the inventory that the certificate is for; empty for none.
+	Device string
 	// Prior is true when an earlier certificate answers a repeated request.
 	Prior bool
 }

@@ -74,6 +74,53 @@ func TestSecondKeyIsHeld(t *testing.T) {
 	}
 }
 
+// TestAlarmedOnce: who goes on with what was cut off raises the same alarm once, and it stays
+// among the refusals each time.
+func TestAlarmedOnce(t *testing.T) {
+	l := newLedger(t)
+	ra := withHierarchy(t, newRA(t, l, nil))
+	shared := pkitest.NewKey(t)
+	mustEnroll(t, ra, pkitest.NewKey(t), "device-1")
+	mustEnroll(t, ra, shared, "device-2")
+	for _, tt := range []struct {
+		rule string
+		csr  []byte
+	}{
+		{"clone", csr(t, pkitest.NewKey(t), "device-1")},
+		{"key-shared", csr(t, shared, "device-3")},
+	} {
+		alarm := "alarms_total " + tt.rule
+		r := under(issuer.Trusted)
+		r.CSR = tt.csr
+		for i, step := range []struct {
+			operation string
+			again     bool
+			alarms    float64
+		}{
+			{"batch 1", true, 1}, {"batch 1", true, 1}, {"batch 2", true, 2}, {"batch 2", false, 3}, {"batch 1", true, 3},
+		} {
+			r.Operation, r.Again = step.operation, step.again
+			_, err := ra.Enroll(t.Context(), r)
+			wantRefused(t, err, issuer.Conflict, tt.rule)
+			if n := len(refusals(t, ra, ledger.RefusalQuery{Rule: tt.rule})); n != i+1 {
+				t.Errorf("%s: step %d: %d refusals on record", tt.rule, i, n)
+			}
+			if n := counters(t, ra)[alarm]; n != step.alarms {
+				t.Errorf("%s: step %d: %v alarms, want %v", tt.rule, i, n, step.alarms)
+			}
+		}
+		// Another key is another finding.
+		if tt.rule == "clone" {
+			r.CSR = csr(t, pkitest.NewKey(t), "device-1")
+			_, err := ra.Enroll(t.Context(), r)
+			wantRefused(t, err, issuer.Conflict, "clone")
+			if n := counters(t, ra)[alarm]; n != 4 {
+				t.Errorf("a third key: %v alarms", n)
+			}
+		}
+	}
+}
+
 // TestOtherPurposeIsNoSecondKey: the key of a gateway's CA is not that of its
 // identity.
 func TestOtherPurposeIsNoSecondKey(t *testing.T) {

@@ -2,6 +2,7 @@ package adminhttp
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -31,6 +32,9 @@ type Azure interface {
 	Reconcile(ctx context.Context, target string) (dpsreg.Drift, error)
 	// Bundle makes no call to Azure.
 	Bundle(ctx context.Context, target string) (dpsreg.Bundle, error)
+	// Bulk makes no call to Azure: the individual enrollments of those devices, which have
+	// certificates of a profile and a work order. Its error is for people.
+	Bulk(ctx context.Context, target, profile, order string, devices []string) ([]json.RawMessage, error)
 	// Prove signs with the keys of CAs.
 	Prove(ctx context.Context, target string, request dpsreg.ProofRequest) (dpsreg.ProofRequest, error)
 }
@@ -44,10 +48,11 @@ func (h *handler) azureRoutes() []route {
 		{"GET " + target + "/status", access.CloudRead, h.statusAzure},
 		{"GET " + target + "/drift", access.CloudRead, h.driftAzure},
 		{"POST " + target + "/reconcile", access.CloudApply, h.reconcileAzure},
-		// Both are parts of Apply, for a CA without a network. A bundle has the whole URLs of
-		// allocation functions, whose queries Plan does not show.
+		// These are parts of Apply, for a CA without a network. A bundle, and an enrollment,
+		// has the whole URLs of allocation functions, whose queries Plan does not show.
 		{"GET " + target + "/bundle", access.CloudApply, h.bundleAzure},
 		{"POST " + target + "/prove", access.CloudApply, h.proveAzure},
+		{"POST " + target + "/bulk", access.CloudApply, h.bulkAzure},
 	}
 }
 

@@ -14,6 +14,23 @@ import (
 	"mintmark/internal/reconcile"
 )
 
+func TestAzureBulk(t *testing.T) {
+	w := open(t, func(config *adminhttp.Config) { config.Azure = &azure{} })
+	list, err := w.client.AzureBulk(t.Context(), "plant", admin.AzureBulk{Profile: "device", Order: "WO-1", Devices: []string{"pump-1", "pump-2"}})
+	if err != nil || len(list) != 2 || string(list[1]) != `{"registrationId":"pump-2","tag":"WO-1"}` {
+		t.Errorf("%s, %v", list, err)
+	}
+	if list, err = w.client.AzureBulk(t.Context(), "plant", admin.AzureBulk{Profile: "device"}); err != nil || len(list) != 0 {
+		t.Errorf("of nobody: %s, %v", list, err)
+	}
+	_, err = w.client.AzureBulk(t.Context(), "plant", admin.AzureBulk{Profile: "server"})
+	refused(t, err, http.StatusConflict, "azure-bulk")
+	_, err = w.client.AzureBulk(t.Context(), "nowhere", admin.AzureBulk{Profile: "device"})
+	refused(t, err, http.StatusNotFound, "azure-target")
+	_, err = w.client.AzureBulk(t.Context(), "plant", admin.AzureBulk{Profile: "device", Devices: make([]string, admin.MaxBatchItems+1)})
+	refused(t, err, http.StatusBadRequest, "azure-bulk")
+}
+
 func TestAzure(t *testing.T) {
 	c := &azure{fail: errors.New("Azure throttles")}
 	w := open(t, func(config *adminhttp.Config) { config.Azure = c })

@@ -19,6 +19,26 @@ func (h *handler) bundleAzure(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, bundle)
 }
 
+// bulkAzure answers with individual enrollments for the bulk operation of DPS.
+func (h *handler) bulkAzure(w http.ResponseWriter, r *http.Request) error {
+	name, err := h.azureTarget(r)
+	if err != nil {
+		return err
+	}
+	var in admin.AzureBulk
+	if err := decode(r, &in); err != nil {
+		return err
+	}
+	if len(in.Devices) > admin.MaxBatchItems {
+		return fail(http.StatusBadRequest, "azure-bulk", "a call is about %d devices; at most %d are allowed", len(in.Devices), admin.MaxBatchItems)
+	}
+	list, err := h.Azure.Bulk(r.Context(), name, in.Profile, in.Order, in.Devices)
+	if err != nil {
+		return fail(http.StatusConflict, "azure-bulk", "%v", err)
+	}
+	return writeJSON(w, http.StatusOK, admin.AzureEnrollments{Enrollments: list})
+}
+
 // proveAzure signs proofs of possession. It says in the log whose key signed which
 // code: the request came from another machine, in a file.
 func (h *handler) proveAzure(w http.ResponseWriter, r *http.Request) error {

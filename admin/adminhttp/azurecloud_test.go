@@ -2,7 +2,9 @@ package adminhttp_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -116,6 +118,17 @@ func (*azure) Bundle(_ context.Context, name string) (dpsreg.Bundle, error) {
 		return dpsreg.Bundle{}, errors.New("there is no authority \"old\"")
 	}
 	return dpsreg.Bundle{Version: 1, At: time.Unix(1_800_000_000, 0), Authorities: []dpsreg.BundledAuthority{{Name: "root", Certificate: "PEM"}}}, nil
+}
+
+func (*azure) Bulk(_ context.Context, name, profile, order string, devices []string) ([]json.RawMessage, error) {
+	if profile != "device" {
+		return nil, fmt.Errorf("DPS target %q has none for profile %q", name, profile)
+	}
+	list := []json.RawMessage{}
+	for _, d := range devices {
+		list = append(list, json.RawMessage(fmt.Sprintf(`{"registrationId":%q,"tag":%q}`, d, order)))
+	}
+	return list, nil
 }
 
 func (c *azure) Prove(_ context.Context, _ string, request dpsreg.ProofRequest) (dpsreg.ProofRequest, error) {

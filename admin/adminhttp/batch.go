@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -13,6 +14,7 @@ import (
 	"mintmark/internal/access"
 	"mintmark/internal/ledger"
 	"mintmark/issuer"
+	"mintmark/issuer/inventory"
 )
 
 // The routes of a batch, which take more than admin.MaxRequest.
@@ -27,6 +29,7 @@ const batchWorkers = 128
 
 func (h *handler) batchRoutes() []route {
 	return []route{
+		{"GET /v1/batches/check", access.CertificateIssue, h.checkBatch},
 		{batchCertificates, access.CertificateIssue, h.issueBatch},
 		{batchManifest, access.CertificateIssue, h.signManifest},
 	}
@@ -39,6 +42,47 @@ func batchID(r *http.Request) (string, error) {
 		return "", fail(http.StatusBadRequest, "batch", "a batch is named by 32 lower-case hexadecimal digits")
 	}
 	return id, nil
+}
+
+// checkBatch says what would refuse every certificate of a batch, before there are keys for
+// them. Whether the order is open, and for how many, may be otherwise when they are asked for.
+func (h *handler) checkBatch(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	profile, id, kind := q.Get("profile"), q.Get("order"), q.Get("key_type")
+	who := caller(r)
+	if err := h.mayBatch(who, profile, q.Get("issuer")); err != nil {
+		return err
+	}
+	if kind != "" {
+		if !who.Has(access.Operator) {
+			return bareKey(who)
+		}
+		var taken []string
+		for _, k := range h.RA.Wants(profile).Keys {
+			taken = append(taken, string(k))
+		}
+		if !slices.Contains(taken, kind) {
+			return fail(http.StatusForbidden, "key-type", "profile %s does not allow a key of type %q; it allows %s", profile, kind, strings.Join(taken, ", "))
+		}
+	}
+	if id != "" {
+		if inventory.CheckOrder(id) != nil {
+			return fromOrder(ledger.ErrNotFound, id)
+		}
+		order, err := h.Ledger.Order(r.Context(), id)
+		if err != nil {
+			return fromOrder(err, id)
+		}
+		if order.Profile != profile {
+			return fail(http.StatusForbidden, "order-label", "work order %q is for profile %s, not for %s", id, order.Profile, profile)
+		}
+	}
+	return writeJSON(w, http.StatusOK, struct{}{})
+}
+
+// bareKey refuses a key without proof of possession: who sends one vouches for it.
+func bareKey(who access.Principal) error {
+	return fail(http.StatusForbidden, "station", "%q may ask by certification requests only: a key without one is for operators", who.Name)
 }
 
 // issueBatch has certificates of a batch issued, each through the whole issuance cycle: what
@@ -66,8 +110,7 @@ func (h *handler) issueBatch(w http.ResponseWriter, r *http.Request) error {
 		case len(item.CSR) > 0 && item.Name != "":
 			return fail(http.StatusBadRequest, "batch", "item %d has a name beside its certification request, which names the device itself", i)
 		case len(item.Key) > 0 && !who.Has(access.Operator):
-			// It has no proof of possession: who sends it vouches for it.
-			return fail(http.StatusForbidden, "station", "%q may ask by certification requests only: a key without one is for operators", who.Name)
+			return bareKey(who)
 		}
 	}
 	requester := h.requester(r)
@@ -172,5 +215,5 @@ func (h *handler) batchResult(id string, item int, a enrolled, out *admin.BatchI
 		at = len(out.Chains)
 		out.Chains = append(out.Chains, chain)
 	}
-	return admin.BatchResult{Certificate: a.Certificate.Raw, Chain: at, Prior: a.Prior}
+	return admin.BatchResult{Certificate: a.Certificate.Raw, Chain: at, Device: a.Device, Prior: a.Prior}
 }

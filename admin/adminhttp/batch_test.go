@@ -104,9 +104,42 @@ func TestBatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, r := range again.Results {
+		if want := []string{"pump-1", "pump-9"}[i]; r.Device != want || first.Results[i].Device != want {
+			t.Errorf("item %d is of device %q, and then of %q", i, first.Results[i].Device, r.Device)
+		}
 		if !r.Prior || !bytes.Equal(r.Certificate, first.Results[i].Certificate) {
 			t.Errorf("item %d again: %+v", i, r)
 		}
+	}
+}
+
+// TestBatchCheck: what would refuse every certificate is said before there are keys.
+func TestBatchCheck(t *testing.T) {
+	p := populate(t)
+	p.order(t, "wo-1")
+	for _, tt := range []struct {
+		name, who, query string
+		status           int
+		rule             string
+	}{
+		{"good", "olga", "profile=device&issuer=issuing&order=wo-1&key_type=P-256", http.StatusOK, ""},
+		{"good without keys", "line-1", "profile=device&issuer=issuing", http.StatusOK, ""},
+		{"nothing", "olga", "", http.StatusNotFound, "profile"},
+		{"no profile", "olga", "profile=nobody&issuer=issuing", http.StatusNotFound, "profile"},
+		{"servers", "olga", "profile=server&issuer=issuing", http.StatusForbidden, "batch"},
+		{"no CA", "olga", "profile=device&issuer=nobody", http.StatusNotFound, "authority"},
+		{"no order", "olga", "profile=device&issuer=issuing&order=wo-2", http.StatusNotFound, "not-found"},
+		{"no name of an order", "olga", "profile=device&issuer=issuing&order=a%20b", http.StatusNotFound, "not-found"},
+		{"key type", "olga", "profile=device&issuer=issuing&key_type=RSA-1024", http.StatusForbidden, "key-type"},
+		{"keys of a station", "line-1", "profile=device&issuer=issuing&key_type=P-256", http.StatusForbidden, "station"},
+		{"officer", "alice", "profile=device&issuer=issuing", http.StatusForbidden, "role"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			answer := p.ask(t, tt.who, "GET", wire{path: "/v1/batches/check", query: "?" + tt.query})
+			if answer.Code != tt.status || tt.rule != "" && ruleOf(answer) != tt.rule {
+				t.Errorf("answered %d %s, want %d by rule %s", answer.Code, answer.Body, tt.status, tt.rule)
+			}
+		})
 	}
 }
 

@@ -79,6 +79,7 @@ var matrix = slices.Concat(rotationRows, []row{
 	reading("GET /v1/rollovers", access.AuthorityRead, "/v1/rollovers"),
 	reading("GET /v1/approvals", access.ApprovalRead, "/v1/approvals"),
 	reading("GET /v1/hsm", access.HSMRead, "/v1/hsm"),
+	reading("GET /v1/batches/check", access.CertificateIssue, "/v1/batches/check?profile=device&issuer=issuing"),
 	changing("POST /v1/hsm/{name}/unlock", access.HSMUnlock, func(_ *testing.T, p *people, _, name string) (wire, func() bool) {
 		in := admin.HSMUnlock{PIN: []byte(name)}
 		return wire{path: "/v1/hsm/factory/unlock", body: in}, func() bool { return p.box.got(name) }
@@ -124,6 +125,9 @@ var matrix = slices.Concat(rotationRows, []row{
 		p.azure.mu.Unlock()
 		return wire{path: "/v1/azure/targets/plant/reconcile", body: none}, func() bool { _, ok, _ := p.azure.Drift("plant"); return ok }
 	}),
+	{pattern: "POST /v1/azure/targets/{name}/bulk", operation: access.CloudApply, reads: true, prepare: func(*testing.T, *people, string, string) (wire, func() bool) {
+		return wire{path: "/v1/azure/targets/plant/bulk", body: admin.AzureBulk{Profile: "device"}}, nil
+	}},
 	changing("POST /v1/azure/targets/{name}/prove", access.CloudApply, func(_ *testing.T, p *people, _, name string) (wire, func() bool) {
 		proofs := func(c *azure) int { return len(c.proved) }
 		before := p.azure.count(proofs)

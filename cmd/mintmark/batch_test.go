@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"strings"
@@ -28,7 +29,7 @@ func inBatch(t *testing.T, name string) batch.Listed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return batch.Listed{Device: name, Certificate: c, Chain: []*x509.Certificate{c}}
+	return batch.Listed{Device: name, Inventory: name, Certificate: c, Chain: []*x509.Certificate{c}}
 }
 
 func TestAWSThings(t *testing.T) {
@@ -40,6 +41,12 @@ func TestAWSThings(t *testing.T) {
 	}
 	if len(got) != 3 || strings.Contains(got["ThingName"], "/") || !strings.HasPrefix(got["CertificatePem"], "-----BEGIN CERTIFICATE") || !strings.HasPrefix(got["CACertificatePem"], "-----BEGIN CERTIFICATE") {
 		t.Errorf("the line is %v", got)
+	}
+	// A thing is called as the server calls it: by the inventory.
+	one := inBatch(t, "pump-1")
+	one.Inventory = "0102"
+	if line, err = l.Add(one); err != nil || !strings.HasPrefix(string(line), `{"ThingName":"0102",`) {
+		t.Errorf("%s, %v", line, err)
 	}
 	if !json.Valid(l.With) || l.Beside != "aws-template.json" {
 		t.Errorf("beside is %s: %s", l.Beside, l.With)
@@ -88,13 +95,82 @@ func TestDPSEnrollments(t *testing.T) {
 	}
 }
 
+// TestTargetEnrollments: what the server has for the devices by the names of its inventory, ten
+// a line; those that it leaves out are missing.
+func TestTargetEnrollments(t *testing.T) {
+	var asked []int
+	l := targetEnrollments(func(devices []string) ([]json.RawMessage, error) {
+		asked = append(asked, len(devices))
+		var list []json.RawMessage
+		for _, d := range devices {
+			if d != "dev-3" {
+				list = append(list, json.RawMessage(fmt.Sprintf(`{"registrationId":%q}`, d)))
+			}
+		}
+		return list, nil
+	})
+	one := inBatch(t, "pump")
+	var content []byte
+	for i := range 511 {
+		one.Inventory = fmt.Sprintf("dev-%d", i)
+		line, err := l.Add(one)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content = append(content, line...)
+	}
+	end, err := l.End()
+	if err != nil {
+		t.Fatal(err)
+	}
+	content = append(content, end...)
+	for i, line := range strings.Split(strings.TrimSuffix(string(content), "\n"), "\n") {
+		var call struct {
+			Mode        string
+			Enrollments []json.RawMessage
+		}
+		if err := json.Unmarshal([]byte(line), &call); err != nil || call.Mode != "create" || len(call.Enrollments) > 10 {
+			t.Errorf("line %d: %s, %v", i, line, err)
+		}
+	}
+	if n := strings.Count(string(content), "registrationId"); n != 510 || fmt.Sprint(asked) != "[500 11]" {
+		t.Errorf("%d enrollments, asked for %v", n, asked)
+	}
+	failing := targetEnrollments(func([]string) ([]json.RawMessage, error) {
+		return nil, errors.New("the device has nothing for ${product}")
+	})
+	if _, err := failing.Add(one); err != nil {
+		t.Error(err)
+	}
+	if _, err := failing.End(); err == nil {
+		t.Error("an enrollment that the server does not make is left out without a word")
+	}
+}
+
 func TestBatchPaceWords(t *testing.T) {
 	now := batch.Progress{Total: 1000, Issued: 600, Refused: 100, Before: 400}
-	if got := batchPaceWords(now, 2*time.Second); got != " 100/s, 3s left" {
+	if got := batchPaceWords(now, 2*time.Second); got != " 150/s, 2s left" {
 		t.Errorf("got %q", got)
+	}
+	// RSA: the first part of 500 takes minutes.
+	if got := batchPaceWords(batch.Progress{Total: 1000, Issued: 400, Before: 400, Keys: 30}, 20*time.Second); got != " 1.5 keys/s, 6m20s left" {
+		t.Errorf("keys: %q", got)
 	}
 	if got := batchPaceWords(batch.Progress{Total: 1000, Issued: 400, Before: 400}, time.Second); got != "" {
 		t.Errorf("before anything is known: %q", got)
+	}
+}
+
+// TestBatchSaysThatItWaits: people see at once that the server is away, and that it is back.
+func TestBatchSaysThatItWaits(t *testing.T) {
+	var err strings.Builder
+	p := newBatchProgress(&app{err: &err})
+	for _, why := range []string{"", "connection refused", "connection reset", ""} {
+		p.update(batch.Progress{Total: 10, Waiting: why})
+	}
+	p.end(true)
+	if want := "nothing is issued at the moment, and the server is asked again: connection refused\nthe server answers again\n"; err.String() != want {
+		t.Errorf("said: %q, want %q", err.String(), want)
 	}
 }
 

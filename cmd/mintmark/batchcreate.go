@@ -24,6 +24,7 @@ type batchFlags struct {
 	source    sourceFlags
 	encryptTo string
 	aws       string
+	azure     string
 	dps       bool
 }
 
@@ -44,7 +45,7 @@ It exits with 1 if any device is refused: the others have their certificates.`,
 		`  mintmark batch create --out WO-117 --profile device --issuer issuing --count 500 --prefix SN- --encrypt-to customer.pem --dir ./factory
   mintmark batch create --out WO-118 --profile device --issuer issuing --csrs requests.zip --order WO-118 --dir ./factory`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
-			for _, name := range []string{"out", "csrs", "names", "order"} {
+			for _, name := range []string{"out", "csrs", "names", "order", "aws-target", "azure-target"} {
 				// The variable of a script that is not set must not become every device there is.
 				if flag := c.Flags().Lookup(name); flag.Changed && flag.Value.String() == "" {
 					return usagef("--%s is empty", name)
@@ -71,9 +72,11 @@ It exits with 1 if any device is refused: the others have their certificates.`,
 	flags.BoolVar(&f.plan.Unencrypted, "unencrypted-keys", false, "leave the keys in the parts as they are")
 	flags.BoolVar(&f.plan.NoChain, "no-chain", false, "leave the certificates of the CAs out of what a device gets")
 	flags.StringVar(&f.aws, "aws-target", "", "also write what an AWS bulk registration reads, for this `target`")
-	flags.BoolVar(&f.dps, "dps", false, "also write individual enrollments for Azure DPS, ten at a time")
+	flags.StringVar(&f.azure, "azure-target", "", "also write the individual enrollments that this Azure `target` has for the devices")
+	flags.BoolVar(&f.dps, "dps", false, "also write individual enrollments for Azure DPS, with the certificate and nothing else")
 	require(c, "out", "profile", "issuer")
 	c.MarkFlagsMutuallyExclusive("encrypt-to", "unencrypted-keys")
+	c.MarkFlagsMutuallyExclusive("azure-target", "dps")
 	return c
 }
 
@@ -109,6 +112,9 @@ func (f *batchFlags) create(ctx context.Context, a *app) error {
 	if f.aws != "" {
 		f.plan.Lists = append(f.plan.Lists, awsList+f.aws)
 	}
+	if f.azure != "" {
+		f.plan.Lists = append(f.plan.Lists, azureList+f.azure)
+	}
 	if f.dps {
 		f.plan.Lists = append(f.plan.Lists, dpsList)
 	}
@@ -120,6 +126,10 @@ func (f *batchFlags) create(ctx context.Context, a *app) error {
 		if f.plan.Root, err = rootOf(authority); err != nil {
 			return err
 		}
+		check := admin.BatchCheck{Profile: f.plan.Profile, Issuer: f.plan.Issuer, Order: f.plan.Order, KeyType: f.plan.KeyType}
+		if err := client.CheckBatch(ctx, check); err != nil {
+			return err
+		}
 		if _, err := batchLists(ctx, client, f.plan); err != nil {
 			return err
 		}
@@ -128,7 +138,7 @@ func (f *batchFlags) create(ctx context.Context, a *app) error {
 			return err
 		}
 		defer closed()
-		if f.dps {
+		if f.dps || f.azure != "" {
 			devices = onlyRegistrationIDs(devices)
 		}
 		plan, err := batch.Create(f.out, f.plan, devices, time.Now())

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"mintmark/admin"
@@ -18,8 +19,9 @@ import (
 
 // The lists that a plan may name.
 const (
-	awsList = "aws=" // and the target
-	dpsList = "dps"
+	awsList   = "aws=" // and the target
+	azureList = "azure="
+	dpsList   = "dps"
 )
 
 // batchLists are the files for clouds that a plan names.
@@ -27,6 +29,7 @@ func batchLists(ctx context.Context, client *admin.Client, plan batch.Plan) ([]b
 	var lists []batch.List
 	for _, name := range plan.Lists {
 		target, aws := strings.CutPrefix(name, awsList)
+		plant, azure := strings.CutPrefix(name, azureList)
 		switch {
 		case aws:
 			template, err := client.AWSBulkTemplate(ctx, target, plan.Issuer)
@@ -34,6 +37,14 @@ func batchLists(ctx context.Context, client *admin.Client, plan batch.Plan) ([]b
 				return nil, err
 			}
 			lists = append(lists, awsThings(plan, template))
+		case azure:
+			ask := func(devices []string) ([]json.RawMessage, error) {
+				return client.AzureBulk(ctx, plant, admin.AzureBulk{Profile: plan.Profile, Order: plan.Order, Devices: devices})
+			}
+			if _, err := ask([]string{}); err != nil {
+				return nil, err
+			}
+			lists = append(lists, targetEnrollments(ask))
 		case name == dpsList:
 			lists = append(lists, dpsEnrollments())
 		default:
@@ -60,7 +71,7 @@ func awsThings(plan batch.Plan, template json.RawMessage) batch.List {
 				ca = one.Chain[0].Raw
 			}
 			line, err := json.Marshal(struct{ ThingName, CertificatePem, CACertificatePem string }{
-				awsreg.ThingName(one.Device), string(certificatePEM(one.Certificate)),
+				awsreg.ThingName(one.Inventory), string(certificatePEM(one.Certificate)),
 				string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca})),
 			})
 			return append(line, '\n'), err
@@ -72,23 +83,67 @@ func awsThings(plan batch.Plan, template json.RawMessage) batch.List {
 // https://learn.microsoft.com/rest/api/iot-dps/service/individual-enrollment/run-bulk-operation
 const dpsPerCall = 10
 
-// dpsEnrollments writes the bodies of bulk operations, one a line: individual enrollments,
-// each with the certificate of its device.
+// enrollmentsFile has the bodies of bulk operations, one a line.
+const enrollmentsFile = "dps-enrollments.ndjson"
+
+// bulkLine is the body of one operation.
+func bulkLine[E any](list []E) ([]byte, error) {
+	line, err := json.Marshal(struct {
+		Mode        dps.BulkMode `json:"mode"`
+		Enrollments []E          `json:"enrollments"`
+	}{dps.BulkCreate, list})
+	return append(line, '\n'), err
+}
+
+// targetEnrollments writes the individual enrollments that a target of the server has for the
+// devices, which the server knows: so many are asked for at a time.
+func targetEnrollments(ask func(devices []string) ([]json.RawMessage, error)) batch.List {
+	var devices []string
+	flush := func() ([]byte, error) {
+		if len(devices) == 0 {
+			return nil, nil
+		}
+		list, err := ask(devices)
+		if err != nil {
+			return nil, err
+		}
+		devices = devices[:0]
+		var lines []byte
+		for ten := range slices.Chunk(list, dpsPerCall) {
+			line, err := bulkLine(ten)
+			if err != nil {
+				return nil, err
+			}
+			lines = append(lines, line...)
+		}
+		return lines, nil
+	}
+	return batch.List{
+		Name: enrollmentsFile,
+		Add: func(one batch.Listed) ([]byte, error) {
+			if devices = append(devices, one.Inventory); len(devices) < admin.MaxBatchItems {
+				return nil, nil
+			}
+			return flush()
+		},
+		End: flush,
+	}
+}
+
+// dpsEnrollments writes individual enrollments, each with the certificate of its device and
+// nothing else.
 func dpsEnrollments() batch.List {
 	var open []dps.Enrollment
 	flush := func() ([]byte, error) {
 		if len(open) == 0 {
 			return nil, nil
 		}
-		line, err := json.Marshal(struct {
-			Mode        dps.BulkMode     `json:"mode"`
-			Enrollments []dps.Enrollment `json:"enrollments"`
-		}{dps.BulkCreate, open})
+		line, err := bulkLine(open)
 		open = open[:0]
-		return append(line, '\n'), err
+		return line, err
 	}
 	return batch.List{
-		Name: "dps-enrollments.ndjson",
+		Name: enrollmentsFile,
 		Add: func(one batch.Listed) ([]byte, error) {
 			id := strings.ToLower(one.Certificate.Subject.CommonName)
 			if err := checkRegistrationID(id); err != nil {

@@ -22,6 +22,7 @@ type batchProgress struct {
 	words atomic.Pointer[string] // that the bar ends with; it is drawn by another goroutine
 	began time.Time
 	said  time.Time
+	waits bool // the CA does not answer
 }
 
 func newBatchProgress(a *app) *batchProgress {
@@ -36,7 +37,18 @@ func newBatchProgress(a *app) *batchProgress {
 // update is batch.Options.Progress.
 func (p *batchProgress) update(now batch.Progress) {
 	words := batchPaceWords(now, time.Since(p.began))
+	if now.Waiting != "" {
+		words += ", waits for the server"
+	}
 	p.words.Store(&words)
+	if waits := now.Waiting != ""; waits != p.waits {
+		p.waits = waits
+		if waits {
+			p.say("nothing is issued at the moment, and the server is asked again: %s", printable(now.Waiting))
+		} else {
+			p.say("the server answers again")
+		}
+	}
 	switch {
 	case p.bars != nil && p.bar == nil:
 		p.bar = p.bars.AddBar(int64(now.Total), mpb.PrependDecorators(decor.CountersNoUnit("%d / %d devices ")),
@@ -50,15 +62,33 @@ func (p *batchProgress) update(now batch.Progress) {
 	}
 }
 
-// batchPaceWords are rate and time left of a run; nothing as long as they are not known.
+// say writes a line, above the bar if there is one.
+func (p *batchProgress) say(format string, args ...any) {
+	if p.bars == nil {
+		p.a.say(format, args...)
+		return
+	}
+	fmt.Fprintf(p.bars, format+"\n", args...)
+}
+
+// batchPaceWords are rate and time left of a run, by the keys while there are no certificates
+// yet; nothing as long as they are not known.
 func batchPaceWords(now batch.Progress, took time.Duration) string {
-	done := now.Issued - now.Before
+	done := now.Issued - now.Before + now.Refused
+	left := now.Total - now.Issued - now.Refused
+	what := ""
+	if done <= 0 {
+		done, left, what = now.Keys, left-now.Keys, " keys"
+	}
 	if done <= 0 || took <= 0 {
 		return ""
 	}
 	rate := float64(done) / took.Seconds()
-	left := time.Duration(float64(now.Total-now.Issued-now.Refused) / rate * float64(time.Second))
-	return fmt.Sprintf(" %.0f/s, %v left", rate, left.Round(time.Second))
+	digits := 0
+	if rate < 10 {
+		digits = 1
+	}
+	return fmt.Sprintf(" %.*f%s/s, %v left", digits, rate, what, time.Duration(float64(left)/rate*float64(time.Second)).Round(time.Second))
 }
 
 // end ends the bar.

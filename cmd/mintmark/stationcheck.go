@@ -49,6 +49,7 @@ func (a *app) stationCheck(ctx context.Context, f *stationFlags) error {
 		probes = append(probes, station.ProbeServer(limited, l.client, l.anchors, time.Now())...)
 	}
 	probes = append(probes, settings.ProbeDevice()...)
+	probes = append(probes, settings.ProbeKeys()...)
 	bad := 0
 	list := []stationPoint{}
 	for _, p := range probes {

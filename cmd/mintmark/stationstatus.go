@@ -59,7 +59,7 @@ func (a *app) showWaiting(list []station.Entry) error {
 		a.say("no device waits")
 		return nil
 	}
-	t := newTable(a.out, "DEVICE", "STATE", "SINCE", "CERTIFICATE", "")
+	t := newTable(a.out, "DEVICE", "STATE", "SINCE", "CERTIFICATE", "WHAT")
 	for _, w := range shown {
 		t.row(w.Device, w.State, date(w.Since), w.Serial, w.Text)
 	}
@@ -70,8 +70,9 @@ func newStationFlush(a *app) *cobra.Command {
 	f := stationFlags{noDevice: true}
 	c := a.command("flush [flags]", "Get the certificates of the devices that wait",
 		`Flush asks the server once for every certificate that devices wait for, without
-a device, and lists what then still waits. It exits with 1 if some still wait
-for the server. It does not work while a run goes on, which does the same.`,
+a device, and lists what then still waits, and why. A request on which the
+server fails keeps no other one waiting. It exits with 1 if some still wait for
+the server. It does not work while a run goes on, which does the same.`,
 		`  mintmark station flush --config line-1.yaml`,
 		cobra.NoArgs, func(c *cobra.Command, _ []string) error {
 			settings, err := f.read()
@@ -82,7 +83,7 @@ for the server. It does not work while a run goes on, which does the same.`,
 				left, err := s.Flush(c.Context())
 				err = errors.Join(err, a.showWaiting(s.Waiting()))
 				if err == nil && left > 0 {
-					err = fmt.Errorf("%d devices still wait for the server", left)
+					err = fmt.Errorf("%s for the server: the list says why", stillWait(left))
 				}
 				return err
 			})
@@ -90,6 +91,13 @@ for the server. It does not work while a run goes on, which does the same.`,
 	f.bind(c)
 	f.bindServer(c)
 	return c
+}
+
+func stillWait(n int) string {
+	if n == 1 {
+		return "1 device still waits"
+	}
+	return fmt.Sprintf("%d devices still wait", n)
 }
 
 // withStation opens a station for what needs no device.
@@ -109,7 +117,8 @@ func newStationForget(a *app) *cobra.Command {
 	c := a.command("forget DEVICE --note TEXT [flags]", "Take a device out of the queue",
 		`Forget is for a device that will not come back, or that has lost the key of its
 request. The record gets a line with the certificate that was issued for it, if
-there is one: revoke that at the server.`,
+there is one: revoke that at the server. A device that is recorded as done is
+provisioned anew when it comes again.`,
 		`  mintmark station forget SN-00017 --note "scrapped, ticket 4711" --yes --config line-1.yaml`,
 		cobra.ExactArgs(1), func(c *cobra.Command, args []string) error {
 			settings, err := f.read()
@@ -117,7 +126,7 @@ there is one: revoke that at the server.`,
 				return err
 			}
 			if !yes {
-				if err := a.confirm(fmt.Sprintf("Device %s leaves the queue, and what was issued for it is not put into it.", printable(args[0])), "--yes"); err != nil {
+				if err := a.confirm(fmt.Sprintf("Device %s is forgotten, and what was issued for it is not put into it any more.", printable(args[0])), "--yes"); err != nil {
 					return err
 				}
 			}
@@ -127,7 +136,7 @@ there is one: revoke that at the server.`,
 				case err != nil:
 					return err
 				case !ok:
-					return fmt.Errorf("device %s does not wait here", printable(args[0]))
+					return fmt.Errorf("device %s does not wait here, and is not recorded as done", printable(args[0]))
 				case l.Serial != "":
 					a.say("forgotten: at the server, mintmark cert revoke %s --reason superseded", l.Serial)
 				default:

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -221,6 +222,29 @@ func (t *azureTargets) applyTarget(ctx context.Context, target dpsreg.Target, ag
 	t.by[name].wake()
 	t.by[name].beat.Set()
 	return plan, err
+}
+
+// Bulk returns the individual enrollments of devices that have got certificates of a profile
+// and a work order, as bodies for DPS. It makes no call to Azure.
+func (t *azureTargets) Bulk(ctx context.Context, name, profile, order string, devices []string) ([]json.RawMessage, error) {
+	target, err := t.find(name)
+	if err != nil {
+		return nil, err
+	}
+	if !target.Enrolled(ledger.Certificate{Purpose: ledger.ForDevice, Device: "any", Profile: profile, Order: order}) {
+		return nil, fmt.Errorf("DPS target %q has no individual enrollments for certificates of profile %q that come without a label: azure.targets[].enrollments says for which it has, and devices of a group need none", name, profile)
+	}
+	list, err := t.devices.Bulk(ctx, target, devices)
+	if err != nil {
+		return nil, fmt.Errorf("DPS target %q: %w", name, err)
+	}
+	bodies := make([]json.RawMessage, len(list))
+	for i, e := range list {
+		if bodies[i], err = json.Marshal(e); err != nil {
+			return nil, fmt.Errorf("encoding an enrollment: %w", err)
+		}
+	}
+	return bodies, nil
 }
 
 // Status says what DPS has of a target, and counts if asked to.

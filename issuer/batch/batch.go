@@ -24,6 +24,7 @@ type Item struct {
 type Result struct {
 	Certificate *x509.Certificate // nil if refused
 	Chain       []*x509.Certificate
+	Device      string // as the inventory of the CA calls it; empty for none
 	Prior       bool
 	Rule, Text  string // of a refusal
 	Retry       bool   // the same item may succeed later

@@ -40,7 +40,7 @@ func Create(dir string, plan Plan, devices iter.Seq2[Item, error], now time.Time
 		return plan, err
 	}
 	defer held.Close()
-	if plan.Items, plan.Input, err = keep(dir, devices, plan.KeyType != ""); err != nil {
+	if plan.Items, plan.Input, err = keep(dir, devices, &plan); err != nil {
 		return plan, errors.Join(err, os.Remove(filepath.Join(dir, temporary+inputFile)))
 	}
 	if !fresh {

@@ -153,9 +153,9 @@ func (r *run) deliver(ctx context.Context) error {
 		r.signed = true
 		return w.settle() // the same as it was
 	}
-	signature, err := r.certifier.Sign(ctx, r.Plan.ID, manifest.Bytes())
+	signature, err := r.sign(ctx, manifest.Bytes())
 	if err != nil {
-		return fmt.Errorf("having the manifest signed: %w", err)
+		return err
 	}
 	r.did("signed")
 	w.file(ManifestFile, manifest.Bytes(), 0o644)

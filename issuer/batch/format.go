@@ -16,10 +16,11 @@ import (
 
 // made is a device with its certificate.
 type made struct {
-	name  string
-	chain int    // of the part's chains
-	key   []byte // PKCS #8; nil if it is in the device
-	cert  *x509.Certificate
+	name   string
+	device string // in the inventory; empty if that is not known
+	chain  int    // of the part's chains
+	key    []byte // PKCS #8; nil if it is in the device
+	cert   *x509.Certificate
 }
 
 // member is one file of a part, before they are packed.

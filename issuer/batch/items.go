@@ -50,7 +50,7 @@ func (e *DuplicateError) Error() string {
 // keep writes the input into the folder of a batch, and returns how many devices it has and
 // its SHA-256. Nothing of it is asked for before all of it is read: one that is there twice
 // refuses all.
-func keep(dir string, items iter.Seq2[Item, error], generated bool) (count int, sum string, err error) {
+func keep(dir string, items iter.Seq2[Item, error], plan *Plan) (count int, sum string, err error) {
 	f, err := os.OpenFile(filepath.Join(dir, temporary+inputFile), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return 0, "", err
@@ -59,6 +59,7 @@ func keep(dir string, items iter.Seq2[Item, error], generated bool) (count int, 
 	h := sha256.New()
 	out := bufio.NewWriter(io.MultiWriter(f, h))
 	names, keys := make(map[[32]byte]int), make(map[[32]byte]int)
+	manifest := room{plan: plan}
 	for item, err := range items {
 		if err != nil {
 			return 0, "", err
@@ -67,7 +68,7 @@ func keep(dir string, items iter.Seq2[Item, error], generated bool) (count int, 
 			return 0, "", fmt.Errorf("the input has more than %d devices, which is what one batch may have: divide it", MaxItems)
 		}
 		subject, key := []byte(item.Name), []byte(nil)
-		if !generated {
+		if plan.KeyType == "" {
 			if subject, key, err = examine(&item); err != nil {
 				return 0, "", fmt.Errorf("device %d of the input: %w", count, err)
 			}
@@ -79,6 +80,9 @@ func keep(dir string, items iter.Seq2[Item, error], generated bool) (count int, 
 		}
 		if first := note(keys, key, count); key != nil && first != 0 {
 			return 0, "", &DuplicateError{"key", item.Name, first, count}
+		}
+		if err := manifest.add(item.Name); err != nil {
+			return 0, "", err
 		}
 		line, err := json.Marshal(kept{item.Name, item.CSR})
 		if err != nil {

@@ -14,8 +14,8 @@ import (
 	"sync/atomic"
 )
 
-// makeKeys makes so many keys, on all processors.
-func makeKeys(ctx context.Context, kind string, count int) ([]pair, error) {
+// makeKeys makes so many keys, on all processors, and calls made after each, concurrently.
+func makeKeys(ctx context.Context, kind string, count int, made func()) ([]pair, error) {
 	keys := make([]pair, count)
 	var next atomic.Int64
 	var failed error
@@ -33,6 +33,7 @@ func makeKeys(ctx context.Context, kind string, count int) ([]pair, error) {
 					once.Do(func() { failed = err })
 					return
 				}
+				made()
 			}
 		})
 	}

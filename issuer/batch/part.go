@@ -50,7 +50,7 @@ func (r *run) work(ctx context.Context, p part) error {
 		if result.Prior {
 			done.Prior++
 		}
-		one := made{name: nameIn(result.Certificate, list[i].Name), chain: s.chainOf(result.Chain), cert: result.Certificate}
+		one := made{name: nameIn(result.Certificate, list[i].Name), device: result.Device, chain: s.chainOf(result.Chain), cert: result.Certificate}
 		if keys != nil {
 			one.key = keys[i].Private
 		}
@@ -100,11 +100,16 @@ func (r *run) keys(ctx context.Context, p part) ([]pair, error) {
 		}
 		return keys, nil
 	}
-	held, err := r.spool.held(p.number, p.items)
+	held, err := r.spool.held(p.items)
 	if err != nil {
 		return nil, err
 	}
-	fresh, err := makeKeys(ctx, r.Plan.KeyType, len(p.items)-len(held))
+	if r.slowKeys() {
+		// One part after the other: the first one is on disk, and asked for, the sooner.
+		r.making.Lock()
+		defer r.making.Unlock()
+	}
+	fresh, err := makeKeys(ctx, r.Plan.KeyType, len(p.items)-len(held), r.madeKey)
 	if err != nil {
 		return nil, err
 	}
@@ -147,12 +152,9 @@ func (r *run) ask(ctx context.Context, list []Item) ([]Result, error) {
 			return nil, fmt.Errorf("%d devices of a part have no answer after %d attempts: %w", len(left), attempts, last)
 		}
 		if try > 0 {
-			select {
-			case <-time.After(wait):
-			case <-ctx.Done():
-				return nil, context.Cause(ctx)
+			if err := r.pause(ctx, &wait); err != nil {
+				return nil, err
 			}
-			wait = min(2*wait, mostPatience)
 		}
 		asked := make([]Item, len(left))
 		for i, n := range left {
@@ -169,6 +171,7 @@ func (r *run) ask(ctx context.Context, list []Item) ([]Result, error) {
 			return nil, fmt.Errorf("%d devices were asked for and %d answered", len(asked), len(answers))
 		case err != nil:
 			last = err
+			r.waits(last)
 			continue
 		}
 		var open []int
@@ -180,10 +183,45 @@ func (r *run) ask(ctx context.Context, list []Item) ([]Result, error) {
 		}
 		if len(open) < len(left) {
 			try, wait = 0, patience // it goes on
+			r.waits(nil)
+		} else {
+			r.waits(last)
 		}
 		left = open
 	}
 	return results, nil
+}
+
+// pause waits before another attempt, and makes the next pause a longer one.
+func (r *run) pause(ctx context.Context, wait *time.Duration) error {
+	select {
+	case <-time.After(*wait):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	*wait = min(2**wait, mostPatience)
+	return nil
+}
+
+// sign has the manifest signed, with the same patience.
+func (r *run) sign(ctx context.Context, manifest []byte) ([]byte, error) {
+	for try, wait := 1, patience; ; try++ {
+		signature, err := r.certifier.Sign(ctx, r.Plan.ID, manifest)
+		var final *FinalError
+		switch {
+		case err == nil:
+			r.waits(nil)
+			return signature, nil
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case errors.As(err, &final) || try == attempts:
+			return nil, fmt.Errorf("having the manifest signed: %w", err)
+		}
+		r.waits(err)
+		if err := r.pause(ctx, &wait); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // nameIn is how a delivery calls the device of a certificate: as was asked if the certificate

@@ -3,6 +3,7 @@ package batch
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -20,7 +21,9 @@ type public struct {
 	Chain *int     `json:"chain,omitempty"`
 	Above []string `json:"certificates,omitempty"` // PEM, from the issuing CA up, without the root
 
-	Device      string `json:"device,omitempty"`
+	Device string `json:"device,omitempty"`
+	// Inventory is how the inventory of the CA calls the device, if that is otherwise.
+	Inventory   string `json:"inventory,omitempty"`
 	Serial      string `json:"serial,omitempty"`
 	Certificate string `json:"certificate,omitempty"` // PEM
 }
@@ -42,7 +45,10 @@ func (s *shipment) public() ([]byte, error) {
 		}
 	}
 	for _, d := range s.devices {
-		line := public{Chain: &d.chain, Device: d.name, Serial: serialOf(d.cert), Certificate: string(pemOf("CERTIFICATE", d.cert.Raw))}
+		line := public{Chain: &d.chain, Device: d.name, Inventory: d.device, Serial: serialOf(d.cert), Certificate: string(pemOf("CERTIFICATE", d.cert.Raw))}
+		if d.device == d.name {
+			line.Inventory = ""
+		}
 		if err := encoder.Encode(line); err != nil {
 			return nil, err
 		}
@@ -64,7 +70,9 @@ func (s *shipment) entries() ([]byte, error) {
 
 // Listed is a certificate as a list has it.
 type Listed struct {
-	Device      string
+	Device string
+	// Inventory is how the inventory of the CA calls the device, and so do clouds.
+	Inventory   string
 	Certificate *x509.Certificate
 	Chain       []*x509.Certificate // from the issuing CA up, without the root
 }
@@ -115,7 +123,7 @@ func (p public) read(chains *[][]*x509.Certificate) (*Listed, error) {
 	switch {
 	case p.Chain == nil:
 		return nil, errors.New("it names no chain")
-	case p.Device == "" && (p.Serial != "" || p.Certificate != "" || *p.Chain != len(*chains) || *p.Chain >= maxChains || len(p.Above) > maxAbove):
+	case p.Device == "" && (p.Serial != "" || p.Inventory != "" || p.Certificate != "" || *p.Chain != len(*chains) || *p.Chain >= maxChains || len(p.Above) > maxAbove):
 		return nil, errors.New("it is neither a device nor the next chain")
 	case p.Device == "":
 		chain := make([]*x509.Certificate, len(p.Above))
@@ -137,7 +145,7 @@ func (p public) read(chains *[][]*x509.Certificate) (*Listed, error) {
 	if serialOf(c) != p.Serial {
 		return nil, fmt.Errorf("the certificate of device %q has serial number %s, and its line says %q", p.Device, serialOf(c), p.Serial)
 	}
-	return &Listed{p.Device, c, (*chains)[*p.Chain]}, nil
+	return &Listed{p.Device, cmp.Or(p.Inventory, p.Device), c, (*chains)[*p.Chain]}, nil
 }
 
 // certificateIn reads one certificate in PEM.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 )
 
@@ -26,8 +27,12 @@ type Options struct {
 type Progress struct {
 	Total   int // devices of the batch
 	Issued  int // of all runs
-	Refused int // of all runs, if they were not issued since
+	Refused int // by this run
 	Before  int // issued before this run
+	Keys    int // that this run has made, where making one takes long
+	// Waiting is why nothing comes from the CA at the moment, and it is asked again; empty
+	// while it answers.
+	Waiting string
 }
 
 // Summary is what a run leaves.
@@ -150,10 +155,15 @@ type run struct {
 	certifier Certifier
 	options   Options
 	before    int
+	refused   int // by this run
+	made      int // keys, if that takes long
+
+	making sync.Mutex // held by the part whose slow keys are made
 
 	mu      sync.Mutex
 	state   *state
 	stopped string // why nothing more is begun
+	waiting string // Progress.Waiting
 	signed  bool
 	// entries are the lines of the manifest about the certificates of a part, of those that
 	// this run has made: their lists need not be read again.
@@ -228,6 +238,7 @@ func (r *run) ended(done record, entries []byte) error {
 	if err := r.state.take(done, r.items.len()); err != nil {
 		return err
 	}
+	r.refused += len(done.Refused)
 	for _, one := range done.Refused {
 		if endsOrder(one.Rule) && r.stopped == "" {
 			r.stopped = one.Text
@@ -251,7 +262,36 @@ func endsOrder(rule string) bool {
 func (r *run) report() {
 	if r.options.Progress != nil {
 		issued, _ := r.state.issued()
-		r.options.Progress(Progress{Total: r.items.len(), Issued: issued, Refused: len(r.state.refused), Before: r.before})
+		r.options.Progress(Progress{Total: r.items.len(), Issued: issued, Refused: r.refused, Before: r.before, Keys: r.made, Waiting: r.waiting})
+	}
+}
+
+// slowKeys reports whether keys take so long that people want to see them coming; of others
+// there are more than anybody counts.
+func (r *run) slowKeys() bool { return strings.HasPrefix(r.Plan.KeyType, "RSA") }
+
+// madeKey notes that a key was made.
+func (r *run) madeKey() {
+	if !r.slowKeys() {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.made++
+	r.report()
+}
+
+// waits notes why the CA is asked again or, with nil, that it answers.
+func (r *run) waits(why error) {
+	text := ""
+	if why != nil {
+		text = why.Error()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting != text {
+		r.waiting = text
+		r.report()
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -152,6 +153,21 @@ func (f *factory) all(t *testing.T) int {
 	return len(page.Certificates)
 }
 
+// TestRunKeys: keys that take long to make are seen coming, before there is any certificate.
+func TestRunKeys(t *testing.T) {
+	f := newFactory(t)
+	plan := f.plan()
+	plan.KeyType = "RSA-2048"
+	_, b := create(t, plan, batch.Named([]string{"SN-0001", "SN-0002"}), 10)
+	var seen []batch.Progress
+	if s, err := b.Run(t.Context(), f.certifier(), batch.Options{Progress: func(p batch.Progress) { seen = append(seen, p) }}); err != nil || s.Issued != 2 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	if len(seen) != 4 || seen[1].Keys != 1 || seen[2].Keys != 2 || seen[2].Issued != 0 {
+		t.Errorf("progress was %+v", seen)
+	}
+}
+
 // TestRunRefused: who is refused keeps nobody else from a certificate, and gets one when the cause
 // is put right, for the same key.
 func TestRunRefused(t *testing.T) {
@@ -174,8 +190,14 @@ func TestRunRefused(t *testing.T) {
 	if _, err := f.client.ReleaseDevice(t.Context(), "SN-0002", "test"); err != nil {
 		t.Fatal(err)
 	}
-	if s, err = b.Run(t.Context(), f.certifier(), batch.Options{}); err != nil || s.Issued != 3 || s.Refused != 1 || s.Prior != 0 {
+	var refused []int
+	s, err = b.Run(t.Context(), f.certifier(), batch.Options{Progress: func(p batch.Progress) { refused = append(refused, p.Refused) }})
+	if err != nil || s.Issued != 3 || s.Refused != 1 || s.Prior != 0 {
 		t.Fatalf("%+v, %v", s, err)
+	}
+	// What an earlier run was refused is to be done, as long as this one has not asked.
+	if !slices.Equal(refused, []int{0, 1}) {
+		t.Errorf("progress counted %v as refused", refused)
 	}
 	f.whole(t, dir, 3)
 	_, status, err := batch.Status(dir)
@@ -218,7 +240,7 @@ func (f *factory) raise(t *testing.T, id string, quantity int) {
 // losing is a certifier whose answers are lost at times, after what they say was done.
 type losing struct {
 	remote.Certifier
-	calls int
+	calls, signed int
 }
 
 func (l *losing) Certify(ctx context.Context, id string, items []batch.Item) ([]batch.Result, error) {
@@ -227,6 +249,13 @@ func (l *losing) Certify(ctx context.Context, id string, items []batch.Item) ([]
 		return nil, errors.New("the connection was reset")
 	}
 	return results, err
+}
+
+func (l *losing) Sign(ctx context.Context, id string, manifest []byte) ([]byte, error) {
+	if l.signed++; l.signed == 1 {
+		return nil, errors.New("the connection was reset")
+	}
+	return l.Certifier.Sign(ctx, id, manifest)
 }
 
 // TestSignedAgain: what the journal says was signed and is not there is signed again.
@@ -252,11 +281,20 @@ func TestSignedAgain(t *testing.T) {
 func TestRunLost(t *testing.T) {
 	f := newFactory(t)
 	dir, b := create(t, f.plan(), batch.Numbered("SN-", 1, 5, 4), 10)
-	s, err := b.Run(t.Context(), &losing{Certifier: f.certifier()}, batch.Options{})
+	var said []string
+	s, err := b.Run(t.Context(), &losing{Certifier: f.certifier()}, batch.Options{Progress: func(p batch.Progress) {
+		if len(said) == 0 || said[len(said)-1] != p.Waiting {
+			said = append(said, p.Waiting)
+		}
+	}})
 	if err != nil || s.Issued != 5 || s.Prior != 5 {
 		t.Fatalf("%+v, %v", s, err)
 	}
 	f.whole(t, dir, 5)
+	// And people are told, at once.
+	if want := []string{"", "the connection was reset", "", "the connection was reset", ""}; !slices.Equal(said, want) {
+		t.Errorf("it says that it waits for %q, want %q", said, want)
+	}
 }
 
 // TestRunFinal: what would be refused again is not asked for again, and the folder goes on

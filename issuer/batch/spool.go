@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"sync"
 )
 
 // spool keeps the keys of a part until what it makes of them is in the delivery: sealed with
@@ -21,6 +23,9 @@ type spool struct {
 	dir  string
 	id   string
 	aead cipher.AEAD
+
+	mu    sync.Mutex
+	first map[int]pair // of what was refused before this run; nil before it was read
 }
 
 // pair is a key of a device.
@@ -132,18 +137,36 @@ func (s *spool) shrink(part int, items []int, keys []pair, keep []int) error {
 	return nil
 }
 
-// held finds the keys of items that were refused, in the spools of earlier parts.
-func (s *spool) held(before int, wanted []int) (map[int]pair, error) {
-	found := make(map[int]pair)
-	for part := 1; part < before; part++ {
-		items, keys, err := s.get(part)
+// held finds the keys of items that were refused, in the spools of all parts. Those are
+// read once: a run asks for an item once, and so needs none that it refused itself.
+func (s *spool) held(wanted []int) (map[int]pair, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.first == nil {
+		files, err := os.ReadDir(filepath.Join(s.dir, spoolFolder))
 		if err != nil {
 			return nil, err
 		}
-		for i, n := range items {
-			if slices.Contains(wanted, n) {
-				found[n] = keys[i]
+		all := make(map[int]pair)
+		for _, file := range files {
+			part, err := strconv.Atoi(file.Name())
+			if err != nil {
+				continue // being written
 			}
+			items, keys, err := s.get(part)
+			if err != nil {
+				return nil, err
+			}
+			for i, n := range items {
+				all[n] = keys[i]
+			}
+		}
+		s.first = all
+	}
+	found := make(map[int]pair)
+	for _, n := range wanted {
+		if key, ok := s.first[n]; ok {
+			found[n] = key
 		}
 	}
 	return found, nil

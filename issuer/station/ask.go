@@ -37,6 +37,7 @@ type answer int
 
 const (
 	away    answer = iota // it may answer later
+	failing               // it failed on this request: others may fare better
 	pending               // a person decides, later
 	refused               // this device gets nothing, as it is
 	trouble               // no device gets anything until a person has done something
@@ -66,6 +67,8 @@ func classify(err error) (answer, time.Duration) {
 	switch {
 	case code == http.StatusAccepted:
 		return pending, retry
+	case code == http.StatusInternalServerError && retry == 0:
+		return failing, 0
 	case code >= 500 && code != http.StatusNotImplemented, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout:
 		return away, retry
 	case code == http.StatusUnauthorized, code == http.StatusNotFound, code == http.StatusMethodNotAllowed, code < 400, code >= 500:
@@ -125,6 +128,13 @@ func (a *absence) answered() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.delay, a.until = 0, time.Time{}
+}
+
+// nextTry is how long a request on which the server fails is left alone: as long as it has
+// waited already, within the bounds.
+func nextTry(waited time.Duration) time.Duration {
+	d := min(max(waited, firstRetry), lastRetry)
+	return d + rand.N(d/2)
 }
 
 // over reports whether the server may be asked.

@@ -18,7 +18,10 @@ import (
 
 // Commands reaches devices by programs. Each has the step and the device in its
 // environment (MINTMARK_STEP, MINTMARK_DEVICE) and ends with 0 if it did it.
-type Commands struct{ CommandsConfig }
+type Commands struct {
+	CommandsConfig
+	held time.Duration // how long the output of a program is read when it has ended
+}
 
 // noDevice is the exit code of a program that finds no device: EX_TEMPFAIL of sysexits.h.
 const noDevice = 75
@@ -30,7 +33,7 @@ const noCertificate = 69
 const maxOutput = 64 << 10
 
 // NewCommands returns the adapter of programs.
-func NewCommands(c CommandsConfig) *Commands { return &Commands{c} }
+func NewCommands(c CommandsConfig) *Commands { return &Commands{c, 2 * time.Second} }
 
 // Scans reports whether identify waits for the next device itself.
 func (c *Commands) Scans() bool { return c.Scanner }
@@ -56,11 +59,19 @@ func (c *Commands) run(ctx context.Context, step, device string, argv []string, 
 	command.Stdin = bytes.NewReader(stdin)
 	out, errs := &limited{over: cancel}, &limited{}
 	command.Stdout, command.Stderr = out, errs
-	command.WaitDelay = 2 * time.Second
-	if step != "identify" || !c.Scanner {
-		ownGroup(command) // a scanner may type into the terminal, which another group cannot read
+	command.WaitDelay = c.held
+	// A scanner may type into the terminal, which another group cannot read.
+	own := step != "identify" || !c.Scanner
+	if own {
+		ownGroup(command)
+	} else {
+		wholeTree(command)
 	}
 	err := command.Run()
+	if own && errors.Is(err, exec.ErrWaitDelay) {
+		_ = command.Cancel() // what it has left would be at the device with the next step
+		err = fmt.Errorf("%s ended, and what it had started still had its output: let it wait for that, or send the output elsewhere", argv[0])
+	}
 	var exit *exec.ExitError
 	switch {
 	case whole.Err() != nil:

@@ -31,12 +31,13 @@ func (s *Station) enroll(ctx context.Context, e *Entry) (Outcome, error) {
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
+		kind, _ := classify(err)
 		wait, outcome, err := s.unanswered(e, err)
 		if outcome != "" || err != nil {
 			return outcome, err
 		}
 		// A server that names a moment is worth waiting for.
-		soon := !s.Now().Add(wait).After(started.Add(s.Limits.Enroll)) && !e.NotBefore.IsZero()
+		soon := !s.Now().Add(wait).After(started.Add(s.Limits.Enroll)) && !e.NotBefore.IsZero() && kind != failing
 		if !soon && !s.Wait || stopped(s.stop) {
 			return s.waits(e.Device, e.Reason+": its request is kept, and the device may go"), nil
 		}
@@ -83,6 +84,11 @@ func (s *Station) unanswered(e *Entry, cause error) (time.Duration, Outcome, err
 			return 0, "", err
 		}
 		return 0, s.waits(e.Device, e.Reason), &Trouble{s.Explain(cause)}
+	case failing:
+		// It is there, and the other devices do not wait because of this one.
+		s.gone.answered()
+		after = nextTry(now.Sub(e.Since))
+		e.Reason, e.NotBefore = "the server fails on its request: "+oneLine((&Refused{cause}).Error()), now.Add(after).UTC()
 	case pending:
 		s.gone.answered()
 		e.Reason, e.NotBefore = "a person must approve it at the server", now.Add(after).UTC()
@@ -107,7 +113,11 @@ func (s *Station) sayAway(cause error) {
 	s.saidAway = text
 	s.reporting.Unlock()
 	if !same {
-		s.report(Event{Text: "the server does not answer, and is asked again in the background: " + text})
+		later := ", and is asked again in the background"
+		if s.flushing {
+			later = ""
+		}
+		s.report(Event{Text: "the server does not answer" + later + ": " + text})
 	}
 }
 

@@ -2,6 +2,7 @@ package station
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"slices"
 	"time"
@@ -23,7 +24,8 @@ func (s *Station) fetchAll(ctx context.Context, stop <-chan struct{}) error {
 }
 
 // fetch asks for what waits, the oldest first, as far as the server answers. All asks
-// also for what the server wanted to be asked for later.
+// also for what the server wanted to be asked for later, and goes on behind a request that
+// got no answer if the server is there all the same: nobody asks for the others soon.
 func (s *Station) fetch(ctx context.Context, all bool) error {
 	if !all && !s.gone.over(s.Now()) {
 		return nil
@@ -40,12 +42,23 @@ func (s *Station) fetch(ctx context.Context, all bool) error {
 			continue
 		}
 		goOn, err := s.fetchOne(ctx, e.Device)
+		if err == nil && !goOn && all {
+			goOn = s.there(ctx)
+		}
 		if err != nil || !goOn {
 			s.stuck = e.Device
 			return err
 		}
 	}
 	return nil
+}
+
+// there asks the server for what it tells everybody.
+func (s *Station) there(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, s.Limits.Enroll)
+	defer cancel()
+	_, err := s.Server.CACerts(ctx)
+	return err == nil
 }
 
 // fetchOne reports whether the server is there.
@@ -73,11 +86,16 @@ func (s *Station) fetchOne(ctx context.Context, device string) (bool, error) {
 	if ctx.Err() != nil {
 		return false, nil
 	}
+	before := e.Reason
+	kind, _ := classify(err)
 	_, outcome, err := s.unanswered(&e, err)
 	if err != nil {
 		return false, err
 	}
 	kept, waits := s.queue.Get(device)
+	if kind == failing && waits && kept.Reason != before {
+		s.report(Event{Device: device, Text: kept.Reason})
+	}
 	return outcome != "" || waits && !kept.NotBefore.IsZero() && s.gone.over(s.Now()), nil
 }
 
@@ -85,6 +103,8 @@ func (s *Station) fetchOne(ctx context.Context, device string) (bool, error) {
 // returns how many still wait for it. It fails as Run does.
 func (s *Station) Flush(ctx context.Context) (int, error) {
 	s.stats.begin(s.Now())
+	s.flushing = true
+	defer func() { s.flushing = false }()
 	err := s.fetch(ctx, true)
 	left := 0
 	for _, e := range s.queue.All() {
@@ -95,16 +115,20 @@ func (s *Station) Flush(ctx context.Context) (int, error) {
 	return left, errors.Join(err, ctx.Err())
 }
 
-// Forget takes a device out of the queue and records that, with the certificate that it
-// will not get. It returns false if the device does not wait.
+// Forget takes a device out of the queue, and out of those that are done, and records that,
+// with the certificate that it will not get or is not to have any more. It returns false if
+// the device neither waits nor is done.
 func (s *Station) Forget(device, reason string) (Line, bool, error) {
-	e, ok := s.queue.Get(device)
-	if !ok {
+	e, waits := s.queue.Get(device)
+	sum, done := s.record.Done(device)
+	if !waits && !done {
 		return Line{}, false, nil
 	}
 	l := Line{Time: s.Now().UTC(), Station: s.Name, Order: s.Order, Device: device, Taken: e.Taken, Reason: reason, Result: Forgotten}
 	if leaf := e.leaf(); leaf != nil {
 		l.about(leaf)
+	} else if done {
+		l.Certificate = hex.EncodeToString(sum[:])
 	}
 	if _, err := s.record.Add(l); err != nil {
 		return l, true, err

@@ -116,6 +116,18 @@ func probeFolder(what, dir string) Probe {
 	return p
 }
 
+// ProbeKeys says what it costs that keys are made here; nothing if devices make their own.
+func (c *Config) ProbeKeys() []Probe {
+	if c.Device.Keygen != "station" {
+		return nil
+	}
+	found := fmt.Sprintf("made here, %s: each one that does not reach its device has used a unit of the order, and its certificate must be revoked", c.Device.KeyType)
+	if c.Verify == ByNothing {
+		found += "; with verify: none it is not seen whether one did"
+	}
+	return []Probe{{What: "keys", Found: found}}
+}
+
 // ProbeWork looks whether queue and record can be used; what a crash has left of a last
 // line is repaired, as a run does it.
 func (c *Config) ProbeWork() Probe {

@@ -108,18 +108,33 @@ func (s *Station) doneBefore(ctx context.Context, device string) (Outcome, error
 	if !ok {
 		return "", nil, false
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.Limits.Verify)
-	defer cancel()
+	if s.Keygen != "" && s.Verify == ByNothing {
+		// Another key would cost another unit, for a device that may hold what it was given.
+		return s.again(device, "is recorded already, and with verify: none nobody can see what it holds: if it is to have another key, revoke its certificate and let mintmark station forget "+device), nil, true
+	}
 	// Its certificate is not here any more, only the sum of it: no signature is checked.
 	c := Challenge{Leaf: &x509.Certificate{}}
 	rand.Read(c.Nonce[:])
-	p, err := s.Device.Verify(ctx, device, c)
-	if err != nil || p.Fingerprint != sum {
-		return "", nil, false
+	var p Proof
+	err := s.limited(ctx, s.Limits.Verify, func(ctx context.Context) (err error) {
+		p, err = s.Device.Verify(ctx, device, c)
+		return err
+	})
+	switch {
+	case err == nil && p.Fingerprint == sum:
+		return s.again(device, "is recorded already, and holds its certificate"), nil, true
+	case err != nil && !errors.Is(err, ErrNoCertificate) && s.Keygen != "":
+		// The same: it may well hold what it was given.
+		outcome, err := s.failedOr(ctx, device, Entry{}, false, fmt.Errorf("it is recorded already, and gets no other key before it says what it holds: %w", err))
+		return outcome, err, true
 	}
+	return "", nil, false
+}
+
+func (s *Station) again(device, text string) Outcome {
 	s.stats.add(device, Again, 0)
-	s.report(Event{Device: device, Outcome: Again, Text: "is recorded already, and holds its certificate"})
-	return Again, nil, true
+	s.report(Event{Device: device, Outcome: Again, Text: text})
+	return Again
 }
 
 // request has the device's certification request.

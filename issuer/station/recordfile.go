@@ -131,6 +131,9 @@ func keepCut(name string, tail []byte) error {
 }
 
 func (r *Record) learn(l Line) {
+	if l.Result == Forgotten {
+		delete(r.done, l.Device)
+	}
 	if l.Result != Done {
 		return
 	}

@@ -214,36 +214,120 @@ func TestTroubleLeavesReady(t *testing.T) {
 	b.provisioned(first)
 }
 
-// TestStuck: a request on which the server fails keeps no other one waiting.
+// TestStuck: a request on which the server fails, with or without an answer, keeps no other one
+// waiting.
 func TestStuck(t *testing.T) {
+	for _, cause := range []error{status{500, "internal error", 0}, status{503, "", 0}, &net.OpError{Op: "read", Err: errors.New("connection reset by peer")}} {
+		b := newBench(t)
+		now := time.Now()
+		b.change = func(o *Options) { o.Now = func() time.Time { return now } }
+		s := b.open()
+		for _, name := range []string{"SN-001", "SN-002"} {
+			e := sampleEntry(t, name)
+			e.Since = now
+			if err := s.queue.Put(e); err != nil {
+				t.Fatal(err)
+			}
+			now = now.Add(time.Second)
+		}
+		b.ca.fail = func(asked int) error {
+			if asked == 2 {
+				return nil
+			}
+			return cause
+		}
+		for range 2 {
+			if err := s.fetch(t.Context(), false); err != nil {
+				t.Fatal(err)
+			}
+			now = now.Add(2 * lastRetry)
+		}
+		if e, _ := s.queue.Get("SN-002"); e.State != Issued {
+			t.Errorf("%v: SN-002 is %s", cause, e.State)
+		}
+		s.Close()
+	}
+}
+
+// TestFlushGoesOn: a request on which the server fails, with or without an answer, keeps no
+// other one waiting; a server that is not there is asked once.
+func TestFlushGoesOn(t *testing.T) {
+	reset := &net.OpError{Op: "read", Err: errors.New("connection reset by peer")}
+	for _, test := range []struct {
+		name  string
+		fails []error // one for each device
+		gone  error
+		asked int
+		left  string
+	}{
+		{"answers", []error{status{500, "internal error", 0}, status{503, "", 0}, nil}, nil, 3, "SN-001 SN-002"},
+		{"is cut off", []error{reset, nil, reset, nil}, nil, 4, "SN-001 SN-003"},
+		{"is away", []error{reset, reset, reset}, reset, 1, "SN-001 SN-002 SN-003"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := newBench(t)
+			s := b.open()
+			defer s.Close()
+			for i := range test.fails {
+				e := sampleEntry(t, fmt.Sprintf("SN-%03d", i+1))
+				e.Since = e.Since.Add(time.Duration(i) * time.Second)
+				if err := s.queue.Put(e); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b.ca.fail = func(asked int) error { return test.fails[asked-1] }
+			b.ca.gone = test.gone
+			left, err := s.Flush(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var waits []string
+			for _, e := range s.Waiting() {
+				if e.State == Requested {
+					waits = append(waits, e.Device)
+				}
+			}
+			if got := strings.Join(waits, " "); got != test.left || left != len(waits) || b.ca.asked != test.asked {
+				t.Errorf("%d wait: %s, want %s; asked %d times, want %d", left, got, test.left, b.ca.asked, test.asked)
+			}
+			if strings.Contains(b.said(), "background") {
+				t.Errorf("said: %s", b.said())
+			}
+		})
+	}
+}
+
+// TestFailing: a request on which the server fails does not make other devices wait, and is
+// asked for again later and later.
+func TestFailing(t *testing.T) {
 	b := newBench(t)
 	now := time.Now()
 	b.change = func(o *Options) { o.Now = func() time.Time { return now } }
 	s := b.open()
-	defer s.Close()
-	for _, name := range []string{"SN-001", "SN-002"} {
-		e := sampleEntry(t, name)
-		e.Since = now
-		if err := s.queue.Put(e); err != nil {
-			t.Fatal(err)
-		}
-		now = now.Add(time.Second)
+	e := sampleEntry(t, "SN-001")
+	e.Since = now.Add(-10 * time.Second)
+	if err := s.queue.Put(e); err != nil {
+		t.Fatal(err)
 	}
 	b.ca.fail = func(asked int) error {
-		if asked == 2 {
-			return nil
+		if asked == 1 {
+			return status{500, "internal error", 0}
 		}
-		return status{500, "internal error", 0}
+		return nil
 	}
-	for range 2 {
-		if err := s.fetch(t.Context(), false); err != nil {
-			t.Fatal(err)
-		}
-		now = now.Add(2 * lastRetry)
+	if err := s.fetch(t.Context(), false); err != nil {
+		t.Fatal(err)
 	}
-	if e, _ := s.queue.Get("SN-002"); e.State != Issued {
-		t.Errorf("SN-002 is %s", e.State)
+	if e, _ := s.queue.Get("SN-001"); e.NotBefore.Before(now.Add(10*time.Second)) || !strings.Contains(e.Reason, "internal error") {
+		t.Errorf("asked again from %s on, because %s", e.NotBefore, e.Reason)
 	}
+	s.Close()
+	d := newDevice(t, "SN-002")
+	b.at(d)
+	if s, err := b.run(1); err != nil || s.Done != 1 || s.Waiting != 1 {
+		t.Fatalf("%+v, %v\n%s", s, err, b.said())
+	}
+	b.provisioned(d)
 }
 
 // TestPending: a person must approve each device.
@@ -307,6 +391,40 @@ func TestMadeHere(t *testing.T) {
 	b.open().Close()
 	if lines := b.lines(); !strings.Contains(lines[len(lines)-1].Reason, "the key is lost") || b.queued() != 0 {
 		t.Errorf("recorded: %+v", lines)
+	}
+}
+
+// TestMadeHereOnce: a device that was given a key gets no other one before it is known that
+// it has none, or a person says so.
+func TestMadeHereOnce(t *testing.T) {
+	for _, verify := range []Verification{ByNothing, ByFingerprint} {
+		b := newBench(t)
+		b.change = func(o *Options) { o.Keygen, o.Verify = "P-256", verify }
+		d := newDevice(t, "SN-001")
+		b.at(d)
+		if _, err := b.run(1); err != nil {
+			t.Fatal(err)
+		}
+		b.provisioned(d)
+		held := d.cert
+		d.dumb = true
+		s, err := b.run(1)
+		if err != nil || (verify == ByNothing) != (s.Again == 1) || (verify == ByFingerprint) != (s.Failed == 1) {
+			t.Errorf("%s: %+v, %v\n%s", verify, s, err, b.said())
+		}
+		if b.provisioned(d); !bytes.Equal(d.cert, held) {
+			t.Errorf("%s: it was given another certificate", verify)
+		}
+		d.dumb = false
+		station := b.open()
+		l, ok, err := station.Forget("SN-001", "wiped")
+		station.Close()
+		if !ok || err != nil || l.Certificate == "" {
+			t.Errorf("%s: forgotten: %+v, %v, %v", verify, l, ok, err)
+		}
+		if s, err := b.run(1); err != nil || s.Done != 1 || len(b.ca.issued) != 2 {
+			t.Errorf("%s: after it was forgotten: %+v, %v: %s", verify, s, err, b.said())
+		}
 	}
 }
 

@@ -32,6 +32,7 @@ type ca struct {
 	bare   bool                  // certificates have no subject
 	fail   func(asked int) error // before a certificate is issued
 	lose   func(asked int) error // after: the answer is lost
+	gone   error                 // of CACerts
 }
 
 func generate(t testing.TB) crypto.Signer {
@@ -115,7 +116,7 @@ func (c *ca) Enroll(_ context.Context, der []byte) (*x509.Certificate, error) {
 }
 
 func (c *ca) CACerts(context.Context) ([]*x509.Certificate, error) {
-	return []*x509.Certificate{c.root, c.issuing}, nil
+	return []*x509.Certificate{c.root, c.issuing}, c.gone
 }
 
 // status is an answer of the server, as package est has them.

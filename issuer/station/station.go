@@ -66,6 +66,7 @@ type Station struct {
 	saidAway  string
 	lists     cache
 	stuck     string // the device at which the last round of fetch ended
+	flushing  bool   // nothing is asked for again in the background
 }
 
 // queueDir is the queue in the folder of a station.

@@ -60,7 +60,7 @@ func (c Certifier) Certify(ctx context.Context, id string, items []batch.Item) (
 		if err != nil {
 			return nil, fmt.Errorf("parsing the certificate of item %d of the server's answer: %w", i, err)
 		}
-		results[i] = batch.Result{Certificate: one, Chain: chains[r.Chain], Prior: r.Prior}
+		results[i] = batch.Result{Certificate: one, Chain: chains[r.Chain], Device: r.Device, Prior: r.Prior}
 	}
 	return results, nil
 }
