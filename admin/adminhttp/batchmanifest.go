@@ -10,7 +10,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"mintmark/admin"
@@ -78,12 +81,17 @@ func (h *handler) checkManifest(r *http.Request, id string, content []byte) (aut
 		return "", err
 	}
 	related := h.RA.Related(header.Issuer)
-	for m.Next() {
-		entry := m.Entry()
-		if entry.Serial == "" {
-			continue
+	for more := true; more; {
+		var some []batch.Entry
+		for len(some) < checkedTogether {
+			if more = m.Next(); !more {
+				break
+			}
+			if entry := m.Entry(); entry.Serial != "" {
+				some = append(some, entry)
+			}
 		}
-		if err := h.onRecord(r.Context(), header, related, entry); err != nil {
+		if err := h.allOnRecord(r.Context(), header, related, some); err != nil {
 			var internal *internalLookup
 			if errors.As(err, &internal) {
 				return "", err
@@ -95,6 +103,31 @@ func (h *handler) checkManifest(r *http.Request, id string, content []byte) (aut
 		return "", refused(err)
 	}
 	return header.Issuer, nil
+}
+
+// checkedTogether bounds what is read of a manifest ahead of what is compared.
+const checkedTogether = 1024
+
+// allOnRecord compares certificates with the ledger, on all processors. The error is that of
+// the first one that it is said of.
+func (h *handler) allOnRecord(ctx context.Context, header batch.Header, related []string, entries []batch.Entry) error {
+	wrong := make([]error, len(entries))
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wait.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(entries)); i = next.Add(1) - 1 {
+				wrong[i] = h.onRecord(ctx, header, related, entries[i])
+			}
+		})
+	}
+	wait.Wait()
+	for _, err := range wrong {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // internalLookup is an error that is no matter of the manifest.
