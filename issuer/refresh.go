@@ -21,7 +21,8 @@ type hierarchy struct {
 	waiting     map[string]ledger.Authority
 	rollovers   []rollover // that run
 	rotations   []ledger.Rotation
-	standIns    []standIn // by which CAs stand under the roots of rotations
+	cutOffs     map[string][]string // of rotations, by id; see rotation.CutOffs
+	standIns    []standIn           // by which CAs stand under the roots of rotations
 
 	// What settle has computed of the above. The name of an authority leads to its path,
 	// the root first, and that of a root to its path under it.
@@ -67,6 +68,9 @@ func (ra *RA) Refresh(ctx context.Context) error {
 	}
 	if next.rotations, err = ra.Ledger.Rotations(ctx); err != nil {
 		return errors.Join(errs, fmt.Errorf("loading rotations: %w", err))
+	}
+	if next.cutOffs, err = ra.cutOffsOf(ctx, next.rotations); err != nil {
+		return errors.Join(errs, err)
 	}
 	left, err := ra.backBridges(ctx, next, before.rollovers)
 	next.rollovers, errs = append(next.rollovers, left...), errors.Join(errs, err)

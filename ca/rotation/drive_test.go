@@ -213,17 +213,22 @@ func (w *world) check(id string) {
 	if r.Version != int64(len(journal)) {
 		w.t.Errorf("version %d with %d lines in the journal", r.Version, len(journal))
 	}
-	begun := ""
+	var begun []string
 	for _, e := range journal {
 		what := e.State + " " + e.Step
+		// Only what shuts the old CA out in an emergency is done at several targets at a time.
+		beside := e.State == string(rotation.Approved) && e.Step != "enter"
+		if !beside && e.Event == "begin" {
+			begun = nil
+		}
 		switch e.Event {
 		case "begin":
-			begun = what
+			begun = append(begun, what)
 		case "done":
-			if e.Step != "enter" && e.Step != "plan" && begun != what {
+			if e.Step != "enter" && e.Step != "plan" && !slices.Contains(begun, what) {
 				w.t.Errorf("line %d: %s was done and not begun before", e.Number, what)
 			}
-			begun = ""
+			begun = slices.DeleteFunc(begun, func(b string) bool { return !beside || b == what })
 		}
 		if e.Actor == "" || e.At.IsZero() || e.State == "" || e.Step == "" {
 			w.t.Errorf("line %d lacks something: %+v", e.Number, e)

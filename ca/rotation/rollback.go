@@ -82,26 +82,6 @@ func (m *mover) reopens(ctx context.Context) (bool, error) {
 	return m.touched(ctx, at)
 }
 
-// journaled reports whether the journal has an entry like that.
-func (m *mover) journaled(ctx context.Context, like func(ledger.RotationEntry) bool) (bool, error) {
-	const page = 1000
-	for after := int64(0); ; {
-		entries, err := m.world.Records.RotationJournal(ctx, m.r.ID, after, page)
-		if err != nil {
-			return false, fmt.Errorf("reading the journal: %w", err)
-		}
-		for _, e := range entries {
-			if like(e) {
-				return true, nil
-			}
-			after = e.Number
-		}
-		if len(entries) == 0 {
-			return false, nil
-		}
-	}
-}
-
 // back does what takes a rotation back, and ends it. The record still says from which
 // state; what leads into the state behind it may have been begun.
 func (m *mover) back(ctx context.Context) (Result, error) {

@@ -73,6 +73,9 @@ func (m *mover) move(ctx context.Context, to State, g gate) (*Waiting, error) {
 
 // do does pieces of work in order, each with a line before and one after it.
 func (m *mover) do(ctx context.Context, to State, works []work) (*Waiting, error) {
+	if len(works) > 0 && works[0].beside { // then all are
+		return nil, m.beside(ctx, to, works)
+	}
 	var broken error
 	for _, w := range works {
 		if broken != nil && !w.apart {
@@ -91,17 +94,10 @@ func (m *mover) do(ctx context.Context, to State, works []work) (*Waiting, error
 }
 
 func (m *mover) one(ctx context.Context, to State, w work) (*Waiting, error) {
-	if err := ctx.Err(); err != nil {
+	if err := m.begin(ctx, to, w); err != nil {
 		return nil, err
 	}
 	r := m.r
-	if w.mark != nil {
-		w.mark(&r)
-	}
-	if err := m.put(ctx, r, to, w.step, begun, ""); err != nil {
-		return nil, err
-	}
-	r = m.r
 	text, err := w.do(ctx, &r)
 	if waiting := new(Waiting); errors.As(err, &waiting) {
 		return waiting, m.put(ctx, m.r, to, w.step, noted, "waits for a ceremony: "+waiting.What)
@@ -110,6 +106,18 @@ func (m *mover) one(ctx context.Context, to State, w work) (*Waiting, error) {
 		return nil, m.fail(ctx, to, w.step, err)
 	}
 	return nil, m.put(ctx, r, to, w.step, done, text)
+}
+
+// begin writes that a piece of work is begun.
+func (m *mover) begin(ctx context.Context, to State, w work) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r := m.r
+	if w.mark != nil {
+		w.mark(&r)
+	}
+	return m.put(ctx, r, to, w.step, begun, "")
 }
 
 // enter writes that a rotation is in a state, and has the servers go by that.

@@ -24,6 +24,9 @@ type work struct {
 	do func(ctx context.Context, r *ledger.Rotation) (string, error)
 	// apart: if it fails, those behind it which are apart too are done all the same.
 	apart bool
+	// beside: it is done at the same time as those next to it which are that too. What it
+	// changes in the record is not written.
+	beside bool
 }
 
 // works lists what leads into a state, in order. The clouds come first where something is
@@ -82,7 +85,16 @@ func (m *mover) stage(to State) []work {
 	if stage == StageOf(m.r) && !(m.r.Kept && to == CloudActiveBoth) {
 		return nil
 	}
-	return m.advance(stage)
+	works := m.advance(stage)
+	if to == Approved {
+		// An emergency shuts out whoever has the stolen key, who uses the time that a target
+		// takes which hangs. What makes something comes one target after the other: two of
+		// them may be in one account.
+		for i := range works {
+			works[i].beside = true
+		}
+	}
+	return works
 }
 
 // advance takes every cloud target to a stage, each for itself.

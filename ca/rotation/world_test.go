@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,6 +60,8 @@ type world struct {
 	points []string
 	crash  int // dies at this one
 	fail   int // fails at this one
+
+	mu *sync.Mutex // held during each call
 }
 
 // died is what a world panics with that dies.
@@ -80,6 +83,8 @@ func (w *world) point(name string) error {
 
 // call runs one call with a point before and one after it.
 func (w *world) call(name string, do func() error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if err := w.point(name + ", before"); err != nil {
 		return err
 	}
@@ -91,6 +96,8 @@ func (w *world) call(name string, do func() error) error {
 
 // read is a call that changes nothing: whether a server dies before or after it is the same.
 func (w *world) read(name string, do func() error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if err := w.point(name + ", before"); err != nil {
 		return err
 	}
@@ -105,7 +112,7 @@ var start = time.Date(2031, 3, 1, 8, 0, 0, 0, time.UTC)
 
 // newWorld has two clouds, two issuing CAs, three officers with keys and 1000 devices.
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, now: start, keys: make(map[string]crypto.Signer), over: make(map[string]bool), journal: make(map[string][]ledger.RotationEntry), devices: make(map[string][]ledger.AnchorDevice), noted: make(map[string]ledger.AnchorNote),
+	w := &world{t: t, mu: new(sync.Mutex), now: start, keys: make(map[string]crypto.Signer), over: make(map[string]bool), journal: make(map[string][]ledger.RotationEntry), devices: make(map[string][]ledger.AnchorDevice), noted: make(map[string]ledger.AnchorNote),
 		counts: map[ledger.AnchorClass]int{ledger.AnchorLeft: 1000}, broken: make(map[string]error), below: make(map[string]rotation.Left), adopted: ledger.IssueOld, served: ledger.IssueOld}
 	w.findings = rotation.Findings{Affected: []string{"line-a", "line-b"}, Warned: []string{"a warning"}, Changes: []reconcile.Change{
 		{Kind: "key", Subject: "b", Action: reconcile.Create}, {Kind: "certificate", Subject: "b with a", Action: reconcile.Create}, {Kind: "cacerts", Subject: "b", Action: reconcile.Update}}}
@@ -119,6 +126,7 @@ func newWorld(t *testing.T) *world {
 // clone is the same world once more, for what is tried many times from the same state.
 func (w *world) clone() *world {
 	c := *w
+	c.mu = new(sync.Mutex)
 	c.rotations = slices.Clone(w.rotations)
 	for i, r := range c.rotations {
 		c.rotations[i].Signatures = slices.Clone(r.Signatures)
@@ -294,8 +302,10 @@ type cloud struct {
 	absent    bool // has nothing of the rotation
 	refuses   map[rotation.Stage]bool
 	remaining int
-	unknown   error // of Remaining
-	stuck     bool  // says that it has done what it has not
+	unknown   error         // of Remaining
+	stuck     bool          // says that it has done what it has not
+	hangs     chan struct{} // until it is closed, or nobody waits any more
+	falls     bool          // panics
 	advanced  []rotation.Stage
 }
 
@@ -337,7 +347,17 @@ var follows = map[rotation.Stage][]rotation.Stage{
 	rotation.StageOldInactive: {rotation.StageOldRemoved, rotation.StageBoth},
 }
 
-func (c *cloud) Advance(_ context.Context, r ledger.Rotation, stage rotation.Stage) (p reconcile.Plan, err error) {
+func (c *cloud) Advance(ctx context.Context, r ledger.Rotation, stage rotation.Stage) (p reconcile.Plan, err error) {
+	if c.hangs != nil {
+		select {
+		case <-c.hangs:
+		case <-ctx.Done():
+			return p, ctx.Err()
+		}
+	}
+	if c.falls {
+		panic(c.name + " fell")
+	}
 	err = c.w.call(c.name+" "+string(stage), func() error {
 		p = c.plan(stage)
 		again := r.Kept && stage == rotation.StageBoth // whatever has become of what was left

@@ -78,6 +78,15 @@ func (r *run) fill(ctx context.Context, dir string, count int) (*filled, error) 
 	if err := r.fillState(ctx, f); err != nil {
 		return nil, fmt.Errorf("filling a ledger with %d certificates: %w", count, err)
 	}
+	// A server signs the head of its log every ten minutes. What was written without one has to be read for
+	// that, once.
+	t, err := r.start(ctx, state)
+	if err == nil {
+		err = t.stop()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("starting with %d certificates for the first time: %w", count, err)
+	}
 	if text, err = json.Marshal(f); err != nil {
 		return nil, err
 	}

@@ -28,6 +28,9 @@ type hierarchy struct {
 	// takes reports whether the plan of a rotation takes along that part of a cloud target;
 	// nil for never.
 	takes func(r ledger.Rotation, target, part string) bool
+	// cutOff reports whether an emergency that is PLANNED has begun to shut the old CA out of
+	// a cloud target; nil for never.
+	cutOff func(r ledger.Rotation, target string) bool
 }
 
 func (s *Server) hierarchy() hierarchy {
@@ -37,6 +40,7 @@ func (s *Server) hierarchy() hierarchy {
 		under:  func(name, root string) bool { return s.certificateUnder(name, root) != nil },
 		issuer: func(label string) string { return s.azure.labelIssuers()[label] },
 		takes:  s.takes,
+		cutOff: func(r ledger.Rotation, target string) bool { return slices.Contains(s.ra.CutOffs(r.ID), target) },
 	}
 }
 
@@ -90,6 +94,10 @@ type moment struct {
 	undo bool
 }
 
+// stageHalf is that of an emergency that is PLANNED, and may have begun to shut the old CA out
+// of some targets; see momentsAt.
+const stageHalf rotation.Stage = "half"
+
 // moments are the rotations that change cloud targets, each at the stage that its record
 // says, in the order in which they began. instead takes the place of the one with its id, or
 // comes last; nil for none. Of those that are over, only what still holds is left: the
@@ -106,6 +114,9 @@ func moments(rotations []ledger.Rotation, instead *moment) []moment {
 			continue
 		}
 		m := moment{Rotation: r, stage: rotation.StageOf(r)}
+		if r.Emergency && r.State == string(rotation.Planned) {
+			m.stage = stageHalf
+		}
 		if m.stage == rotation.StageBefore {
 			continue
 		}
@@ -115,6 +126,28 @@ func moments(rotations []ledger.Rotation, instead *moment) []moment {
 		list = append(list, *instead)
 	}
 	return list
+}
+
+// momentsAt are moments at one target. Of an emergency that has begun to shut the old CA out and
+// has not come to the end of it everywhere, that holds where it was begun: nobody who looks after
+// a target is to open it again. At other targets nothing of it does.
+func momentsAt(target string, list []moment, h hierarchy) []moment {
+	if !slices.ContainsFunc(list, func(m moment) bool { return m.stage == stageHalf }) {
+		return list
+	}
+	var at []moment
+	for _, m := range list {
+		if m.stage == stageHalf {
+			if h.cutOff == nil || !h.cutOff(m.Rotation, target) {
+				continue
+			}
+			begun := m.Rotation
+			begun.State = string(rotation.Approved)
+			m.stage = rotation.StageOf(begun)
+		}
+		at = append(at, m)
+	}
+	return at
 }
 
 // shut reports whether the old CA lets no new device in at any stage: of an emergency,
@@ -197,6 +230,7 @@ func (m moment) awsFile(t awsreg.Target, h hierarchy) awsreg.Target {
 // awsAt is a target of the configuration as rotations change it. It changes none of its
 // arguments.
 func awsAt(t awsreg.Target, list []moment, h hierarchy) awsreg.Target {
+	list = momentsAt("aws/"+t.Name, list, h)
 	for _, m := range slices.Backward(list) {
 		t = m.awsFile(t, h)
 	}

@@ -11,6 +11,7 @@ import (
 // azureAt is a target of the configuration as rotations change it. It changes none of its
 // arguments.
 func azureAt(t dpsreg.Target, list []moment, h hierarchy) dpsreg.Target {
+	list = momentsAt("azure/"+t.Name, list, h)
 	for _, m := range slices.Backward(list) {
 		t = m.azureFile(t, h)
 	}
