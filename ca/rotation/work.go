@@ -87,9 +87,9 @@ func (m *mover) stage(to State) []work {
 	}
 	works := m.advance(stage)
 	if to == Approved {
-		// An emergency shuts out whoever has the stolen key, who uses the time that a target
-		// takes which hangs. What makes something comes one target after the other: two of
-		// them may be in one account.
+		// An emergency shuts out whoever has the stolen key, and every minute that a target
+		// hangs would be theirs. What makes something is done at one target after the other:
+		// two of them may be in one account.
 		for i := range works {
 			works[i].beside = true
 		}

@@ -280,6 +280,16 @@ func TestMomentsTakenOver(t *testing.T) {
 		}
 	}
 	root = "a"
+	shut := second
+	shut.State, shut.Emergency = string(rotation.Planned), true
+	h.cutOff = func(r ledger.Rotation, target string) bool { return r.ID == "2" && target == "aws/line" }
+	if got := caWords(awsAt(target, moments([]ledger.Rotation{first, shut}, nil), h)); got != "line-a quiet, line-a@b active" {
+		t.Errorf("an emergency that was begun at this target: %s", got)
+	}
+	target.Name = "other"
+	if got := caWords(awsAt(target, moments([]ledger.Rotation{first, shut}, nil), h)); got != "line-a active, line-a@b active" {
+		t.Errorf("an emergency that was begun at another target: %s", got)
+	}
 	if got := caWords(awsAt(target, moments([]ledger.Rotation{first}, nil), h)); got != "line-a active, line-a@b active" {
 		t.Errorf("the first one alone: %s", got)
 	}
