@@ -19,6 +19,10 @@ want swtpm swtpm
 want ip iproute2
 want tpm2_load tpm2-tools
 want pki strongswan-pki libstrongswan-standard-plugins
+# What pki asks an OCSP responder with.
+curl_plugin() { ls /usr/lib/ipsec/plugins/libstrongswan-curl.so >/dev/null 2>&1; }
+curl_plugin || install libstrongswan-extra-plugins
+curl_plugin || missing="$missing libstrongswan-extra-plugins"
 want mosquitto_pub mosquitto-clients
 want strace strace
 want python3 python3
