@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -77,20 +78,46 @@ func TestFoldExamples(t *testing.T) {
 	}
 }
 
+// piped is a pipe at the end of a line, which goes on in the next one.
+var piped = regexp.MustCompile(`\s*\|\s*\n\s*`)
+
+// cutLast is strings.Cut at the last separator; without one all is after it.
+func cutLast(text, separator string) (before, after string) {
+	if i := strings.LastIndex(text, separator); i >= 0 {
+		return text[:i], text[i+len(separator):]
+	}
+	return "", text
+}
+
 // TestExamples holds the command lines of all examples against the commands:
 // each one names a command, flags that it has, and arguments that it takes.
 func TestExamples(t *testing.T) {
 	walk(newRoot(&app{}), func(c *cobra.Command) {
 		joined := continued.ReplaceAllString(c.Example, " ")
+		joined = piped.ReplaceAllString(joined, " | ")
 		for _, line := range strings.Split(joined, "\n") {
 			line = strings.TrimSpace(line)
 			if strings.Contains(line, "<(") {
 				continue // a shell's own syntax
 			}
+			// What comes before a pipe is another command's.
+			before, line := cutLast(line, " | ")
 			t.Run(line, func(t *testing.T) {
 				words := split(line)
 				if len(words) < 2 || words[0] != "mintmark" {
 					t.Fatal("is not a command line of mintmark")
+				}
+				if before != "" {
+					other, rest, err := newRoot(&app{}).Find(split(before)[1:])
+					if err == nil {
+						err = other.ParseFlags(rest)
+					}
+					if err == nil {
+						err = other.ValidateArgs(other.Flags().Args())
+					}
+					if err != nil || !strings.HasPrefix(before, "mintmark ") {
+						t.Errorf("before the pipe: %v", err)
+					}
 				}
 				root := newRoot(&app{})
 				found, rest, err := root.Find(words[1:])

@@ -62,7 +62,7 @@ func (s *Store) Begin(ctx context.Context, intents []ledger.Intent) ([]error, er
 		}
 	}
 	var results []error
-	o := &op{items: len(intents), issuance: true, locks: locksOf(intents)}
+	o := &op{items: len(intents), issuance: true, locks: locksOf(intents), intents: intents}
 	o.run = func(t *tx) error {
 		// Every epoch first: a lapsed one fails the call before it writes.
 		for i := range intents {
@@ -199,6 +199,7 @@ func (t *tx) recordIntent(i *ledger.Intent, serial []byte) (refusal, err error) 
 		}
 		return fmt.Errorf("%s: %w", i.Serial, ledger.ErrTaken), nil
 	}
+	t.used(i.Key)
 	if err := t.take(i, serial); err != nil {
 		return nil, err
 	}
@@ -280,24 +281,18 @@ func (t *tx) otherKey(i *ledger.Intent) (refusal, err error) {
 // returns when a requester's certificate was issued, which is nothing to a
 // claim or a registration authority: theirs is not the device's.
 func (t *tx) stillValid(r ledger.Requester) (issuedAt int64, refusal, err error) {
-	switch r.Kind {
-	case "certificate", "claim", "ra":
-	default:
+	serial := requesterSerial(r)
+	if serial == nil {
 		return 0, nil, nil
 	}
-	serial, err := serialBytes(ledger.Serial(r.Name))
-	if err != nil {
-		return 0, nil, nil // not one of the ledger's
-	}
-	var state string
-	err = t.query(`SELECT state, issued_at FROM certificates WHERE serial = $1`+t.forShare, scanInto(&state, &issuedAt), serial)
+	its, err := t.requester(serial)
 	switch {
-	case err != nil || r.Kind != "certificate" && state == string(ledger.Valid):
+	case err != nil || r.Kind != "certificate" && its.state == string(ledger.Valid):
 		return 0, nil, err
-	case state == "" || state == string(ledger.Valid):
-		return issuedAt, nil, nil
+	case its.state == "" || its.state == string(ledger.Valid):
+		return its.issuedAt, nil, nil
 	}
-	return 0, fmt.Errorf("%s is %s: %w", r.Name, state, ledger.ErrRevoked), nil
+	return 0, fmt.Errorf("%s is %s: %w", r.Name, its.state, ledger.ErrRevoked), nil
 }
 
 // sameKey looks for the answer that the same request got before, or is about
@@ -305,6 +300,9 @@ func (t *tx) stillValid(r ledger.Requester) (issuedAt int64, refusal, err error)
 // requester's own certificate, issued at since, is no answer to it: a renewal
 // never goes back.
 func (t *tx) sameKey(i *ledger.Intent, since int64) (refusal error, shared *ledger.SharedKeyError, err error) {
+	if t.isUnused(i.Key) {
+		return nil, nil, nil
+	}
 	var prior []byte
 	var priorAt int64
 	inFlight := false

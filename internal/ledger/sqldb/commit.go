@@ -103,14 +103,17 @@ func (s *Store) transact(ops *[]*op) (int, error) {
 	}
 }
 
-// begin begins a transaction and takes the locks of the ops.
+// begin begins a transaction, takes the locks of the ops and asks what their intents ask first.
 func (s *Store) begin(ops []*op) (*tx, error) {
 	w := s.writer
 	t := &tx{writer: w, ends: map[ledger.Epoch]int64{}, cancel: w.bound()}
 	if _, err := w.exec(w.begin); err != nil {
 		return t, fmt.Errorf("beginning transaction: %w", err)
 	}
-	return t, t.lock(ops)
+	if err := t.lock(ops); err != nil {
+		return t, err
+	}
+	return t, t.askAhead(ops)
 }
 
 // bound gives the statements of a transaction its time.

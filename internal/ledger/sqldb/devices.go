@@ -49,22 +49,20 @@ func (t *tx) held(device string) (refusal, err error) {
 // admits refuses an intent for what is known of its device. The key that a
 // list names binds whoever asks.
 func (t *tx) admits(i *ledger.Intent) (refusal, err error) {
-	var held, order string
-	var key []byte
-	var listedAt int64
-	if err := t.query(sqlStanding, scanInto(&held, &order, &key, &listedAt), i.Device); err != nil {
+	s, err := t.standingOf(i.Device)
+	if err != nil {
 		return nil, err
 	}
-	listed := listedAt > 0
+	listed := s.listedAt > 0
 	why := ""
 	switch {
-	case held != "":
-		why = held
+	case s.held != "":
+		why = s.held
 	case i.Listed && !listed:
 		why = "unlisted"
-	case listed && key != nil && [32]byte(key) != i.Key:
+	case listed && s.key != nil && [32]byte(s.key) != i.Key:
 		why = "key"
-	case i.Listed && i.Order != "" && order != i.Order:
+	case i.Listed && i.Order != "" && s.order != i.Order:
 		why = "order"
 	default:
 		return nil, nil

@@ -19,9 +19,20 @@ const (
 	sqlPutDevice = `INSERT INTO devices (id, first_seen, last_issued, certificates, current_serial)
 	SELECT device, CAST($2 AS BIGINT), CASE WHEN purpose = 'device' THEN CAST($2 AS BIGINT) ELSE 0 END, CASE WHEN purpose = 'device' THEN 1 ELSE 0 END,
 	CASE WHEN purpose = 'device' THEN serial ELSE NULL END FROM certificates WHERE serial = $1 AND device <> ''
-	ON CONFLICT (id) DO UPDATE SET first_seen = CASE WHEN devices.first_seen = 0 THEN excluded.first_seen ELSE devices.first_seen END,
+	` + onKnownDevice
+	onKnownDevice = `ON CONFLICT (id) DO UPDATE SET first_seen = CASE WHEN devices.first_seen = 0 THEN excluded.first_seen ELSE devices.first_seen END,
 	last_issued = CASE WHEN excluded.certificates = 0 THEN devices.last_issued ELSE excluded.last_issued END,
 	certificates = devices.certificates + excluded.certificates, current_serial = COALESCE(excluded.current_serial, devices.current_serial)`
+
+	// Both at once, for a database to which each statement is a way there and back; sqlFinish and
+	// sqlPutDevice say the same.
+	sqlFinishShared = `WITH done AS (UPDATE certificates SET state = 'valid', tbs = NULL, der = $2, issued_at = $3 WHERE serial = $1 AND state = 'open'
+	RETURNING serial, device, purpose),
+	known AS (INSERT INTO devices (id, first_seen, last_issued, certificates, current_serial)
+	SELECT device, CAST($3 AS BIGINT), CASE WHEN purpose = 'device' THEN CAST($3 AS BIGINT) ELSE 0 END, CASE WHEN purpose = 'device' THEN 1 ELSE 0 END,
+	CASE WHEN purpose = 'device' THEN serial ELSE NULL END FROM done WHERE device <> ''
+	` + onKnownDevice + ` RETURNING id)
+	SELECT count(*) FROM done`
 
 	sqlDropTask   = `DELETE FROM outbox WHERE kind = $1 AND task_key = $2 AND task_key <> ''`
 	sqlInsertTask = `INSERT INTO outbox (kind, task_key, payload, due) VALUES ($1, $2, $3, $4)`
@@ -66,7 +77,7 @@ func (s *Store) Finish(ctx context.Context, issued []ledger.Issued) ([]error, er
 // finish records one certificate or says why not; the second error is the
 // database's.
 func (t *tx) finish(i *ledger.Issued, serial []byte) (refusal, err error) {
-	n, err := t.exec(sqlFinish, serial, i.DER, micros(i.At))
+	n, err := t.setFinished(i, serial)
 	if err != nil {
 		return nil, err
 	}
@@ -84,14 +95,25 @@ func (t *tx) finish(i *ledger.Issued, serial []byte) (refusal, err error) {
 		}
 		return fmt.Errorf("%w: %s is %s with other bytes", ledger.ErrVoided, i.Serial, c.State), nil
 	}
-	if _, err := t.exec(sqlPutDevice, serial, micros(i.At)); err != nil {
-		return nil, err
-	}
 	if err := t.enqueue(i.Tasks, i.At); err != nil {
 		return nil, err
 	}
 	t.record(ledger.Event{Kind: ledger.EventIssued, At: i.At, Issued: i})
 	return nil, nil
+}
+
+// setFinished makes an open intent a certificate, and its device known. It returns how many it
+// has changed: one or none.
+func (t *tx) setFinished(i *ledger.Issued, serial []byte) (n int64, err error) {
+	if t.shared {
+		err = t.query(sqlFinishShared, scanInto(&n), serial, i.DER, micros(i.At))
+		t.wrote = t.wrote || n > 0
+		return n, err
+	}
+	if n, err = t.exec(sqlFinish, serial, i.DER, micros(i.At)); n > 0 {
+		_, err = t.exec(sqlPutDevice, serial, micros(i.At))
+	}
+	return n, err
 }
 
 // enqueue inserts tasks. A new one takes the place of an undelivered older one

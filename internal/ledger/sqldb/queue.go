@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"mintmark/internal/ledger"
 )
 
 // An op is one caller's write. Many share a transaction.
@@ -16,6 +18,8 @@ type op struct {
 	run func(*tx) error
 	// locks names what the op decides about, as in "device:ID": see shared.go.
 	locks []string
+	// intents are those that the op begins: see ahead.go.
+	intents []ledger.Intent
 	// items says how much of a batch the op fills.
 	items int
 	// issuance is set for Begin and Finish, which Announce counts.

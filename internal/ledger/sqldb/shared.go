@@ -31,7 +31,7 @@ import (
 //   - Begin and Join, or Extend, of the same server: Begin reads its epoch FOR
 //     SHARE, so that a Join waits for it and it waits for a Join.
 //   - Begin and Revoke of the requester's certificate: Begin reads the
-//     certificate FOR SHARE, Revoke reads it FOR UPDATE. Either Begin sees that
+//     certificate FOR SHARE, those of a batch in the order of serial numbers, Revoke reads it FOR UPDATE. Either Begin sees that
 //     it is revoked, or Revoke sees the open intent and voids it.
 //   - Begin and whatever holds or retires a device, changes a work order or
 //     imports a certificate: the same locks.

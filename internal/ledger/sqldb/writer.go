@@ -123,6 +123,7 @@ type tx struct {
 	*writer
 	events []ledger.Event
 	ends   map[ledger.Epoch]int64 // when the epochs of this batch end
+	ahead  *ahead                 // nil if nothing was asked ahead
 	// unlisted are the serials that were revoked or voided and are not in changes yet.
 	unlisted [][]byte
 	cancel   context.CancelFunc
