@@ -53,11 +53,11 @@ func TestAWSThings(t *testing.T) {
 	}
 }
 
-func TestDPSEnrollments(t *testing.T) {
-	l := dpsEnrollments()
-	var content []byte
-	for i := range 23 {
-		line, err := l.Add(inBatch(t, fmt.Sprintf("PUMP-%d", i)))
+// written is what a list writes of so many devices.
+func written(t *testing.T, l batch.List, count int, device func(int) batch.Listed) (content []byte) {
+	t.Helper()
+	for i := range count {
+		line, err := l.Add(device(i))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +67,13 @@ func TestDPSEnrollments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := strings.Split(strings.TrimSuffix(string(append(content, end...)), "\n"), "\n")
+	return append(content, end...)
+}
+
+func TestDPSEnrollments(t *testing.T) {
+	l := dpsEnrollments()
+	content := written(t, l, 23, func(i int) batch.Listed { return inBatch(t, fmt.Sprintf("PUMP-%d", i)) })
+	lines := strings.Split(strings.TrimSuffix(string(content), "\n"), "\n")
 	counts := make([]int, len(lines))
 	for i, line := range lines {
 		var call struct {
@@ -110,20 +116,10 @@ func TestTargetEnrollments(t *testing.T) {
 		return list, nil
 	})
 	one := inBatch(t, "pump")
-	var content []byte
-	for i := range 511 {
+	content := written(t, l, 511, func(i int) batch.Listed {
 		one.Inventory = fmt.Sprintf("dev-%d", i)
-		line, err := l.Add(one)
-		if err != nil {
-			t.Fatal(err)
-		}
-		content = append(content, line...)
-	}
-	end, err := l.End()
-	if err != nil {
-		t.Fatal(err)
-	}
-	content = append(content, end...)
+		return one
+	})
 	for i, line := range strings.Split(strings.TrimSuffix(string(content), "\n"), "\n") {
 		var call struct {
 			Mode        string

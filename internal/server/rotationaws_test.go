@@ -42,8 +42,8 @@ func newHall(t *testing.T) *hall {
 	return h
 }
 
-// newQuietHall is one whose jobs do not run.
-func newQuietHall(t *testing.T) *hall {
+// startAWS starts a simulator whose account the environment has the keys of.
+func startAWS(t *testing.T) *awssim.Sim {
 	t.Helper()
 	t.Setenv("AWS_ACCESS_KEY_ID", accessKey)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", secretKey)
@@ -55,6 +55,13 @@ func newQuietHall(t *testing.T) *hall {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { sim.Close() })
+	return sim
+}
+
+// newQuietHall is one whose jobs do not run.
+func newQuietHall(t *testing.T) *hall {
+	t.Helper()
+	sim := startAWS(t)
 	dir := newState(t)
 	editConfig(t, dir, "labels:\n", `aws:
   targets:

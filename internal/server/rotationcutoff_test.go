@@ -18,7 +18,6 @@ import (
 	iottypes "github.com/aws/aws-sdk-go-v2/service/iot/types"
 
 	"mintmark/awsreg"
-	"mintmark/awsreg/awssim"
 	"mintmark/ca/rotation"
 	"mintmark/dpsreg/dpssim"
 	"mintmark/internal/ledger"
@@ -72,16 +71,7 @@ type yard struct {
 
 func newYard(t *testing.T) *yard {
 	t.Helper()
-	t.Setenv("AWS_ACCESS_KEY_ID", accessKey)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", secretKey)
-	sim, err := awssim.Start(t.Context(), awssim.Config{
-		Accounts: []awssim.Account{{ID: "123456789012", AccessKeyID: accessKey, SecretAccessKey: secretKey}},
-		Region:   "eu-central-1", Localhost: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { sim.Close() })
+	sim := startAWS(t)
 	behind, err := url.Parse(sim.ControlURL())
 	if err != nil {
 		t.Fatal(err)
