@@ -133,8 +133,14 @@ func (m *mover) undo(ctx context.Context) error {
 	if root && reached.From(CloudActiveBoth) {
 		if m.r.Kept {
 			works = append(works, work{step: "distribute", do: m.distribute}) // what was ended on the way to TRUST_REMOVED
-		} else {
-			works = append(works, work{step: "end bridges", do: m.endBridges})
+		} else if err := m.take(ctx, []work{
+			{step: "end bridges", do: m.endBridges},
+			// Until then devices could fetch the new anchors, and trust nothing else.
+			{step: "measure again", do: m.measureKept},
+		}); err != nil {
+			return err
+		} else if m.r.Kept {
+			works = append(works, work{step: "distribute", do: m.distribute})
 		}
 	}
 	// 4. The clouds.
@@ -172,6 +178,9 @@ func (m *mover) take(ctx context.Context, works []work) error {
 // measureKept finds out whether a device has something of the new CA: then it stays with
 // the clouds and among the anchors.
 func (m *mover) measureKept(ctx context.Context, r *ledger.Rotation) (string, error) {
+	if err := m.world.Fleet.Noted(ctx); err != nil {
+		return "", err
+	}
 	counts, err := m.fleet(ctx, *r)
 	if err != nil {
 		return "", err

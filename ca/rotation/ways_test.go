@@ -177,6 +177,26 @@ func TestRollback(t *testing.T) {
 	}
 }
 
+// TestRollbackBesideTheFirst: a device that fetches the new anchors after it was measured that none
+// has them trusts nothing else, and must find them when it comes again.
+func TestRollbackBesideTheFirst(t *testing.T) {
+	spec := rootSpec()
+	id, at := way(t, spec)
+	w := at[rotation.Distributing]
+	w.counts = map[ledger.AnchorClass]int{ledger.AnchorLeft: 1000}
+	w.late = true
+	check := func(w *world, how string) {
+		w.check(id)
+		if w.isBack(id, spec, true); t.Failed() {
+			t.Fatalf("%s: a device is cut off", how)
+		}
+	}
+	clean := w.clone()
+	clean.rollback(id)
+	check(clean, "undisturbed")
+	w.cut(func(w *world) { w.rollback(id) }, check)
+}
+
 // isBack wants a rotation to be rolled back, with the new CA kept or not.
 func (w *world) isBack(id string, spec rotation.Spec, kept bool) {
 	w.t.Helper()

@@ -135,6 +135,9 @@ type Cloud interface {
 type Fleet interface {
 	// Count counts the devices of a rotation by class.
 	Count(ctx context.Context, r ledger.Rotation) (map[ledger.AnchorClass]int, error)
+	// Noted returns once what this server has given to devices until now is counted, too. Other
+	// servers may be a second behind.
+	Noted(ctx context.Context) error
 }
 
 // Waiting is the error of a step that needs a key which is elsewhere: a ceremony brings

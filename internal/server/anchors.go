@@ -40,6 +40,7 @@ type followers struct {
 	}
 	log     *slog.Logger
 	queue   chan sighting
+	asked   chan chan error // for what is to be written at once
 	dropped prometheus.Counter
 	noted   prometheus.Counter
 
@@ -71,7 +72,7 @@ type sighting struct {
 
 func newFollowers(s *Server) *followers {
 	return &followers{
-		ra: s.ra, notes: s.ledger, log: s.log, queue: make(chan sighting, maxSeen), done: make(map[[32]byte]evidence), waiting: make(map[[32]byte]evidence),
+		ra: s.ra, notes: s.ledger, log: s.log, queue: make(chan sighting, maxSeen), asked: make(chan chan error), done: make(map[[32]byte]evidence), waiting: make(map[[32]byte]evidence),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "rotation_notes_dropped_total", Help: "Exchanges of which was not noted that the device has followed the rotation, because too many waited or the ledger could not write.",
 		}),

@@ -272,6 +272,9 @@ func TestFollowersBounds(t *testing.T) {
 	if d := w.noted(t)["device-0"]; !d.Trusts.IsZero() {
 		t.Fatal("written by a ledger that cannot write")
 	}
+	if err := f.write(t.Context()); !errors.Is(err, errNotNoted) {
+		t.Errorf("written at once by a ledger that cannot write: %v", err)
+	}
 	store.mu.Lock()
 	store.fails = false
 	store.mu.Unlock()
@@ -294,7 +297,36 @@ func TestFollowersBounds(t *testing.T) {
 	if d := w.noted(t)["device-2"]; d.How != "fetched" {
 		t.Errorf("lost at the end: %+v", d)
 	}
+	ended, over := context.WithCancel(t.Context())
+	over()
+	if err := f.write(ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end: %v", err)
+	}
 	if n := counted(t, f.dropped); n != 5 {
 		t.Errorf("%v dropped", n)
+	}
+}
+
+// TestRollbackCountsWhoCameJustNow: a rotation that is taken back in the second in which the first
+// device has fetched the new anchors leaves it what it trusts.
+func TestRollbackCountsWhoCameJustNow(t *testing.T) {
+	s := openLocal(t, newState(t), io.Discard)
+	defer s.Close()
+	w := turn(t, s, ledger.RotateRoot)
+	w.to(t, rotation.Distributing)
+	f := newFollowers(s)
+	s.followers.Store(f)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); f.run(ctx) }()
+	defer func() { stop(); <-done }()
+	root2, err := s.ra.Authority("root2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.see(est.Seen{Issuer: "issuing", Client: issue(t, s, "device", "pump").Leaf, Given: []*x509.Certificate{root2.Certificate()}, Anchors: true})
+	result, err := s.machine().Rollback(t.Context(), w.r.ID, "it is not used", "carol", nil)
+	if err != nil || !result.Rotation.Kept {
+		t.Errorf("taken back: %v, kept %t, with a device that trusts only the new root", err, result.Rotation.Kept)
 	}
 }

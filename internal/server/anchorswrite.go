@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -45,7 +46,36 @@ func (f *followers) run(ctx context.Context) {
 			f.take(work, &next, s)
 		case <-ticker.C:
 			f.flush(work, &next)
+		case answer := <-f.asked:
+			for range len(f.queue) {
+				f.take(work, &next, <-f.queue)
+			}
+			f.flush(work, &next)
+			if len(next.notes) > 0 {
+				answer <- errNotNoted
+			}
+			close(answer)
 		}
+	}
+}
+
+var errNotNoted = errors.New("the ledger cannot note which devices have followed the rotation: the server's log says why")
+
+// write writes what was seen until now. It needs run.
+func (f *followers) write(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, notesTimeout)
+	defer cancel()
+	answer := make(chan error, 1)
+	select {
+	case f.asked <- answer:
+	case <-ctx.Done():
+		return fmt.Errorf("noting which devices have followed the rotation: %w", ctx.Err())
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("noting which devices have followed the rotation: %w", ctx.Err())
 	}
 }
 

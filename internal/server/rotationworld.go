@@ -47,6 +47,14 @@ func (a served) Refresh(ctx context.Context) error {
 // rotationFleet counts the devices of a rotation by the ledger.
 type rotationFleet struct{ s *Server }
 
+// Noted implements rotation.Fleet.
+func (f rotationFleet) Noted(ctx context.Context) error {
+	if running := f.s.followers.Load(); running != nil {
+		return running.write(ctx)
+	}
+	return nil // no device is served
+}
+
 // Count implements rotation.Fleet.
 func (f rotationFleet) Count(ctx context.Context, r ledger.Rotation) (map[ledger.AnchorClass]int, error) {
 	query, err := rotation.AnchorQuery(r, f.s.ra.Now())

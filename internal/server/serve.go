@@ -89,7 +89,12 @@ func (s *Server) Serve(ctx context.Context) error {
 
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var wait sync.WaitGroup
-	for _, job := range []func(context.Context){own.keep, followers.run, s.runCRLs, s.runOCSP, s.crls.RunPlaces, s.aws.run, s.azure.run, s.keepFollowing, s.keepShutting, s.keepOverdue, s.packLog} {
+	s.followers.Store(followers)
+	note := func(ctx context.Context) {
+		defer s.followers.Store(nil) // all is written
+		followers.run(ctx)
+	}
+	for _, job := range []func(context.Context){own.keep, note, s.runCRLs, s.runOCSP, s.crls.RunPlaces, s.aws.run, s.azure.run, s.keepFollowing, s.keepShutting, s.keepOverdue, s.packLog} {
 		wait.Go(func() { job(work) })
 	}
 	// Last to end, so that the last head covers what the others did.

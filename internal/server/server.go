@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -76,6 +77,7 @@ type Server struct {
 	aws       *awsTargets
 	azure     *azureTargets
 	following following
+	followers atomic.Pointer[followers] // nil while no device is served
 	shutting  shutting
 	overdue   overdue
 	registry  *prometheus.Registry
