@@ -118,6 +118,8 @@ func orderLabel(t testing.TB, dir string) {
 	if _, err := f.WriteString("  - name: orders\n    profile: device\n    issuer: issuing\n    authorize: order\n    own: [device]\n"); err != nil {
 		t.Fatal(err)
 	}
+	// All clients share an address, as behind a station: the limit of one is no matter of quotas.
+	editConfig(t, dir, "profiles:\n", "limits: {stations: [127.0.0.0/8, \"::1/128\"]}\nprofiles:\n")
 }
 
 // openOrder records the order and returns its secret.
