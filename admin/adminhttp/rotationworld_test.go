@@ -32,6 +32,9 @@ func (c counting) Count(ctx context.Context, r ledger.Rotation) (map[ledger.Anch
 	return c.store.AnchorCount(ctx, query)
 }
 
+// Noted has nothing to wait for: no device fetches anything here.
+func (c counting) Noted(context.Context) error { return nil }
+
 // rotation plans the replacement of the root by one of that name, past the API, and rolls
 // it back when the test ends: only one may run.
 func (p *people) rotation(t *testing.T, name string, change func(*rotation.Spec)) ledger.Rotation {

@@ -140,10 +140,21 @@ type peerConn struct {
 // dial connects from 127.0.0.host, and waits until the connection is let in.
 func (g *gated) dial(host byte) *peerConn {
 	g.t.Helper()
-	before := g.count()
 	c := g.knock(host)
-	eventually(g.t, "the connection is in", func() bool { return g.count() == before+1 })
+	eventually(g.t, "the connection is in", func() bool { return g.has(c.LocalAddr().String()) })
 	return c
+}
+
+// has reports whether a connection from an address is in. Others may come and go meanwhile.
+func (g *gated) has(from string) bool {
+	g.gate.mu.Lock()
+	defer g.gate.mu.Unlock()
+	for e := g.conns.Front(); e != nil; e = e.Next() {
+		if e.Value.(*gateConn).RemoteAddr().String() == from {
+			return true
+		}
+	}
+	return false
 }
 
 // knock connects, and does not wait.
