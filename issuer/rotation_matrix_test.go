@@ -6,7 +6,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -86,18 +85,14 @@ func TestPathMatrix(t *testing.T) {
 	for _, c := range []struct {
 		name, key, commonName string
 		pathLen               *int
-		long                  bool // with MINTMARK_LONG=1 only
 	}{
-		{"EC roots of one name, no room below", "P-256", "", new(1), false},
-		{"EC roots of one name", "P-256", "", new(2), false},
-		{"EC roots of two names", "P-256", "Matrix Root 2", nil, true},
-		{"RSA roots of one name, no room below", "RSA-2048", "", new(1), true},
-		{"RSA roots of two names", "RSA-2048", "Matrix Root 2", nil, false},
+		{"EC roots of one name, no room below", "P-256", "", new(1)},
+		{"EC roots of one name", "P-256", "", new(2)},
+		{"EC roots of two names", "P-256", "Matrix Root 2", nil},
+		{"RSA roots of one name, no room below", "RSA-2048", "", new(1)},
+		{"RSA roots of two names", "RSA-2048", "Matrix Root 2", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if c.long && os.Getenv("MINTMARK_LONG") != "1" {
-				t.Skip("with MINTMARK_LONG=1")
-			}
 			l := newLedger(t)
 			ra := newRA(t, l, nil)
 			root := rootSpec("root", "Matrix Root", 20, c.pathLen)

@@ -145,9 +145,6 @@ func TestStrongSwanVerifies(t *testing.T) {
 // TestJavaAsks has the validator of the JDK ask at the address that the certificate names,
 // and BouncyCastle by SHA-256 with a nonce.
 func TestJavaAsks(t *testing.T) {
-	if os.Getenv("MINTMARK_LONG") == "" {
-		t.Skip("starting Java takes seconds: set MINTMARK_LONG=1")
-	}
 	java := pkitest.Tool(t, "java")
 	jars := []string{"/usr/share/java/bcprov.jar", "/usr/share/java/bcutil.jar", "/usr/share/java/bcpkix.jar"}
 	for _, jar := range jars {
