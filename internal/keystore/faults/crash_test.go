@@ -46,6 +46,21 @@ func TestFaultCrash(t *testing.T) {
 	w.must(t, "issuing")
 }
 
+// TestFaultAstray: a process that loses its slots while it looks for the token is not
+// believed that the token has gone. Only another one is, whose first word it is.
+func TestFaultAstray(t *testing.T) {
+	w := newWorld(t, false, nil)
+	for range 3 {
+		w.must(t, "issuing")
+		w.Set(shim.Astray, 1)
+		w.SetTimes(shim.Crash, shim.CrashAbort, 1)
+		w.must(t, "issuing")
+		if left := w.Get(shim.Astray); left != 0 {
+			t.Fatal("no process went astray")
+		}
+	}
+}
+
 func kill(pid int) error {
 	p, err := os.FindProcess(pid)
 	if err != nil {

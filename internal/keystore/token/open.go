@@ -178,7 +178,7 @@ func (l *leg) open(r *request) error {
 		if served {
 			limit = l.reopenTime()
 		}
-		began := time.Now()
+		before, began := l.proc, time.Now()
 		s, err = l.tryOpen(limit, r, failed+i >= believeAfter)
 		if err == nil {
 			l.served, l.took = true, time.Since(began)
@@ -188,9 +188,11 @@ func (l *leg) open(r *request) error {
 		}
 		cause := lossOf(err)
 		l.log.Debug("opening the token failed", "try", i, "error", err)
-		// A library that has served and now hangs, or sees no token, may be in disorder
-		// itself. Its PIN was good before.
-		disorder := served && i == 0 && tries > 1 && (cause == causeHang || isAbsent(err))
+		// A library that has served and now hangs, or that sees no token after it did
+		// anything else, may be in disorder itself: it is believed when it is fresh. Its PIN
+		// was good before.
+		used := l.proc != nil && l.proc == before
+		disorder := used && tries > 1 && (served && cause == causeHang || isAbsent(err))
 		if disorder || cause == causeHang || errors.Is(err, errKeyAtFault) || cause != "" && !isAbsent(err) && (failed+i)%freshEvery == freshEvery-1 {
 			l.kill(cause) // a fresh library may do better
 		}

@@ -30,7 +30,7 @@ func TestWords(t *testing.T) {
 		"DELAY": Delay, "HANG": Hang, "KEY": Key, "FAIL": Fail, "FAIL_COUNT": FailCount, "GONE": Gone, "LOGIN": Login,
 		"LOCK_AFTER": LockAfter, "FLAGS_ON": FlagsOn, "PAD": Pad, "GARBAGE": Garbage, "GARBAGE_COUNT": GarbageCount,
 		"CRASH": Crash, "CRASH_COUNT": CrashCount, "MAX_SESSIONS": MaxSessions, "NOISE": Noise, "LIE": Lie, "LIE_VALUE": LieValue,
-		"INIT_DELAY": InitDelay, "LOGIN_DELAY": LoginDelay, "LOGIN_CRASH": LoginCrash, "LOADS": Loads, "PID": PID, "LOGINS": Logins, "REFUSED": Refused, "SIGNED": Signed,
+		"INIT_DELAY": InitDelay, "LOGIN_DELAY": LoginDelay, "LOGIN_CRASH": LoginCrash, "ASTRAY": Astray, "LOADS": Loads, "PID": PID, "LOGINS": Logins, "REFUSED": Refused, "SIGNED": Signed,
 		"OPENED": Opened, "INITIALIZED": Initialized, "FINALIZED": Finalized, "HUNG": Hung, "SIGNING": Signing, "ASKED": Asked,
 		"WORDS": words,
 	}

@@ -46,8 +46,12 @@ const (
 	// in it.
 	LoginDelay
 	LoginCrash
+	// Astray is how many of the next processes find, while they look for the token, that
+	// the slots are numbered anew, and no token at all from then on: a library that lost
+	// its state during the search.
+	Astray
 
-	lastFault = LoginCrash
+	lastFault = Astray
 )
 
 // Counts.

@@ -30,7 +30,7 @@ enum {
 	READY, COMMAND, DONE, RESULT,
 	DELAY, HANG, KEY, FAIL, FAIL_COUNT, GONE, LOGIN, LOCK_AFTER, FLAGS_ON, PAD,
 	GARBAGE, GARBAGE_COUNT, CRASH, CRASH_COUNT, MAX_SESSIONS, NOISE, LIE, LIE_VALUE,
-	INIT_DELAY, LOGIN_DELAY, LOGIN_CRASH,
+	INIT_DELAY, LOGIN_DELAY, LOGIN_CRASH, ASTRAY,
 	LOADS = 32, PID, LOGINS, REFUSED, SIGNED, OPENED, INITIALIZED, FINALIZED, HUNG, SIGNING, ASKED,
 	WORDS = 64
 };
@@ -44,7 +44,7 @@ enum { HANG_SIGN = 1, HANG_LOGIN = 2, HANG_OPEN = 4, HANG_INITIALIZE = 8, HANG_F
 enum { CLOSE_ALL = 1, LOGOUT, FINALIZE };
 
 enum {
-	CKR_OK = 0, CKR_GENERAL_ERROR = 5, CKR_ARGUMENTS_BAD = 7, CKR_PIN_INCORRECT = 0xa0, CKR_PIN_LOCKED = 0xa4,
+	CKR_OK = 0, CKR_SLOT_ID_INVALID = 3, CKR_GENERAL_ERROR = 5, CKR_ARGUMENTS_BAD = 7, CKR_PIN_INCORRECT = 0xa0, CKR_PIN_LOCKED = 0xa4,
 	CKR_SESSION_COUNT = 0xb1, CKR_TOKEN_NOT_PRESENT = 0xe0
 };
 enum { CKF_PROTECTED_AUTHENTICATION_PATH = 0x100, CKF_USER_PIN_LOCKED = 0x40000, CKF_SERIAL_SESSION = 4 };
@@ -63,6 +63,7 @@ static _Atomic int64_t *word;
 static char *control;
 static atomic_ulong slot;    // where a session was opened last
 static atomic_long sessions; // open now, as far as was told
+static atomic_int astray;    // 1: as if finalized between two calls of a search, 2: as if the slots were lost by it
 static atomic_ulong key_of[4096]; // of a session: the first eight bytes of the CKA_ID it signs with
 
 #define CALL(name, types) ((rv_t(*) types)real->f[name])
@@ -108,7 +109,7 @@ static rv_t finalize(void *reserved)
 
 static rv_t get_slot_list(byte present, ulong *list, ulong *count)
 {
-	if (word[GONE] && present && count) {
+	if ((word[GONE] || astray == 2) && present && count) {
 		*count = 0;
 		return CKR_OK;
 	}
@@ -120,6 +121,10 @@ static rv_t get_slot_list(byte present, ulong *list, ulong *count)
 static rv_t get_token_info(ulong id, byte *info)
 {
 	if (word[GONE]) return CKR_TOKEN_NOT_PRESENT;
+	if (astray == 1) {
+		astray = 2;
+		return CKR_SLOT_ID_INVALID;
+	}
 	rv_t rv = CALL(GetTokenInfo, (ulong, byte *))(id, info);
 	if (rv == CKR_OK) {
 		ulong *flags = (ulong *)(info + 96);
@@ -336,6 +341,9 @@ __attribute__((constructor)) static void load(void)
 	mine.f[SignInit] = sign_init;
 	mine.f[Sign] = sign;
 	word[SIGNING] = word[HUNG] = 0; // of a process that is no more
+	int64_t left = word[ASTRAY];
+	while (left > 0 && !atomic_compare_exchange_weak(&word[ASTRAY], &left, left - 1));
+	astray = left > 0;
 	word[LOADS]++;
 	word[PID] = getpid();
 	word[DONE] = word[COMMAND];
