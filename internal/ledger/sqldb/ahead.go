@@ -14,6 +14,7 @@ type ahead struct {
 	requesters map[string]requesterState // by serial number; the zero one for a certificate that is not there
 	unused     map[[32]byte]bool         // keys that nothing in force or on its way has
 	devices    map[string]standing
+	bare       map[string]bool // devices that have nothing in force or on its way, of those that are only introduced
 }
 
 // requesterState is how the certificate stands that asks.
@@ -34,6 +35,7 @@ type standing struct {
 const (
 	sqlRequesters = `SELECT serial, state, issued_at FROM certificates WHERE serial = ANY($1) ORDER BY serial`
 	sqlUsedKeys   = `SELECT spki FROM certificates WHERE spki = ANY($1) AND state IN ('open', 'valid')`
+	sqlBearing    = `SELECT DISTINCT device FROM certificates WHERE device = ANY($1) AND device <> '' AND state IN ('open', 'valid')`
 	sqlStandings  = `SELECT d.id, d.held, d.order_id, d.spki, COALESCE(i.committed_at, 0)
 	FROM devices d LEFT JOIN imports i ON i.id = d.import_id WHERE d.id = ANY($1)`
 )
@@ -53,9 +55,9 @@ func (t *tx) askAhead(ops []*op) error {
 	if intents < 2 {
 		return nil
 	}
-	a := &ahead{requesters: make(map[string]requesterState), unused: make(map[[32]byte]bool), devices: make(map[string]standing)}
+	a := &ahead{requesters: make(map[string]requesterState), unused: make(map[[32]byte]bool), devices: make(map[string]standing), bare: make(map[string]bool)}
 	var serials, keys [][]byte
-	var devices []string
+	var devices, introduced []string
 	for _, o := range ops {
 		for _, i := range o.intents {
 			if serial := requesterSerial(i.Requester); serial != nil {
@@ -71,6 +73,10 @@ func (t *tx) askAhead(ops []*op) error {
 			if _, there := a.devices[i.Device]; i.Device != "" && !there {
 				devices = append(devices, i.Device)
 				a.devices[i.Device] = standing{}
+			}
+			if i.Device != "" && i.Requester.Bootstrap() && !a.bare[i.Device] {
+				introduced = append(introduced, i.Device)
+				a.bare[i.Device] = true
 			}
 		}
 	}
@@ -105,6 +111,17 @@ func (t *tx) askAhead(ops []*op) error {
 			a.devices[id] = s
 			return err
 		}, devices)
+		if err != nil {
+			return err
+		}
+	}
+	if len(introduced) > 0 {
+		err := t.query(sqlBearing, func(rows *sql.Rows) error {
+			var id string
+			err := rows.Scan(&id)
+			delete(a.bare, id)
+			return err
+		}, introduced)
 		if err != nil {
 			return err
 		}
@@ -153,9 +170,13 @@ func (t *tx) standingOf(device string) (s standing, err error) {
 // isUnused reports whether it is known that nothing has a key.
 func (t *tx) isUnused(key [32]byte) bool { return t.ahead != nil && t.ahead.unused[key] }
 
-// used says that something has the key now.
-func (t *tx) used(key [32]byte) {
+// isBare reports whether it is known that a device has nothing in force or on its way.
+func (t *tx) isBare(device string) bool { return t.ahead != nil && t.ahead.bare[device] }
+
+// begun strikes out what an intent changes that was recorded.
+func (t *tx) begun(i *ledger.Intent) {
 	if t.ahead != nil {
-		delete(t.ahead.unused, key)
+		delete(t.ahead.unused, i.Key)
+		delete(t.ahead.bare, i.Device)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"mintmark/internal/pgtest"
 )
 
-// What the intents of one batch are told must be what they would be told one after the other,
-// where nothing is asked ahead: the same intents are given to PostgreSQL in batches and to SQLite
+// What the intents and certificates of one batch are told must be what they would be told one after
+// the other, where nothing is asked ahead or gathered: the same intents are given to PostgreSQL in batches and to SQLite
 // one by one. Few devices and keys, so that they meet.
 func TestAskedAheadIsAskedInTurn(t *testing.T) {
 	one, _ := open(t, t.TempDir())
@@ -24,22 +24,31 @@ func TestAskedAheadIsAskedInTurn(t *testing.T) {
 	}
 	random, now := rand.New(rand.NewPCG(1, 2)), time.Now()
 	var issued []ledger.Serial
+	var asked []ledger.Intent
 	told := make(map[string]int)
-	for round := range 60 {
+	for round := range 150 {
 		now = now.Add(time.Second)
 		var turn, batch []ledger.Intent
 		for range 2 + random.IntN(6) {
-			i := ledgertest.NewIntent(epoch, now, fmt.Sprintf("dev-%d", random.IntN(20)), fmt.Sprintf("key-%d", random.IntN(60)))
+			i := ledgertest.NewIntent(epoch, now, fmt.Sprintf("dev-%d", random.IntN(50)), fmt.Sprintf("key-%d", random.IntN(150)))
 			if len(issued) > 0 && random.IntN(2) == 0 {
 				i.Requester.Kind, i.Requester.Name = "certificate", string(issued[random.IntN(len(issued))])
 			}
+			if len(issued) > 0 && random.IntN(20) == 0 {
+				i.Serial = issued[random.IntN(len(issued))]
+			}
+			if len(asked) > 0 && random.IntN(4) == 0 {
+				before := asked[random.IntN(len(asked))]
+				i.Device, i.Key = before.Device, before.Key
+			}
+			asked = append(asked, i)
 			i.Repeat = time.Duration(random.IntN(2)) * time.Hour
 			turn = append(turn, i)
 			i.Epoch = together.epoch
 			batch = append(batch, i)
 		}
 		if round%5 == 4 {
-			held, released := fmt.Sprintf("dev-%d", random.IntN(20)), fmt.Sprintf("dev-%d", random.IntN(20))
+			held, released := fmt.Sprintf("dev-%d", random.IntN(50)), fmt.Sprintf("dev-%d", random.IntN(20))
 			for _, s := range []ledger.Inventory{one, together} {
 				if _, err := s.HoldUnknown(t.Context(), held, ledger.Held, "test", "", now); err != nil {
 					t.Fatal(err)
@@ -76,14 +85,38 @@ func TestAskedAheadIsAskedInTurn(t *testing.T) {
 				issued = append(issued, i.Serial)
 			}
 		}
-		for _, s := range []ledger.Issuance{one, together} {
-			if results, err := s.Finish(t.Context(), done); err != nil {
-				t.Fatal(results, err)
+		if len(done) > 0 && random.IntN(4) == 0 {
+			switch unfit := done[random.IntN(len(done))]; random.IntN(3) {
+			case 0: // it is not open any more
+				for _, s := range []ledger.Issuance{one, together} {
+					if err := s.Void(t.Context(), unfit.Serial, now); err != nil {
+						t.Fatal(err)
+					}
+				}
+			case 1:
+				done = append(done, unfit)
+			case 2:
+				unfit.DER = []byte("other bytes")
+				done = append(done, unfit)
 			}
+		}
+		finished, err := together.Finish(t.Context(), done)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inTurn, err := one.Finish(t.Context(), done)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range done {
+			if fmt.Sprint(inTurn[n]) != fmt.Sprint(finished[n]) {
+				t.Fatalf("round %d, certificate %d: %v in a batch, %v in turn", round, n, finished[n], inTurn[n])
+			}
+			told[fmt.Sprintf("finished: %T", inTurn[n])]++
 		}
 	}
 	// The test is worth what it has met.
-	for _, kind := range []string{"<nil>", "*ledger.PriorError", "*ledger.SharedKeyError", "*ledger.CloneError", "*ledger.DeviceError", "*fmt.wrapError", "*errors.errorString"} {
+	for _, kind := range []string{"finished: <nil>", "finished: *errors.errorString", "finished: *fmt.wrapError", "<nil>", "*ledger.PriorError", "*ledger.SharedKeyError", "*ledger.CloneError", "*ledger.DeviceError", "*fmt.wrapError", "*errors.errorString"} {
 		if told[kind] == 0 {
 			t.Errorf("nothing was told %s: %v", kind, told)
 		}

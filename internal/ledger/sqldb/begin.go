@@ -186,7 +186,7 @@ func (t *tx) recordIntent(i *ledger.Intent, serial []byte) (refusal, err error) 
 	if i.Requester.Address.IsValid() {
 		address = i.Requester.Address.String()
 	}
-	n, err := t.exec(sqlInsertIntent, serial, i.Issuer, i.Profile, i.Label, string(i.Purpose), i.Device, clean(i.Subject), i.Requester.Kind, i.Requester.Name, address,
+	n, err := t.execOne(sqlInsertIntent, serial, i.Issuer, i.Profile, i.Label, string(i.Purpose), i.Device, clean(i.Subject), i.Requester.Kind, i.Requester.Name, address,
 		i.Key[:], micros(i.NotBefore), micros(i.NotAfter), micros(i.At), i.Epoch.Server, i.Epoch.Number, i.TBS, i.Order, i.Shard)
 	if err != nil {
 		return nil, err
@@ -199,7 +199,7 @@ func (t *tx) recordIntent(i *ledger.Intent, serial []byte) (refusal, err error) 
 		}
 		return fmt.Errorf("%s: %w", i.Serial, ledger.ErrTaken), nil
 	}
-	t.used(i.Key)
+	t.begun(i)
 	if err := t.take(i, serial); err != nil {
 		return nil, err
 	}
@@ -256,6 +256,9 @@ func (t *tx) rival(i *ledger.Intent) (refusal, err error) {
 
 // otherKey looks for another key of the device.
 func (t *tx) otherKey(i *ledger.Intent) (refusal, err error) {
+	if t.isBare(i.Device) {
+		return nil, nil
+	}
 	for {
 		var other []byte
 		live, here := false, 0

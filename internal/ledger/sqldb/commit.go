@@ -66,8 +66,10 @@ func (s *Store) commit(ops []*op) error {
 // the way of is run again as it is. It returns how many events were logged.
 func (s *Store) transact(ops *[]*op) (int, error) {
 	start := time.Now()
+	gather := s.dialect.pipeline != nil
 	for tries := 1; ; tries++ {
 		t, err := s.begin(*ops)
+		t.gather = gather
 		culprit := -1
 		if err == nil {
 			culprit, err = t.runAll(*ops)
@@ -83,11 +85,16 @@ func (s *Store) transact(ops *[]*op) (int, error) {
 		if err == nil {
 			return len(t.events), nil
 		}
-		again := s.dialect.again(err) || errors.Is(err, errRaced)
+		apart := errors.Is(err, errApart)
+		gather = gather && !apart
+		again := apart || s.dialect.again(err) || errors.Is(err, errRaced)
 		if undo := s.undo(t, again); undo != nil || !again && culprit < 0 {
 			return 0, err
 		}
-		if again {
+		switch {
+		case apart:
+			continue
+		case again:
 			if tries == mostTries || time.Since(start) > s.dialect.patience {
 				return 0, &crowdedError{tries, err}
 			}
@@ -162,7 +169,7 @@ func (t *tx) runAll(ops []*op) (int, error) {
 			return -1, o.err
 		}
 	}
-	return -1, nil
+	return -1, t.flush()
 }
 
 // seal makes the transaction durable, in the log first. From here on a failure

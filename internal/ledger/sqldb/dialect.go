@@ -37,6 +37,9 @@ type dialect struct {
 	// sound fails if the database would not keep what it has committed, or
 	// cannot keep transactions apart.
 	sound func(ctx context.Context, conn *sql.Conn) error
+	// pipeline runs statements of which each changes one row, in one way to the database and
+	// back, and fails with errApart if one does not; nil where there is no way.
+	pipeline func(ctx context.Context, conn *sql.Conn, list []statement) error
 	// checkpoint leaves nothing behind that depends on writes which failed.
 	checkpoint func(ctx context.Context, conn *sql.Conn) error
 	// ofItem reports whether a statement failed for what was to be written:

@@ -32,7 +32,7 @@ const (
 	SELECT device, CAST($3 AS BIGINT), CASE WHEN purpose = 'device' THEN CAST($3 AS BIGINT) ELSE 0 END, CASE WHEN purpose = 'device' THEN 1 ELSE 0 END,
 	CASE WHEN purpose = 'device' THEN serial ELSE NULL END FROM done WHERE device <> ''
 	` + onKnownDevice + ` RETURNING id)
-	SELECT count(*) FROM done`
+	SELECT 1 FROM done`
 
 	sqlDropTask   = `DELETE FROM outbox WHERE kind = $1 AND task_key = $2 AND task_key <> ''`
 	sqlInsertTask = `INSERT INTO outbox (kind, task_key, payload, due) VALUES ($1, $2, $3, $4)`
@@ -106,9 +106,7 @@ func (t *tx) finish(i *ledger.Issued, serial []byte) (refusal, err error) {
 // has changed: one or none.
 func (t *tx) setFinished(i *ledger.Issued, serial []byte) (n int64, err error) {
 	if t.shared {
-		err = t.query(sqlFinishShared, scanInto(&n), serial, i.DER, micros(i.At))
-		t.wrote = t.wrote || n > 0
-		return n, err
+		return t.execOne(sqlFinishShared, serial, i.DER, micros(i.At))
 	}
 	if n, err = t.exec(sqlFinish, serial, i.DER, micros(i.At)); n > 0 {
 		_, err = t.exec(sqlPutDevice, serial, micros(i.At))

@@ -35,6 +35,7 @@ func newPostgres(cfg Config) (*dialect, error) {
 		openMigrator: func() (*sql.DB, error) {
 			return p.open(2, map[string]string{"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}), nil
 		},
+		pipeline:   pipelinePostgres,
 		fit:        fitPostgres,
 		sound:      soundPostgres,
 		checkpoint: func(context.Context, *sql.Conn) error { return nil }, // the database sees to that itself

@@ -122,8 +122,11 @@ func (e *storageError) Unwrap() error { return e.err }
 type tx struct {
 	*writer
 	events []ledger.Event
-	ends   map[ledger.Epoch]int64 // when the epochs of this batch end
-	ahead  *ahead                 // nil if nothing was asked ahead
+	// gather is set where statements wait for those that follow: see execOne.
+	gather   bool
+	gathered []statement
+	ends     map[ledger.Epoch]int64 // when the epochs of this batch end
+	ahead    *ahead                 // nil if nothing was asked ahead
 	// unlisted are the serials that were revoked or voided and are not in changes yet.
 	unlisted [][]byte
 	cancel   context.CancelFunc
@@ -137,7 +140,18 @@ func (t *tx) record(e ledger.Event) { t.events = append(t.events, e) }
 
 // exec runs a statement and returns how many rows it changed.
 func (t *tx) exec(text string, args ...any) (int64, error) {
+	if err := t.flush(); err != nil {
+		return 0, err
+	}
 	n, err := t.writer.exec(text, args...)
 	t.wrote = t.wrote || n > 0
 	return n, err
+}
+
+// query runs a statement and calls each for its rows, which must not run another one.
+func (t *tx) query(text string, each func(*sql.Rows) error, args ...any) error {
+	if err := t.flush(); err != nil {
+		return err
+	}
+	return t.writer.query(text, each, args...)
 }

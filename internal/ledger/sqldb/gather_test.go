@@ -1,0 +1,106 @@
+package sqldb_test
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"mintmark/internal/ledger"
+	"mintmark/internal/ledger/ledgertest"
+	"mintmark/internal/ledger/sqldb"
+	"mintmark/internal/pgtest"
+)
+
+// Whom the database refuses in the middle of a batch is told so, alone: what was gathered with it is
+// written, and the log has what the database has.
+func TestGatheredWithOneThatIsRefused(t *testing.T) {
+	url := pgtest.Start(t).NewDatabase(t)
+	var most atomic.Int64
+	s, log := openPostgres(t, url, "alpha", t.TempDir(), func(c *sqldb.Config) {
+		c.ObserveCommit = func(n int, _ time.Duration) { most.Store(max(most.Load(), int64(n))) }
+	})
+	epoch, err := s.Join(t.Context(), "alpha", time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(`ALTER TABLE certificates ADD CONSTRAINT sound CHECK (device <> 'unsound' AND (device <> 'unsound later' OR state = 'open'))`); err != nil {
+		t.Fatal(err)
+	}
+	const n = 20
+	now := time.Now()
+	devices := make([]string, n)
+	for i := range devices {
+		devices[i] = fmt.Sprintf("dev-%d", i)
+	}
+	devices[7], devices[13] = "unsound", "unsound later"
+	intents, begun, finished := make([]ledger.Intent, n), make([]error, n), make([]error, n)
+	// All are announced first, so that they share a batch.
+	var ends []func()
+	for range n {
+		ends = append(ends, s.Announce())
+	}
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			defer ends[i]()
+			intents[i] = ledgertest.NewIntent(epoch, now.Add(time.Duration(i)*time.Millisecond), devices[i], fmt.Sprint("key", i))
+			results, err := s.Begin(t.Context(), intents[i:i+1])
+			if begun[i] = err; err != nil {
+				return
+			}
+			if begun[i] = results[0]; results[0] != nil {
+				return
+			}
+			results, err = s.Finish(t.Context(), []ledger.Issued{ledgertest.Signed(intents[i], now)})
+			if finished[i] = err; err == nil {
+				finished[i] = results[0]
+			}
+		})
+	}
+	all.Wait()
+	if most.Load() < n/2 {
+		t.Fatalf("at most %d shared a batch", most.Load())
+	}
+	for i, device := range devices {
+		c, err := s.Certificate(t.Context(), intents[i].Serial)
+		switch device {
+		case "unsound":
+			if begun[i] == nil || !strings.Contains(begun[i].Error(), "sound") || !errors.Is(err, ledger.ErrNotFound) {
+				t.Errorf("%s: %v; stored: %v", device, begun[i], err)
+			}
+		case "unsound later":
+			if begun[i] != nil || finished[i] == nil || c.State == ledger.Valid {
+				t.Errorf("%s: %v, %v; stored: %v", device, begun[i], finished[i], c.State)
+			}
+		default:
+			if begun[i] != nil || finished[i] != nil || c.State != ledger.Valid {
+				t.Errorf("%s: %v, %v; stored: %v, %v", device, begun[i], finished[i], c.State, err)
+			}
+		}
+	}
+	if err := s.Health(); err != nil {
+		t.Error(err)
+	}
+	logged := make(map[string]int)
+	for b, err := range log.Batches(ledger.Head{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range b.Events {
+			logged[string(e.Kind)]++
+		}
+	}
+	if logged[string(ledger.EventIntent)] != n-1 || logged[string(ledger.EventIssued)] != n-2 {
+		t.Errorf("the log has %v", logged)
+	}
+}
