@@ -47,12 +47,9 @@ func (t *tx) askAhead(ops []*op) error {
 	}
 	intents := 0
 	for _, o := range ops {
-		if !o.issuance {
-			return nil
-		}
 		intents += len(o.intents)
 	}
-	if intents < 2 {
+	if intents < 2 || !issuanceAlone(ops) {
 		return nil
 	}
 	a := &ahead{requesters: make(map[string]requesterState), unused: make(map[[32]byte]bool), devices: make(map[string]standing), bare: make(map[string]bool)}
@@ -150,6 +147,11 @@ func (t *tx) requester(serial []byte) (r requesterState, err error) {
 	if t.ahead != nil {
 		if r, asked := t.ahead.requesters[string(serial)]; asked {
 			return r, nil
+		}
+	}
+	if t.recent != nil {
+		if c, kept, _ := t.recent.get(serial); kept {
+			return requesterState{string(c.State), micros(c.IssuedAt)}, nil
 		}
 	}
 	err = t.query(`SELECT state, issued_at FROM certificates WHERE serial = $1`+t.forShare, scanInto(&r.state, &r.issuedAt), serial)

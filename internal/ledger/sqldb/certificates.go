@@ -12,7 +12,7 @@ import (
 
 const sqlCertificate = `SELECT ` + certificateColumns + ` FROM certificates WHERE serial = $1`
 
-// Certificate implements ledger.Certificates.
+// Certificate implements ledger.Certificates. What it returns may be shared: nobody changes its DER.
 func (s *Store) Certificate(ctx context.Context, serial ledger.Serial) (ledger.Certificate, error) {
 	b, err := serialBytes(serial)
 	if err != nil {
@@ -21,7 +21,13 @@ func (s *Store) Certificate(ctx context.Context, serial ledger.Serial) (ledger.C
 	if err := ctx.Err(); err != nil {
 		return ledger.Certificate{}, reading("certificate "+string(serial), err)
 	}
-	if !s.dialect.shared {
+	var round uint64
+	if s.recent != nil {
+		var c ledger.Certificate
+		var kept bool
+		if c, kept, round = s.recent.get(b); kept {
+			return c, nil
+		}
 		// One row by its key, from a file: to be ready to stop halfway costs more than to
 		// finish, a goroutine in the driver and one in database/sql.
 		ctx = context.WithoutCancel(ctx)
@@ -29,6 +35,9 @@ func (s *Store) Certificate(ctx context.Context, serial ledger.Serial) (ledger.C
 	c, err := scanCertificate(s.bySerial.QueryRowContext(ctx, b))
 	if err != nil {
 		return ledger.Certificate{}, reading("certificate "+string(serial), err)
+	}
+	if s.recent != nil {
+		s.recent.put(b, c, round)
 	}
 	return c, nil
 }

@@ -30,7 +30,11 @@ func (s *Store) commitLoop() {
 // cannot go on, or nil.
 func (s *Store) commit(ops []*op) error {
 	start := time.Now()
+	plain := issuanceAlone(ops)
 	events, err := s.transact(&ops)
+	if s.recent != nil && (!plain || err != nil) {
+		s.recent.forget() // before anybody is told
+	}
 	var crowded *crowdedError
 	switch {
 	case errors.As(err, &crowded):
@@ -114,6 +118,9 @@ func (s *Store) transact(ops *[]*op) (int, error) {
 func (s *Store) begin(ops []*op) (*tx, error) {
 	w := s.writer
 	t := &tx{writer: w, ends: map[ledger.Epoch]int64{}, cancel: w.bound()}
+	if issuanceAlone(ops) {
+		t.recent = s.recent
+	}
 	if _, err := w.exec(w.begin); err != nil {
 		return t, fmt.Errorf("beginning transaction: %w", err)
 	}
@@ -121,6 +128,12 @@ func (s *Store) begin(ops []*op) (*tx, error) {
 		return t, err
 	}
 	return t, t.askAhead(ops)
+}
+
+// issuanceAlone reports whether all ops are of Begin and Finish, which change no certificate that is
+// in force.
+func issuanceAlone(ops []*op) bool {
+	return !slices.ContainsFunc(ops, func(o *op) bool { return !o.issuance })
 }
 
 // bound gives the statements of a transaction its time.

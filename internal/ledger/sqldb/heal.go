@@ -111,6 +111,9 @@ func (s *Store) heal(why error) bool {
 		}
 		err := s.reopen()
 		if err == nil {
+			if s.recent != nil {
+				s.recent.forget() // what was read meanwhile
+			}
 			break
 		}
 		if err.Error() != why.Error() && s.cfg.Logger != nil {

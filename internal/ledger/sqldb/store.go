@@ -92,6 +92,7 @@ type Store struct {
 	// bySerial is prepared because every request by a certificate of ours asks
 	// for it.
 	bySerial *sql.Stmt
+	recent   *recent // nil with a database that servers share
 	writer   *writer // the committer's
 	mark     string  // the committer's: what meta says of the log
 	instance string  // tells this store from an earlier one of the same server
@@ -141,6 +142,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		orphaned: map[string]struct{}{},
 		closing:  make(chan struct{}),
 		stopped:  make(chan struct{}),
+	}
+	if !dialect.shared {
+		s.recent = new(recent)
 	}
 	if err := s.start(ctx); err != nil {
 		if s.readers != nil {

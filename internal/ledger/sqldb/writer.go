@@ -127,6 +127,7 @@ type tx struct {
 	gathered []statement
 	ends     map[ledger.Epoch]int64 // when the epochs of this batch end
 	ahead    *ahead                 // nil if nothing was asked ahead
+	recent   *recent                // nil where the batch may change what is kept
 	// unlisted are the serials that were revoked or voided and are not in changes yet.
 	unlisted [][]byte
 	cancel   context.CancelFunc
