@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -22,6 +23,8 @@ type softTPM struct {
 	dir    string
 	socket string
 	cmd    *exec.Cmd
+	ended  chan struct{} // closed when the process has
+	said   *bytes.Buffer // by it; read when it has ended
 }
 
 func newSoftTPM(t *testing.T) *softTPM {
@@ -38,22 +41,41 @@ func newSoftTPM(t *testing.T) *softTPM {
 func (s *softTPM) start() {
 	s.t.Helper()
 	s.run("type=unixio,path="+s.socket, "type=unixio,path="+s.socket+".ctrl")
-	s.until("swtpm listens", func() bool {
-		conn, err := net.Dial("unix", s.socket)
-		if err != nil {
-			return false
-		}
-		return conn.Close() == nil
-	})
+	if !s.listens("unix", s.socket) {
+		s.t.Fatal("swtpm does not run")
+	}
 }
 
 func (s *softTPM) run(server, control string) {
 	s.t.Helper()
 	s.cmd = exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+s.dir, "--server", server, "--ctrl", control, "--flags", "not-need-init,startup-clear")
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	s.ended, s.said = make(chan struct{}), new(bytes.Buffer)
+	s.cmd.Stdout, s.cmd.Stderr = s.said, s.said
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
+	go func(cmd *exec.Cmd, ended chan struct{}) {
+		cmd.Wait()
+		close(ended)
+	}(s.cmd, s.ended)
+}
+
+// listens waits until connections are taken, and reports false if the process has ended instead.
+func (s *softTPM) listens(network, address string) (ok bool) {
+	s.t.Helper()
+	s.until("swtpm listens", func() bool {
+		select {
+		case <-s.ended:
+			s.t.Logf("swtpm has ended: %s", s.said)
+			return true
+		default:
+		}
+		conn, err := net.Dial(network, address)
+		ok = err == nil && conn.Close() == nil
+		return ok
+	})
+	return ok
 }
 
 // stop ends the process, as a power failure would.
@@ -62,7 +84,7 @@ func (s *softTPM) stop() {
 		return
 	}
 	s.cmd.Process.Kill()
-	s.cmd.Wait()
+	<-s.ended
 	s.cmd = nil
 	os.Remove(s.socket)
 }
@@ -80,34 +102,38 @@ func (s *softTPM) until(what string, is func() bool) {
 // uri names a key in it.
 func (s *softTPM) uri(name string) string { return "tpmkms:name=" + name + ";device=" + s.socket }
 
-// tools runs commands of tpm2-tools in its directory, over TCP: they cannot do Unix
-// sockets. It has to be stopped. Each command is a line.
-func (s *softTPM) tools(commands string) string {
+// runTCP starts it with two ports, one after the other, as the tools want them, and returns the first. It cannot
+// choose free ones by itself, and somebody else may take those that were free a moment ago.
+func (s *softTPM) runTCP() int {
 	s.t.Helper()
-	// Two ports, one after the other, as the tools want them.
-	var port int
-	for {
+	for range 10 {
 		first, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		port = first.Addr().(*net.TCPAddr).Port
+		port := first.Addr().(*net.TCPAddr).Port
 		second, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+1))
 		first.Close()
-		if err == nil {
-			second.Close()
-			break
-		}
-	}
-	s.run(fmt.Sprintf("type=tcp,port=%d", port), fmt.Sprintf("type=tcp,port=%d", port+1))
-	defer s.stop()
-	s.until("swtpm listens", func() bool {
-		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port+1))
 		if err != nil {
-			return false
+			continue
 		}
-		return conn.Close() == nil
-	})
+		second.Close()
+		s.run(fmt.Sprintf("type=tcp,port=%d", port), fmt.Sprintf("type=tcp,port=%d", port+1))
+		if s.listens("tcp", fmt.Sprintf("127.0.0.1:%d", port+1)) {
+			return port
+		}
+		s.stop()
+	}
+	s.t.Fatal("swtpm finds no ports")
+	return 0
+}
+
+// tools runs commands of tpm2-tools in its directory, over TCP: they cannot do Unix
+// sockets. It has to be stopped. Each command is a line.
+func (s *softTPM) tools(commands string) string {
+	s.t.Helper()
+	port := s.runTCP()
+	defer s.stop()
 	var all strings.Builder
 	for line := range strings.Lines(commands) {
 		args := strings.Fields(line)
