@@ -104,3 +104,59 @@ func TestGatheredWithOneThatIsRefused(t *testing.T) {
 		t.Errorf("the log has %v", logged)
 	}
 }
+
+// However full the tables are that were empty when their statements were planned, a batch reads no row that
+// it is not about.
+func TestBatchesReadNoWholeTable(t *testing.T) {
+	url := pgtest.Start(t).NewDatabase(t)
+	s, _ := openPostgres(t, url, "alpha", t.TempDir(), func(*sqldb.Config) {})
+	epoch, err := s.Join(t.Context(), "alpha", time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	gateway := issue(t, s, epoch, now, 0)
+	for batch := range 40 {
+		var intents []ledger.Intent
+		var issued []ledger.Issued
+		for n := range 50 {
+			i := ledgertest.NewIntent(epoch, now.Add(time.Duration(50*batch+n)*time.Millisecond), fmt.Sprintf("dev-%d-%d", batch, n), fmt.Sprintf("key-%d-%d", batch, n))
+			if n%2 == 0 {
+				i.Requester = ledger.Requester{Kind: "ra", Name: string(gateway.Serial)}
+			}
+			intents = append(intents, i)
+			issued = append(issued, ledgertest.Signed(i, now))
+		}
+		results, err := s.Begin(t.Context(), intents)
+		if err := errors.Join(append(results, err)...); err != nil {
+			t.Fatal(err)
+		}
+		results, err = s.Finish(t.Context(), issued)
+		if err := errors.Join(append(results, err)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil { // what a connection has counted is told when it ends
+		t.Fatal(err)
+	}
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		var whole, rows int64
+		if err := db.QueryRow(`SELECT SUM(seq_tup_read), SUM(n_tup_ins) FROM pg_stat_user_tables WHERE relname IN ('certificates', 'devices')`).Scan(&whole, &rows); err != nil {
+			t.Fatal(err)
+		}
+		if whole > 0 {
+			t.Fatalf("%d rows were read in scans of whole tables", whole)
+		}
+		if rows >= 4000 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d rows are counted", rows)
+		}
+	}
+}

@@ -27,7 +27,10 @@ func newPostgres(cfg Config) (*dialect, error) {
 		forShare:   " FOR SHARE",
 		hasMeta:    `SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = 'meta'`,
 		patience:   cmp.Or(cfg.Patience, defaultPatience),
-		openWriter: func() (*sql.DB, error) { return p.open(1, nil), nil },
+		// The database plans a statement when it has been run some times, and keeps the plan: one made while a
+		// table is nearly empty reads the whole of it for each batch, when it has become large,
+		// until the table is analysed. Everything that the writer asks has an index.
+		openWriter: func() (*sql.DB, error) { return p.open(1, map[string]string{"enable_seqscan": "off"}), nil },
 		openReaders: func() (*sql.DB, error) {
 			return p.open(p.most-1, map[string]string{"default_transaction_read_only": "on"}), nil
 		},
