@@ -9,17 +9,16 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 )
 
+// The runs of a batch.
 const (
 	batchP256    = "batch_p256"
 	keygenCreate = "keygen_create_2cores"
@@ -33,7 +32,7 @@ func (r *run) batch(ctx context.Context) error {
 		return err
 	}
 	if !r.wants(batchP256) {
-		r.add(bareFigure(before))
+		r.add(before.figure(keygenCreate))
 		return nil
 	}
 	state, err := r.state(ctx, "batch", "")
@@ -52,24 +51,20 @@ func (r *run) batch(ctx context.Context) error {
 	cmd.Stdout, cmd.Stderr = &said, &said
 	start := time.Now()
 	if err := cmd.Run(); err != nil {
-		return errors.Join(fmt.Errorf("%s: %w: %s", batchP256, err, strings.TrimSpace(said.String())), ctx.Err())
+		return fmt.Errorf("%s: %w: %s", batchP256, err, bytes.TrimSpace(said.Bytes()))
 	}
 	elapsed := time.Since(start)
 	after, err := bare(len(r.cores), r.Duration/4)
 	if err != nil {
 		return err
 	}
-	both := before.mean(after)
+	both := mean(before, after)
 	rate := float64(count) / elapsed.Seconds()
 	used := (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()) / time.Duration(count)
-	r.add(bareFigure(both))
+	r.add(both.figure(keygenCreate))
 	r.add(Figure{Name: batchP256, Value: rate, Unit: "certificates/s", RatioToRaw: rate / both.rate, CPUms: millis(used), CPURatio: 1 / both.byCPU / used.Seconds(),
 		note: fmt.Sprintf("%d certificates in %.1f s", count, elapsed.Seconds())})
 	return nil
-}
-
-func bareFigure(r reference) Figure {
-	return Figure{Name: keygenCreate, Value: r.rate, Unit: "certificates/s", RatioToRaw: 1, CPUms: 1000 / r.byCPU, CPURatio: 1}
 }
 
 // newCustomer writes a certificate that keys are encrypted for. Its own key is thrown away.

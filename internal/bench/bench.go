@@ -13,19 +13,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
-
-	"mintmark/internal/server"
 )
 
 // Options say what to run.
 type Options struct {
 	// Binary is the mintmark binary that serves.
 	Binary string
-	// Duration is how long each load runs; 8 s if zero.
+	// Duration is how long each load runs, a second or more.
 	Duration time.Duration
 	// Out gets the tables, JSON the file with the figures; none if empty.
 	Out  io.Writer
@@ -36,8 +32,34 @@ type Options struct {
 	Scale int
 	// ScaleDir keeps the large ledger for the next run. A temporary directory if empty.
 	ScaleDir string
-	// Profile makes the server write a CPU profile there; empty for none.
+	// Profile makes each server write a CPU profile there, in place of that of the one
+	// before; empty for none.
 	Profile string
+}
+
+const (
+	// leastDuration has a hundred ticks of processor time.
+	leastDuration = time.Second
+
+	leastScale = 1000
+	mostScale  = 10_000_000 // as many have names of the form lineName
+)
+
+// Check says what is wrong with the options, before minutes are spent.
+func (o Options) Check() error {
+	if _, err := selectRows(o.Only, o.Scale); err != nil {
+		return err
+	}
+	if o.Duration < leastDuration {
+		return fmt.Errorf("--duration %v is too short: a load has to run for %v at least", o.Duration, leastDuration)
+	}
+	if o.Scale != 0 && (o.Scale < leastScale || o.Scale > mostScale) {
+		return fmt.Errorf("--scale %d: a large ledger has between %d and %d certificates", o.Scale, leastScale, mostScale)
+	}
+	if o.ScaleDir != "" && o.Scale == 0 {
+		return errors.New("--scale-dir is for a large ledger: say with --scale how many certificates it has")
+	}
+	return nil
 }
 
 // run is one Run.
@@ -60,8 +82,8 @@ func (r *run) without(what string, why error) {
 
 // Run measures and reports. It needs two cores.
 func Run(ctx context.Context, o Options) error {
-	if o.Duration == 0 {
-		o.Duration = 8 * time.Second
+	if err := o.Check(); err != nil {
+		return err
 	}
 	selected, err := selectRows(o.Only, o.Scale)
 	if err != nil {
@@ -74,18 +96,38 @@ func Run(ctx context.Context, o Options) error {
 	if len(r.cores) < 2 {
 		return errors.New("bench needs two cores: one for the server, one for the load")
 	}
-	r.cores = r.cores[:2]
+	r.cores = chooseTwo(r.cores, physicalCore)
 	r.serverCore, r.loadCore = r.cores[0], r.cores[1]
-	m, err := lookAtMachine()
+	m, err := lookAtMachine(r.cores)
 	if err != nil {
 		return err
 	}
-	m.describe(o.Out, r.cores)
+	m.describe(o.Out)
 	if r.dir, err = os.MkdirTemp("", "mintmark-bench-"); err != nil {
 		return err
 	}
 	defer os.RemoveAll(r.dir)
-	var failed error
+	if err := sayIfInMemory(o.Out, r.dir); err != nil {
+		return err
+	}
+	failed := r.groups(ctx)
+	m.since(o.Out)
+	switch {
+	case ctx.Err() != nil:
+		// What else went wrong did so because the servers were told to end.
+		failed = fmt.Errorf("not all was measured: %w", context.Cause(ctx))
+	case len(r.figures) == 0 && failed == nil:
+		failed = errors.New("nothing was measured")
+	}
+	if o.JSON == "" || len(r.figures) == 0 {
+		return failed
+	}
+	return errors.Join(failed, write(o.JSON, o.Scale, r.figures))
+}
+
+// groups measures one group after the other. What was measured before something failed is not
+// lost.
+func (r *run) groups(ctx context.Context) (failed error) {
 	for _, group := range []struct {
 		name    string
 		measure func(context.Context) error
@@ -97,40 +139,21 @@ func Run(ctx context.Context, o Options) error {
 		{groupPostgres, r.postgres, false},
 		{groupScale, r.scale, false},
 	} {
-		if !r.group(group.name, o.Scale) {
+		if ctx.Err() != nil {
+			break
+		}
+		if !r.group(group.name, r.Scale) {
 			continue
 		}
 		on := []int{r.loadCore}
 		if group.both {
 			on = r.cores
 		}
-		if err := bindProcess(on...); err != nil {
-			return err
+		err := bindProcess(on...)
+		if err == nil {
+			err = group.measure(ctx)
 		}
-		// What was measured before something failed is not lost.
-		failed = errors.Join(failed, group.measure(ctx), report(o.Out, o.Scale, group.name, r.figures))
-		if ctx.Err() != nil {
-			break
-		}
+		failed = errors.Join(failed, err, report(r.Out, r.Scale, group.name, r.figures))
 	}
-	m.since(o.Out, len(r.cores))
-	if o.JSON == "" || len(r.figures) == 0 {
-		return failed
-	}
-	return errors.Join(failed, write(o.JSON, o.Scale, r.figures))
-}
-
-// state makes a state directory whose ledger is empty: in a file, or in a database.
-func (r *run) state(ctx context.Context, name, database string) (string, error) {
-	dir := filepath.Join(r.dir, name)
-	return dir, newState(ctx, dir, database)
-}
-
-func newState(ctx context.Context, dir, database string) error {
-	quiet := slog.New(slog.DiscardHandler)
-	o := server.InitOptions{Dir: dir, Names: []string{"localhost", "127.0.0.1"}, PublicURL: "http://ca.example.org:8080", Database: database}
-	if err := server.Init(ctx, o, quiet, io.Discard); err != nil {
-		return fmt.Errorf("making a state directory: %w", err)
-	}
-	return unlimited(dir)
+	return failed
 }

@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -20,18 +19,24 @@ var loads = []struct {
 	keepAlive bool
 	exchange  []tls.CurveID // nil for Go's choice
 }{
-	{"est_keepalive_8", 8, true, nil},
+	{keepalive8, 8, true, nil},
 	{keepalive64, 64, true, nil},
-	{"est_newtls_8", 8, false, nil},
-	{"est_newtls_64", 64, false, nil},
-	{"est_newtls_64_x25519", 64, false, []tls.CurveID{tls.X25519}},
+	{newTLS8, 8, false, nil},
+	{newTLS64, 64, false, nil},
+	{newTLS64X25519, 64, false, []tls.CurveID{tls.X25519}},
 }
 
+// The runs with EST.
 const (
-	keepalive64 = "est_keepalive_64"
-	halfLoad    = "est_p99_half_load"
-	rssIdle     = "rss_idle"
-	rssLoad     = "rss_load"
+	rawFigure      = "raw"
+	keepalive8     = "est_keepalive_8"
+	keepalive64    = "est_keepalive_64"
+	newTLS8        = "est_newtls_8"
+	newTLS64       = "est_newtls_64"
+	newTLS64X25519 = "est_newtls_64_x25519"
+	halfLoad       = "est_p99_half_load"
+	rssIdle        = "rss_idle"
+	rssLoad        = "rss_load"
 
 	// idle is how long a server has had nothing to do when its memory counts as idle.
 	idle = 10 * time.Second
@@ -54,7 +59,7 @@ func (r *run) est(ctx context.Context) error {
 			return ctx.Err()
 		case <-time.After(idle):
 		}
-		m, err := memory(t.pid)
+		m, err := memory(t.Process.Pid)
 		if err != nil {
 			return err
 		}
@@ -69,8 +74,7 @@ func (r *run) est(ctx context.Context) error {
 	}
 	half := 0.0
 	for _, load := range loads {
-		needed := load.name == keepalive64 && r.wants(halfLoad, rssLoad)
-		if !r.wants(load.name) && !needed {
+		if !r.needs(load.name) {
 			continue
 		}
 		f.exchange(load.exchange)
@@ -99,18 +103,21 @@ func (r *run) est(ctx context.Context) error {
 		r.add(figure)
 	}
 	if r.wants(rssLoad) {
-		m, err := memory(t.pid)
+		m, err := memory(t.Process.Pid)
 		if err != nil {
 			return err
 		}
 		r.add(Figure{Name: rssLoad, Value: m.most / 1e6, Unit: "MB"})
 	}
-	if r.wants("raw") && len(r.raws) > 0 {
-		sum := reference{}
-		for _, one := range r.raws {
-			sum.rate, sum.byCPU = sum.rate+one.rate/float64(len(r.raws)), sum.byCPU+one.byCPU/float64(len(r.raws))
+	if r.wants(rawFigure) {
+		if len(r.raws) == 0 { // no load, which it would have been measured for
+			one, err := raw(r.serverCore)
+			if err != nil {
+				return err
+			}
+			r.raws = append(r.raws, one)
 		}
-		r.add(Figure{Name: "raw", Value: sum.rate, Unit: "certificates/s", RatioToRaw: 1, CPUms: 1000 / sum.byCPU, CPURatio: 1})
+		r.add(mean(r.raws...).figure(rawFigure))
 	}
 	return t.stop()
 }
@@ -124,7 +131,7 @@ func (r *run) load(ctx context.Context, t *target, f *fleet, name string, client
 	// More requests than a server could answer in the time. Where the reference was slow for
 	// something else that ran, the load ends with the requests.
 	requests := int(before.rate*r.Duration.Seconds()*0.6) + 2*clients
-	used, err := t.usage()
+	used, err := t.usage(ctx)
 	if err != nil {
 		return Figure{}, err
 	}
@@ -132,7 +139,7 @@ func (r *run) load(ctx context.Context, t *target, f *fleet, name string, client
 	if err != nil {
 		return Figure{}, fmt.Errorf("%s: %w", name, err)
 	}
-	usedAfter, err := t.usage()
+	usedAfter, err := t.usage(ctx)
 	if err != nil {
 		return Figure{}, err
 	}
@@ -140,16 +147,17 @@ func (r *run) load(ctx context.Context, t *target, f *fleet, name string, client
 	if err != nil {
 		return Figure{}, err
 	}
-	reference := before.mean(after)
+	reference := mean(before, after)
 	r.raws = append(r.raws, reference)
-	if usedAfter.commits == used.commits {
-		return Figure{}, errors.New("the server has committed nothing")
+	records, commits := usedAfter.records-used.records, usedAfter.commits-used.commits
+	if records < 2*float64(result.count) { // an intent and a certificate
+		return Figure{}, fmt.Errorf("%s: %d enrollments were answered, and %.0f records committed where there are two for each", name, result.count, records)
 	}
 	cpu := (usedAfter.cpu - used.cpu) / time.Duration(result.count)
 	return Figure{
 		Name: name, Value: result.rate, Unit: "certificates/s", RatioToRaw: result.rate / reference.rate,
 		CPUms: millis(cpu), CPURatio: 1 / reference.byCPU / cpu.Seconds(),
-		batch: (usedAfter.records - used.records) / (usedAfter.commits - used.commits),
-		p50:   result.p50, p99: result.p99, handshakes: result.handshakes,
+		count: result.count, batch: records / commits,
+		p50: result.p50, p99: result.p99, handshakes: result.handshakes,
 	}, nil
 }

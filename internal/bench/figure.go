@@ -25,6 +25,7 @@ type Figure struct {
 	CPUms    float64 `json:"cpu_ms,omitempty"`
 	CPURatio float64 `json:"ratio_by_cpu,omitempty"`
 
+	count      int
 	batch      float64 // records that shared a durable commit
 	p50, p99   time.Duration
 	handshakes int64

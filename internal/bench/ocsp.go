@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/base64"
@@ -27,15 +28,11 @@ func (f *fleet) presigned(ctx context.Context, t *target, clients int, duration 
 	if err != nil {
 		return Figure{}, err
 	}
-	// Once each, so that every answer is signed when the clock starts.
-	if _, err := askLoop(ctx, t.http, requests, len(requests)); err != nil {
-		return Figure{}, err
-	}
-	used, err := t.usage()
+	used, err := t.usage(ctx)
 	if err != nil {
 		return Figure{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, duration)
+	load, cancel := context.WithTimeout(ctx, duration)
 	defer cancel()
 	var (
 		wait  sync.WaitGroup
@@ -46,7 +43,7 @@ func (f *fleet) presigned(ctx context.Context, t *target, clients int, duration 
 	start := time.Now()
 	for range clients {
 		wait.Go(func() {
-			n, err := askLoop(ctx, t.http, requests, 0)
+			n, err := askLoop(load, t.http, requests)
 			mu.Lock()
 			defer mu.Unlock()
 			count += n
@@ -55,17 +52,22 @@ func (f *fleet) presigned(ctx context.Context, t *target, clients int, duration 
 	}
 	wait.Wait()
 	elapsed := time.Since(start)
-	if err := errors.Join(errs...); err != nil {
+	// Cut off, it is no measurement.
+	if err := cmp.Or(errors.Join(errs...), ctx.Err()); err != nil {
 		return Figure{}, err
 	}
-	after, err := t.usage()
+	if count == 0 {
+		return Figure{}, errNothing
+	}
+	after, err := t.usage(ctx)
 	if err != nil {
 		return Figure{}, err
 	}
 	return Figure{Name: presigned, Value: float64(count) / elapsed.Seconds(), Unit: "answers/s", CPUms: millis((after.cpu - used.cpu) / time.Duration(count))}, nil
 }
 
-// questions are requests for the certificates of all devices, as they go over the wire.
+// questions are requests for the certificates of all devices, as they go over the wire. Each has
+// been asked once: its answer is signed and kept.
 func (f *fleet) questions(ctx context.Context, t *target) ([]string, error) {
 	der, err := fetch(ctx, "http://"+t.http+"/ca/issuing.crt")
 	if err != nil {
@@ -94,35 +96,17 @@ func (f *fleet) questions(ctx context.Context, t *target) ([]string, error) {
 	return list, nil
 }
 
-func fetch(ctx context.Context, address string) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("GET %s: status %d", address, answer.StatusCode)
-	}
-	return io.ReadAll(io.LimitReader(answer.Body, 64<<10))
-}
-
-// askLoop sends requests over one connection, most of them or until ctx ends, and returns how many
-// were answered. A failure of OCSP is shorter than any signature.
-func askLoop(ctx context.Context, address string, requests []string, most int) (int, error) {
+// askLoop sends requests over one connection until ctx ends, and returns how many were
+// answered. A failure of OCSP is shorter than any signature.
+func askLoop(ctx context.Context, address string, requests []string) (int, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return 0, err
 	}
 	defer conn.Close()
 	in := bufio.NewReader(conn)
-	for n := 0; ; n++ {
-		if most > 0 && n == most || ctx.Err() != nil {
-			return n, nil
-		}
+	n := 0
+	for ; ctx.Err() == nil; n++ {
 		if _, err := io.WriteString(conn, requests[n%len(requests)]); err != nil {
 			return n, err
 		}
@@ -135,4 +119,5 @@ func askLoop(ctx context.Context, address string, requests []string, most int) (
 			return n, fmt.Errorf("status %d, %d bytes, %v", answer.StatusCode, size, err)
 		}
 	}
+	return n, nil
 }

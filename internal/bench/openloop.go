@@ -2,7 +2,7 @@ package bench
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -18,7 +18,7 @@ func (f *fleet) open(ctx context.Context, clients int, rate float64, duration ti
 		due = append(due, time.Duration(at*float64(time.Second)))
 	}
 	// A client that was lucky takes more than its share.
-	bodies, err := f.requests(clients, 2*len(due)/clients+16)
+	bodies, err := f.requests(ctx, clients, 2*len(due)/clients+16)
 	if err != nil {
 		return result{}, err
 	}
@@ -27,11 +27,11 @@ func (f *fleet) open(ctx context.Context, clients int, rate float64, duration ti
 		if connections[i], err = f.dial(ctx, f.devices[i].tls); err != nil {
 			return result{}, err
 		}
-		defer connections[i].conn.Close()
+		defer connections[i].Close()
 	}
 	var next atomic.Int64
 	start := time.Now()
-	r, err := f.measure(clients, func(i int, _ *atomic.Int64) (latencies []time.Duration, err error) {
+	r, err := measure(clients, func(i int, _ *atomic.Int64) (latencies []time.Duration, err error) {
 		for _, body := range bodies[i] {
 			n := int(next.Add(1)) - 1
 			if n >= len(due) {
@@ -49,12 +49,15 @@ func (f *fleet) open(ctx context.Context, clients int, rate float64, duration ti
 			}
 			latencies = append(latencies, time.Since(scheduled))
 			if n%64 == 0 {
-				if err := f.devices[i].check(answer); err != nil {
+				if err := f.devices[i].check(body, answer); err != nil {
 					return nil, err
 				}
 			}
 		}
-		return latencies, errors.New("the requests of a client ran out before the time: raise the estimate")
+		return latencies, nil
 	})
+	if err == nil && r.count < len(due) {
+		err = fmt.Errorf("the clients ran out of requests after %d of %d", r.count, len(due))
+	}
 	return r, err
 }

@@ -26,34 +26,38 @@ const (
 
 // rows are all figures. Those of groupScale are named after the number of certificates.
 func rows(scale int) []row {
-	s := scaleName(scale)
 	return []row{
 		{hsmRatio, groupToken, "P-256 signatures through the key store, of C_Sign alone, 8 sessions", "at least 0.80"},
 		{hsmSessions, groupToken, "32 sessions of one, where C_Sign takes 5 ms longer", "at least 25"},
 
-		{"raw", groupEST, "x509.CreateCertificate in a loop on the server's core", ""},
-		{"est_keepalive_8", groupEST, "simpleenroll by client certificate, 8 clients, connections kept", ""},
-		{"est_keepalive_64", groupEST, "the same with 64 clients", "at least 0.30 of raw"},
-		{"est_newtls_8", groupEST, "8 clients, a new full handshake for each enrollment", ""},
-		{"est_newtls_64", groupEST, "the same with 64 clients", "at least 0.13 of raw"},
-		{"est_newtls_64_x25519", groupEST, "the same with the key exchange of most devices, X25519 alone", ""},
-		{"est_p99_half_load", groupEST, "p99 at half of the rate of est_keepalive_64, from the time when each request was due", "under 25 ms"},
+		{rawFigure, groupEST, "x509.CreateCertificate in a loop on the server's core", ""},
+		{keepalive8, groupEST, "simpleenroll by client certificate, 8 clients, connections kept", ""},
+		{keepalive64, groupEST, "the same with 64 clients", "at least 0.30 of raw"},
+		{newTLS8, groupEST, "8 clients, a new full handshake for each enrollment", ""},
+		{newTLS64, groupEST, "the same with 64 clients", "at least 0.13 of raw"},
+		{newTLS64X25519, groupEST, "the same with the key exchange of most devices, X25519 alone", ""},
+		{halfLoad, groupEST, "p99 at half of the rate of est_keepalive_64, from the time when each request was due", "under 25 ms"},
 		{presigned, groupEST, "OCSP answers that are kept signed, 64 connections", "at least 5000"},
-		{"rss_idle", groupEST, "memory of the server, 10 s after its start", "under 60 MB"},
-		{"rss_load", groupEST, "most memory of the server under the loads above", "under 200 MB"},
+		{rssIdle, groupEST, "memory of the server, 10 s after its start", "under 60 MB"},
+		{rssLoad, groupEST, "most memory of the server under the loads above", "under 200 MB"},
 
-		{"keygen_create_2cores", groupBatch, "a key and x509.CreateCertificate for it in a loop on both cores", ""},
-		{"batch_p256", groupBatch, "mintmark batch create, as a whole, encrypted to the customer", "at least 0.60 of keygen_create_2cores"},
+		{keygenCreate, groupBatch, "a key and x509.CreateCertificate for it in a loop on both cores", ""},
+		{batchP256, groupBatch, "mintmark batch create, as a whole, encrypted to the customer", "at least 0.60 of keygen_create_2cores"},
 
-		{"postgres_64", groupPostgres, "as est_keepalive_64, with the database on the core of the load or on both", "at least 0.20 of raw"},
+		{postgres64, groupPostgres, "as est_keepalive_64, with the database on the core of the load or on both", "at least 0.20 of raw"},
 
-		{"est_" + s + "_ratio", groupScale, "est_keepalive_64, of its rate with an empty ledger; caches dropped", "at least 0.85"},
-		{"query_" + s + "_worst", groupScale, "slowest of all questions that the admin API has an index for; caches dropped", "under 10 ms"},
-		{"bytes_per_certificate", groupScale, "bytes of the database for each certificate", "at most 1200"},
-		{"bytes_per_certificate_log", groupScale, "bytes of the issuance log for each certificate", "at most 1200"},
-		{"start_" + s, groupScale, "from the start of the process to the first certificate", "under 400 ms"},
+		{estRatio(scale), groupScale, "est_keepalive_64, of its rate with an empty ledger; caches dropped", "at least 0.85"},
+		{queryWorst(scale), groupScale, "slowest of all questions that the admin API has an index for; caches dropped", "under 10 ms"},
+		{bytesDatabase, groupScale, "bytes of the database for each certificate", "at most 1200"},
+		{bytesLog, groupScale, "bytes of the issuance log for each certificate", "at most 1200"},
+		{startTime(scale), groupScale, "from the start of the process to the first certificate", "under 400 ms"},
 	}
 }
+
+// The figures that are named after the number of certificates.
+func estRatio(scale int) string   { return "est_" + scaleName(scale) + "_ratio" }
+func queryWorst(scale int) string { return "query_" + scaleName(scale) + "_worst" }
+func startTime(scale int) string  { return "start_" + scaleName(scale) }
 
 // scaleName is how names of figures say a number of certificates: 5m, 200k.
 func scaleName(n int) string {
@@ -108,6 +112,11 @@ func selectRows(only []string, scale int) (selection, error) {
 // wants reports whether one of the names is to be measured.
 func (s selection) wants(names ...string) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return s[name] })
+}
+
+// needs reports whether a load has to run, for itself or for what is measured after it.
+func (s selection) needs(load string) bool {
+	return s.wants(load, rssLoad) || load == keepalive64 && s.wants(halfLoad)
 }
 
 // group reports whether anything of a group is to be measured.

@@ -8,11 +8,14 @@ import (
 	"time"
 )
 
+// The runs with a large ledger whose names do not have its size.
 const (
 	bytesDatabase = "bytes_per_certificate"
 	bytesLog      = "bytes_per_certificate_log"
-	scaleRounds   = 2 // of an empty ledger and a large one, in turn
 )
+
+// scaleRounds are of an empty ledger and a large one, in turn.
+const scaleRounds = 2
 
 // scale measures a server with a large ledger.
 func (r *run) scale(ctx context.Context) error {
@@ -34,14 +37,13 @@ func (r *run) scale(ctx context.Context) error {
 			r.add(Figure{Name: name, Value: float64(size) / count, Unit: "bytes"})
 		}
 	}
-	s := scaleName(r.Scale)
 	for _, one := range []struct {
 		name    string
 		measure func(context.Context, string, *filled) error
 	}{
-		{"start_" + s, r.startScale},
-		{"query_" + s + "_worst", r.queryScale},
-		{"est_" + s + "_ratio", r.estScale},
+		{startTime(r.Scale), r.startScale},
+		{queryWorst(r.Scale), r.queryScale},
+		{estRatio(r.Scale), r.estScale},
 	} {
 		if !r.wants(one.name) {
 			continue
@@ -58,7 +60,7 @@ func cold(dropped bool) string {
 	if dropped {
 		return "caches dropped before"
 	}
-	return "caches not dropped: only root may"
+	return "caches not dropped: that takes root, and no container"
 }
 
 // estScale lets the same load run against an empty ledger and the large one, in turn.
@@ -69,7 +71,7 @@ func (r *run) estScale(ctx context.Context, name string, f *filled) error {
 	}
 	var figures [2]Figure
 	dropped := true
-	for round := range scaleRounds {
+	for range scaleRounds {
 		for i, state := range []string{empty, f.State} {
 			dropped = dropCaches() && dropped
 			t, fleet, err := r.up(ctx, state)
@@ -81,9 +83,6 @@ func (r *run) estScale(ctx context.Context, name string, f *filled) error {
 				return err
 			}
 			sum := &figures[i]
-			if round == 0 {
-				*sum = Figure{}
-			}
 			sum.RatioToRaw += one.RatioToRaw / scaleRounds
 			sum.CPURatio += one.CPURatio / scaleRounds
 			sum.Value += one.Value / scaleRounds
@@ -97,7 +96,8 @@ func (r *run) estScale(ctx context.Context, name string, f *filled) error {
 }
 
 // startScale measures the time from the start of the process until a device has its
-// certificate, first with nothing in the caches.
+// certificate, first with the page cache dropped: but for the binary, as this process is of
+// the same.
 func (r *run) startScale(ctx context.Context, name string, f *filled) error {
 	var took [2]time.Duration
 	dropped := false

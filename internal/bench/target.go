@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -16,64 +16,41 @@ import (
 
 // target is the server under load.
 type target struct {
-	est, http, metrics string // addresses
-	pid                int
+	*process
+	est, http, metrics string    // addresses
 	started            time.Time // before its process was
-	stop               func() error
 }
 
-// start runs the server of a state directory on one core. Its stop ends it and may be called
-// twice.
-func (r *run) start(ctx context.Context, state string) (t *target, err error) {
+// start runs the server of a state directory on one core.
+func (r *run) start(ctx context.Context, state string) (*target, error) {
 	args := []string{"serve", "--dir", state, "--listen", "127.0.0.1:0"}
 	if r.Profile != "" {
 		args = append(args, "--cpuprofile", r.Profile)
 	}
 	cmd := exec.CommandContext(ctx, r.Binary, args...)
-	// The log goes to a file, as under a service manager.
-	log, err := os.Create(filepath.Join(r.dir, "server.log"))
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	cmd.Stderr = log
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
-	t = &target{started: time.Now()}
-	if err := startOn(cmd, r.serverCore); err != nil {
-		return nil, fmt.Errorf("starting %s: %w", r.Binary, err)
-	}
-	stopped := false
-	t.pid = cmd.Process.Pid
-	t.stop = func() error {
-		if stopped {
-			return nil
-		}
-		stopped = true
-		cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil {
-			return fmt.Errorf("stopping the server: %w", err)
-		}
-		return nil
+	t := &target{started: time.Now()}
+	if t.process, err = startOn(cmd, "the server", filepath.Join(r.dir, "server.log"), syscall.SIGTERM, r.serverCore); err != nil {
+		return nil, err
 	}
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
-		if a, ok := strings.CutPrefix(lines.Text(), "metrics listening on "); ok {
-			t.metrics = a
-		}
-		if a, ok := strings.CutPrefix(lines.Text(), "http listening on "); ok {
-			t.http = a
-		}
-		if a, ok := strings.CutPrefix(lines.Text(), "est listening on "); ok {
-			t.est = a
+		name, address, _ := strings.Cut(lines.Text(), " listening on ")
+		switch name {
+		case "metrics":
+			t.metrics = address
+		case "http":
+			t.http = address
+		case "est": // the last one
+			t.est = address
 			go io.Copy(io.Discard, stdout)
 			return t, nil
 		}
 	}
-	said, _ := os.ReadFile(log.Name())
-	return nil, errors.Join(fmt.Errorf("the server did not come up: %s", said[max(0, len(said)-1000):]), t.stop())
+	return nil, errors.Join(errors.New("the server did not come up"), t.stop())
 }
 
 // up starts the server of a state directory and a fleet that has certificates of it.
@@ -92,30 +69,19 @@ func (r *run) up(ctx context.Context, state string) (*target, *fleet, error) {
 	return t, f, nil
 }
 
-// Where configuration that init writes is changed.
-const (
-	endOfLabel = "    own: [device]"
-	noLimits   = "\n    limits: {identity: 0, address: 0}\n"
-)
-
-// unlimited makes the loopback a station and the labels ones without limits: the load comes
-// from one address and few devices, as no line's does. There is a label for work orders
-// beside the one that init makes, and OCSP is answered.
-func unlimited(state string) error {
-	path := filepath.Join(state, "mintmark.yaml")
-	text, err := os.ReadFile(path)
+// fetch gets what a server has at an address.
+func fetch(ctx context.Context, address string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	head, tail, found := strings.Cut(string(text), endOfLabel)
-	if !found {
-		return errors.New("the configuration that init writes has no label to change")
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
 	}
-	line := `  - name: line
-    profile: device
-    issuer: issuing
-    authorize: order
-` + endOfLabel + noLimits
-	changed := head + endOfLabel + tail + noLimits + line + "\nlimits:\n  stations: [127.0.0.0/8]\n\nocsp: {enabled: true}\n"
-	return os.WriteFile(path, []byte(changed), 0o600)
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("GET %s: status %d", address, answer.StatusCode)
+	}
+	return io.ReadAll(answer.Body)
 }

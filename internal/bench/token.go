@@ -23,7 +23,7 @@ const (
 // alone with as many sessions, and with 32 sessions against one where each signature
 // takes 5 ms longer. None where SoftHSM2 is not installed.
 func (r *run) token(ctx context.Context) error {
-	dir, o := filepath.Join(r.dir, "hsm"), r.Options
+	dir := filepath.Join(r.dir, "hsm")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
@@ -39,10 +39,10 @@ func (r *run) token(ctx context.Context) error {
 		if !r.wants(name) {
 			continue
 		}
-		run := func() (float64, float64, error) { return hsm.Ratio(ctx, t, 8, o.Duration) }
+		run := func() (float64, float64, error) { return hsm.Ratio(ctx, t, 8, r.Duration) }
 		unit := "of C_Sign alone, 8 sessions"
 		if name == hsmSessions {
-			run = func() (float64, float64, error) { return hsm.Growth(ctx, t, 32, o.Duration, hsmDelay) }
+			run = func() (float64, float64, error) { return hsm.Growth(ctx, t, 32, r.Duration, hsmDelay) }
 			unit = "of one session, 32 sessions, C_Sign 5 ms slower"
 		}
 		signatures, reference, err := run()

@@ -1,9 +1,10 @@
 package bench
 
 import (
-	"bufio"
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -16,54 +17,77 @@ type usage struct {
 	records, commits float64 // of the ledger's durable commits
 }
 
-func (t *target) usage() (u usage, err error) {
-	if u.cpu, err = cpuTime(t.pid); err != nil {
+func (t *target) usage(ctx context.Context) (u usage, err error) {
+	if u.cpu, _, err = cpuTime(t.Process.Pid); err != nil {
 		return u, err
 	}
-	response, err := http.Get("http://" + t.metrics + "/metrics")
+	text, err := fetch(ctx, "http://"+t.metrics+"/metrics")
 	if err != nil {
 		return u, err
 	}
-	defer response.Body.Close()
-	lines := bufio.NewScanner(response.Body)
-	for lines.Scan() {
-		name, value, _ := strings.Cut(lines.Text(), " ")
-		switch name {
-		case "mintmark_ledger_commit_records_sum":
-			u.records, err = strconv.ParseFloat(value, 64)
-		case "mintmark_ledger_commit_records_count":
-			u.commits, err = strconv.ParseFloat(value, 64)
-		}
-		if err != nil {
-			return u, fmt.Errorf("metrics: %q: %w", lines.Text(), err)
-		}
-	}
-	return u, lines.Err()
+	err = u.readCommits(text)
+	return u, err
 }
 
-// cpuTime is the processor time that a process has used (proc(5), stat fields
-// 14 and 15, in hundredths of a second).
-func cpuTime(pid int) (time.Duration, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+// readCommits reads the metrics of the ledger.
+func (u *usage) readCommits(metrics []byte) error {
+	found := 0
+	for line := range bytes.Lines(metrics) {
+		name, value, _ := strings.Cut(strings.TrimSpace(string(line)), " ")
+		var to *float64
+		switch name {
+		case "mintmark_ledger_commit_records_sum":
+			to = &u.records
+		case "mintmark_ledger_commit_records_count":
+			to = &u.commits
+		default:
+			continue
+		}
+		var err error
+		if *to, err = strconv.ParseFloat(value, 64); err != nil {
+			return fmt.Errorf("metrics: %q: %w", line, err)
+		}
+		found++
+	}
+	if found != 2 {
+		return errors.New("the metrics do not say what the ledger has committed")
+	}
+	return nil
+}
+
+// cpuTime is the processor time that a process has used, and that of its children that have
+// ended.
+func cpuTime(pid int) (own, ended time.Duration, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	// The name, in parentheses, may hold spaces.
-	_, rest, _ := strings.Cut(string(data), ") ")
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
+	if own, ended, err = readStat(string(text)); err != nil {
+		return 0, 0, fmt.Errorf("/proc/%d/stat: %w", pid, err)
 	}
-	var ticks int
-	for _, field := range fields[11:13] {
+	return own, ended, nil
+}
+
+// readStat reads fields 14 to 17 of proc(5), which are in hundredths of a second.
+func readStat(text string) (own, ended time.Duration, err error) {
+	// The name, in parentheses, may hold spaces and parentheses.
+	fields := strings.Fields(text[strings.LastIndex(text, ")")+1:])
+	if len(fields) < 15 {
+		return 0, 0, fmt.Errorf("there are only %d fields after the name", len(fields))
+	}
+	var ticks [4]time.Duration
+	for i, field := range fields[11:15] {
 		n, err := strconv.Atoi(field)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
-		ticks += n
+		ticks[i] = time.Duration(n) * tick
 	}
-	return time.Duration(ticks) * 10 * time.Millisecond, nil
+	return ticks[0] + ticks[1], ticks[2] + ticks[3], nil
 }
+
+// tick is what /proc counts processor time in.
+const tick = 10 * time.Millisecond
 
 // resident is the resident memory of a process in bytes (proc(5)): now, its own part of that
 // (the rest are pages of the binary, which the kernel can take back), and the most there was.

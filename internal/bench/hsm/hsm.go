@@ -134,7 +134,8 @@ func (t *Token) Bare(ctx context.Context, sessions int, d time.Duration) (float6
 }
 
 // Supervised is how many signatures a second the key store makes, with so many sessions
-// and twice as many callers; each C_Sign takes delay longer.
+// and twice as many callers, so that no session waits for the way there and back of its
+// caller; each C_Sign takes delay longer.
 func (t *Token) Supervised(ctx context.Context, sessions int, d, delay time.Duration) (float64, error) {
 	module := t.module
 	if delay > 0 {
@@ -152,11 +153,11 @@ func (t *Token) Supervised(ctx context.Context, sessions int, d, delay time.Dura
 	if err != nil {
 		return 0, err
 	}
-	return rate(signer, 2*sessions, d)
+	return rate(ctx, signer, 2*sessions, d)
 }
 
 // rate signs in closed loops.
-func rate(signer crypto.Signer, callers int, d time.Duration) (float64, error) {
+func rate(ctx context.Context, signer crypto.Signer, callers int, d time.Duration) (float64, error) {
 	var signatures atomic.Int64
 	var failed atomic.Pointer[error]
 	var wg sync.WaitGroup
@@ -164,7 +165,7 @@ func rate(signer crypto.Signer, callers int, d time.Duration) (float64, error) {
 	for range callers {
 		wg.Go(func() {
 			digest := sha256.Sum256([]byte("bench"))
-			for n := byte(0); time.Since(start) < d && failed.Load() == nil; n++ {
+			for n := byte(0); time.Since(start) < d && ctx.Err() == nil && failed.Load() == nil; n++ {
 				digest[0] = n
 				if _, err := signer.Sign(rand.Reader, digest[:], crypto.SHA256); err != nil {
 					failed.Store(&err)
@@ -177,6 +178,9 @@ func rate(signer crypto.Signer, callers int, d time.Duration) (float64, error) {
 	wg.Wait()
 	if err := failed.Load(); err != nil {
 		return 0, *err
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, err // cut off, it is no measurement
 	}
 	return float64(signatures.Load()) / time.Since(start).Seconds(), nil
 }
