@@ -13,7 +13,7 @@ import (
 
 // inFlight is how many parts are worked on at a time: while one is being issued, the keys
 // of the next are made and the files of the one before are written.
-const inFlight = 3
+const inFlight = 5
 
 // Options say how a batch is run.
 type Options struct {
