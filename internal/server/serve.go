@@ -94,7 +94,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		defer s.followers.Store(nil) // all is written
 		followers.run(ctx)
 	}
-	for _, job := range []func(context.Context){own.keep, note, s.runCRLs, s.runOCSP, s.crls.RunPlaces, s.aws.run, s.azure.run, s.keepFollowing, s.keepShutting, s.keepOverdue, s.packLog} {
+	for _, job := range []func(context.Context){own.keep, note, s.runCRLs, s.runOCSP, s.crls.RunPlaces, s.aws.run, s.azure.run, s.keepFollowing, s.keepShutting, s.keepOverdue, s.packLog, s.warm} {
 		wait.Go(func() { job(work) })
 	}
 	// Last to end, so that the last head covers what the others did.

@@ -70,6 +70,7 @@ type Server struct {
 	lock      *os.File
 	issuance  *audit.Log
 	ledger    ledger.Ledger
+	readAhead func(context.Context) (int64, error) // of the ledger, into the page cache
 	keys      *keystore.Store
 	ra        *issuer.RA
 	crls      *revocation.Publisher
@@ -118,6 +119,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("opening the ledger: %w", err)
 	}
+	s.readAhead = store.Warm
 	s.ledger = store // not before: a nil *sqldb.Store is not a nil Ledger
 	s.keys, err = keystore.Open(keystore.Config{
 		Dir: s.config.Dir, Passphrase: s.passphrase(), Tokens: tokensOf(s.config), TPMDevice: s.config.Keys.TPM.Device, State: hsmState(s.config), Logger: s.log,

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -102,6 +103,7 @@ type Store struct {
 	orphansMu sync.Mutex
 	orphaned  map[string]struct{}
 
+	warmed    atomic.Pointer[os.File] // see Warm
 	closing   chan struct{}
 	stopped   chan struct{}
 	closeOnce sync.Once
@@ -199,6 +201,9 @@ func (s *Store) Close() error {
 		s.closeErr = errors.Join(s.bySerial.Close(), s.readers.Close())
 		if s.writer != nil {
 			s.closeErr = errors.Join(s.closeErr, s.writer.close())
+		}
+		if f := s.warmed.Load(); f != nil {
+			f.Close()
 		}
 	})
 	return s.closeErr
