@@ -27,10 +27,7 @@ func newPostgres(cfg Config) (*dialect, error) {
 		forShare:   " FOR SHARE",
 		hasMeta:    `SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = 'meta'`,
 		patience:   cmp.Or(cfg.Patience, defaultPatience),
-		// The database plans a statement when it has been run some times, and keeps the plan: one made while a
-		// table is nearly empty reads the whole of it for each batch, when it has become large,
-		// until the table is analysed. Everything that the writer asks has an index.
-		openWriter: func() (*sql.DB, error) { return p.open(1, map[string]string{"enable_seqscan": "off"}), nil },
+		openWriter: func() (*sql.DB, error) { return p.open(1, nil), nil },
 		openReaders: func() (*sql.DB, error) {
 			return p.open(p.most-1, map[string]string{"default_transaction_read_only": "on"}), nil
 		},
@@ -82,6 +79,13 @@ func fitPostgres(ctx context.Context, conn *sql.Conn, text string) (string, erro
 // soundPostgres refuses settings under which a commit can be lost, text can be
 // garbled, or the lock of a slot would not show what its last holder wrote.
 func soundPostgres(ctx context.Context, conn *sql.Conn) error {
+	// The database plans a statement when it has been run some times, and keeps the plan: one made while a
+	// table is nearly empty reads the whole of it for each batch, when it has become large,
+	// until the table is analysed. Everything that the writer asks has an index. Databases that do not know
+	// the setting plan in a way of their own.
+	if _, err := conn.ExecContext(ctx, `SET enable_seqscan = off`); err != nil && !hasState(err, "42704", "0A000") {
+		return fmt.Errorf("having the database use its indexes: %w", err)
+	}
 	var isolation string
 	if err := conn.QueryRowContext(ctx, `SHOW transaction_isolation`).Scan(&isolation); err != nil {
 		return fmt.Errorf("asking for the isolation of transactions: %w", err)
