@@ -164,7 +164,9 @@ func (b *bucket) answered(throttled bool) {
 	now := time.Now()
 	if now.Sub(b.since) >= limitWindow {
 		if b.calls > 0 {
-			refused := float64(b.throttled) / float64(b.calls)
+			// Where half of the calls were not made that could have been, the pace is not what AWS refused.
+			half := b.rate * b.share * limitWindow.Seconds() / 2
+			refused := float64(b.throttled) / max(float64(b.calls), half)
 			b.share = min(1, max(limitFloor, b.share*(1-refused)+recovery))
 		}
 		if now.Sub(b.since) >= 10*limitWindow {

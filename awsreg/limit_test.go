@@ -152,4 +152,18 @@ func TestLimitAdapts(t *testing.T) {
 			t.Errorf("5,000 calls at 10 a second took %.0f s", took)
 		}
 	})
+	// Nor do refusals in a window with few calls, as at the end of a batch, where the last device is tried
+	// again: they say nothing of the rate.
+	synctest.Test(t, func(t *testing.T) {
+		b := newLimits(1).bucket("UpdateCertificate")
+		departures(b, 10, 20, never)
+		time.Sleep(limitWindow)
+		departures(b, 1, 2, func() bool { return true })
+		time.Sleep(limitWindow)
+		start := time.Now()
+		departures(b, 10, 20, never)
+		if took := time.Since(start).Seconds(); took > 1.07*20 {
+			t.Errorf("after two refusals in a silence 200 calls at 10 a second took %.0f s", took)
+		}
+	})
 }

@@ -366,8 +366,8 @@ func registerAll(t *testing.T, n int, scale float64) throughput {
 // and what start and end cost weighs more than with the 10,000 of make scale, which
 // take 20 minutes of it. With 4,000 it is 1.07 to 1.10, with 8,000 1.06 to 1.09.
 //
-// A batch ends with its last device, and that may be one that the faults meet seven times in a row: of
-// forty rounds or so one takes 1.14. A second one tells luck from a fault.
+// A batch ends with its last device, and that may be one that the faults meet eight times in a row, with a
+// pause of 45 s in all. A second round tells luck from a fault.
 func TestThousandsOfRegistrations(t *testing.T) {
 	n := 8000
 	switch {
