@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"mintmark/internal/flock"
 )
 
 // ErrBusy says that another process works on the state directory.
@@ -30,8 +32,8 @@ func lock(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking the state directory: %w", err)
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	err = flock.Take(f)
+	if errors.Is(err, flock.ErrTaken) {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w", dir, ErrBusy)
 	}

@@ -28,6 +28,7 @@ import (
 	"mintmark/internal/access"
 	"mintmark/internal/audit"
 	"mintmark/internal/config"
+	"mintmark/internal/flock"
 	"mintmark/internal/keystore"
 	"mintmark/internal/ledger"
 	"mintmark/internal/ledger/sqldb"
@@ -191,7 +192,7 @@ func (s *Server) Close() error {
 		errs = append(errs, s.issuance.Close())
 	}
 	if s.lock != nil {
-		errs = append(errs, s.lock.Close())
+		errs = append(errs, flock.Release(s.lock))
 	}
 	return errors.Join(errs...)
 }

@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"mintmark/internal/flock"
 )
 
 // Create fixes what a batch is about: the plan, and the devices. The folder must not exist, be
@@ -39,7 +41,7 @@ func Create(dir string, plan Plan, devices iter.Seq2[Item, error], now time.Time
 	if err != nil {
 		return plan, err
 	}
-	defer held.Close()
+	defer flock.Release(held)
 	if plan.Items, plan.Input, err = keep(dir, devices, &plan); err != nil {
 		return plan, errors.Join(err, os.Remove(filepath.Join(dir, temporary+inputFile)))
 	}

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"mintmark/internal/flock"
 )
 
 // What lies in the folder of a batch, beside the delivery.
@@ -99,8 +99,8 @@ func lock(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking the folder of the batch: %w", err)
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	err = flock.Take(f)
+	if errors.Is(err, flock.ErrTaken) {
 		err = ErrBusy
 	}
 	if err != nil {

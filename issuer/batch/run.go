@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"mintmark/internal/flock"
 )
 
 // inFlight is how many parts are worked on at a time: while one is being issued, the keys
@@ -120,7 +122,7 @@ func (b *Batch) Close() error {
 		errs = append(errs, b.items.close())
 	}
 	if b.held != nil {
-		errs = append(errs, b.held.Close())
+		errs = append(errs, flock.Release(b.held))
 	}
 	return errors.Join(errs...)
 }

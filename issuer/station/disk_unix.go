@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"os"
 
-	"golang.org/x/sys/unix"
+	"mintmark/internal/flock"
 )
 
-// lockFile makes a file and locks it for this process, until it is closed.
+// lockFile makes a file and locks it for this process, until unlock.
 func lockFile(name string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -22,10 +22,10 @@ func lockFile(name string) (*os.File, error) {
 	return f, nil
 }
 
-// lockOpen locks a file for this process, until it is closed.
+// lockOpen locks a file for this process, until unlock.
 func lockOpen(f *os.File) error {
-	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	err := flock.Take(f)
+	if errors.Is(err, flock.ErrTaken) {
 		return fmt.Errorf("another station works on this folder or record: %s is locked", f.Name())
 	}
 	if err != nil {
@@ -33,6 +33,9 @@ func lockOpen(f *os.File) error {
 	}
 	return nil
 }
+
+// unlock gives a locked file back and closes it.
+func unlock(f *os.File) error { return flock.Release(f) }
 
 // syncFolder makes a change of names durable.
 func syncFolder(dir string) error {

@@ -45,7 +45,7 @@ func OpenQueue(dir string) (*Queue, error) {
 		return nil, err
 	}
 	if err := syncFolder(filepath.Dir(dir)); err != nil {
-		return nil, errors.Join(fmt.Errorf("making the queue: %w", err), lock.Close())
+		return nil, errors.Join(fmt.Errorf("making the queue: %w", err), unlock(lock))
 	}
 	q := &Queue{dir: dir, lock: lock, held: make(map[string]chan struct{})}
 	if q.entries, err = load(dir, true); err != nil {
@@ -224,7 +224,7 @@ func (q *Queue) Remove(device string) error {
 }
 
 // Close lets others open the queue.
-func (q *Queue) Close() error { return q.lock.Close() }
+func (q *Queue) Close() error { return unlock(q.lock) }
 
 func (q *Queue) do(what string) error {
 	if q.step == nil {

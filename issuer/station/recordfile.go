@@ -51,7 +51,7 @@ func OpenRecord(name string, format Format, say func(format string, args ...any)
 	}
 	r := &Record{format: format, file: f, done: make(map[string][32]byte), all: make(map[success]bool)}
 	if err := r.read(name, say); err != nil {
-		return nil, errors.Join(fmt.Errorf("reading the record %s: %w", name, err), f.Close())
+		return nil, errors.Join(fmt.Errorf("reading the record %s: %w", name, err), unlock(f))
 	}
 	return r, nil
 }
@@ -208,4 +208,4 @@ func (r *Record) append(data []byte) error {
 }
 
 // Close closes the file.
-func (r *Record) Close() error { return r.file.Close() }
+func (r *Record) Close() error { return unlock(r.file) }

@@ -12,8 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"mintmark/internal/flock"
 	"mintmark/issuer/est"
 )
 
@@ -248,12 +247,12 @@ func (k *Keeper) lock() (*Files, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := flock.Take(lock); err != nil {
 		lock.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
+		if errors.Is(err, flock.ErrTaken) {
 			return nil, nil, fmt.Errorf("another process renews %s at the moment", files.Certificate)
 		}
 		return nil, nil, fmt.Errorf("locking %s: %w", lock.Name(), err)
 	}
-	return &files, func() { lock.Close() }, nil
+	return &files, func() { flock.Release(lock) }, nil
 }
