@@ -30,11 +30,11 @@ func (s *Store) commitLoop() {
 // cannot go on, or nil.
 func (s *Store) commit(ops []*op) error {
 	start := time.Now()
-	plain := issuanceAlone(ops)
-	events, err := s.transact(&ops)
-	if s.recent != nil && (!plain || err != nil) {
-		s.recent.forget() // before anybody is told
+	if s.recent != nil && !issuanceAlone(ops) {
+		s.recent.suspend()
+		defer s.recent.resume()
 	}
+	events, err := s.transact(&ops)
 	var crowded *crowdedError
 	switch {
 	case errors.As(err, &crowded):
@@ -99,7 +99,7 @@ func (s *Store) transact(ops *[]*op) (int, error) {
 		case apart:
 			continue
 		case again:
-			if tries == mostTries || time.Since(start) > s.dialect.patience {
+			if tries >= mostTries || time.Since(start) > s.dialect.patience {
 				return 0, &crowdedError{tries, err}
 			}
 			s.pause(tries)

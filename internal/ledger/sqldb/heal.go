@@ -101,6 +101,10 @@ func (s *Store) sweep() {
 // heal tries again and again until the store is sound. It reports false if the
 // store was closed meanwhile.
 func (s *Store) heal(why error) bool {
+	if s.recent != nil { // nobody knows what the database has
+		s.recent.suspend()
+		defer s.recent.resume()
+	}
 	retry := time.NewTicker(s.cfg.Retry)
 	defer retry.Stop()
 	for {
@@ -111,9 +115,6 @@ func (s *Store) heal(why error) bool {
 		}
 		err := s.reopen()
 		if err == nil {
-			if s.recent != nil {
-				s.recent.forget() // what was read meanwhile
-			}
 			break
 		}
 		if err.Error() != why.Error() && s.cfg.Logger != nil {

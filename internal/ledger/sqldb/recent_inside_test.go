@@ -3,6 +3,7 @@ package sqldb
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -15,22 +16,108 @@ func TestRecent(t *testing.T) {
 	var r recent
 	valid := ledger.Certificate{State: ledger.Valid}
 	_, _, round := r.get([]byte{1})
-	r.forget()
+	r.suspend()
 	r.put([]byte{1}, valid, round)
+	_, _, during := r.get([]byte{1})
+	r.put([]byte{1}, valid, during)
+	r.resume()
+	r.put([]byte{1}, valid, round)
+	r.put([]byte{1}, valid, during)
 	if _, kept, _ := r.get([]byte{1}); kept {
 		t.Error("what was read before the change is kept")
 	}
 	_, _, round = r.get([]byte{1})
 	r.put([]byte{2}, ledger.Certificate{State: ledger.Open}, round)
+	r.put([]byte{2}, ledger.Certificate{State: ledger.Valid, DER: make([]byte, mostRecentDER+1)}, round)
 	for n := range 2 * mostRecent {
 		r.put([]byte{byte(n), byte(n >> 8), 3}, valid, round)
 	}
 	if _, kept, _ := r.get([]byte{2}); kept || len(r.serial) != mostRecent {
 		t.Errorf("%d are kept, and of an open one %v", len(r.serial), kept)
 	}
-	r.forget()
+	r.suspend()
 	if len(r.serial) != 0 {
 		t.Error("something is kept after a change")
+	}
+}
+
+// watchedLog calls a function before a batch is appended, and before its end is read again: the database
+// does not have the batch then, or nobody knows what it has.
+type watchedLog struct {
+	*audit.Log
+	watch func() error
+}
+
+func (l *watchedLog) Append(events []ledger.Event) (ledger.Head, error) {
+	if err := l.watch(); err != nil {
+		return ledger.Head{}, err
+	}
+	return l.Log.Append(events)
+}
+
+func (l *watchedLog) Reopen() error {
+	l.watch()
+	return l.Log.Reopen()
+}
+
+// While a revocation is being committed nothing is kept: the database shows it before the committer
+// knows that it is there, and OCSP, which lists what has changed, asks for the certificate then, and signs and
+// keeps what it gets. Nor is anything kept while nobody knows what the database has.
+func TestNothingIsKeptWhileItMayChange(t *testing.T) {
+	dir := t.TempDir()
+	inner, err := audit.Open(dir, audit.Config{Server: "alpha"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inner.Close()
+	log := &watchedLog{inner, func() error { return nil }}
+	s, err := Open(t.Context(), Config{Path: dir + "/ledger.db", Log: log, Migrate: true, Retry: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	now, serial := time.Now(), []byte{0x0a}
+	epoch, err := s.Join(t.Context(), "alpha", now, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := s.Begin(t.Context(), []ledger.Intent{{
+		Epoch: epoch, Serial: serialOf(serial), Issuer: "line-a", Profile: "gateway", Purpose: ledger.ForDevice, Device: "dev-1",
+		Key: [32]byte{1}, TBS: []byte{1}, NotBefore: now, NotAfter: now.Add(time.Hour), At: now,
+	}})
+	if err := errors.Join(append(results, err)...); err != nil {
+		t.Fatal(err)
+	}
+	results, err = s.Finish(t.Context(), []ledger.Issued{{Serial: serialOf(serial), DER: []byte{2}, At: now}})
+	if err := errors.Join(append(results, err)...); err != nil {
+		t.Fatal(err)
+	}
+	read := func(want ledger.State, wantKept bool) (round uint64) {
+		t.Helper()
+		c, err := s.Certificate(t.Context(), serialOf(serial))
+		_, kept, round := s.recent.get(serial)
+		if err != nil || c.State != want || kept != wantKept {
+			t.Errorf("it is %s, %v, and kept: %v; want %s, %v", c.State, err, kept, want, wantKept)
+		}
+		return round
+	}
+	read(ledger.Valid, true)
+	var rounds []uint64
+	log.watch = func() error {
+		if rounds = append(rounds, read(ledger.Valid, false)); len(rounds) == 1 {
+			return errors.New("the disk is full")
+		}
+		return nil
+	}
+	for err = ledger.ErrUnavailable; errors.Is(err, ledger.ErrUnavailable); runtime.Gosched() {
+		_, err = s.Revoke(t.Context(), ledger.Selector{Serial: serialOf(serial)}, ledger.Superseded, "test", now, nil)
+	}
+	if err != nil || len(rounds) != 3 {
+		t.Errorf("%v, after %d looks; want a failure, a look at what there is, and the revocation", err, len(rounds))
+	}
+	for _, round := range rounds { // of those who had read by then, and are slow
+		s.recent.put(serial, ledger.Certificate{State: ledger.Valid}, round)
+		read(ledger.Revoked, false)
 	}
 }
 
